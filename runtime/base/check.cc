@@ -1,0 +1,40 @@
+#include "quiesce/runtime/base/check.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+
+namespace quiesce {
+inline namespace v0 {
+
+void CheckFailed(const char* file, int line, const char* condition, const char* message) {
+  std::fprintf(stderr, "%s:%d: check failed: %s: %s\n", file, line, condition, message);
+  std::fflush(stderr);
+  std::abort();
+}
+
+void Fatal(const char* format, ...) {
+  std::va_list arguments;
+  va_start(arguments, format);
+  std::fputs("quiesce: ", stderr);
+  std::vfprintf(stderr, format, arguments);
+  std::fputc('\n', stderr);
+  va_end(arguments);
+  std::fflush(stderr);
+  std::abort();
+}
+
+bool DebugChecks() {
+  static const bool enabled = [] {
+    if (const char* text = std::getenv("QUIESCE_DEBUG_CHECKS")) return text[0] == '1';
+#ifdef NDEBUG
+    return false;
+#else
+    return true;
+#endif
+  }();
+  return enabled;
+}
+
+}  // namespace v0
+}  // namespace quiesce

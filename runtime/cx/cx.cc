@@ -1,0 +1,167 @@
+#include "quiesce/runtime/cx/cx.h"
+
+#include <atomic>
+
+#include "quiesce/runtime/base/intrusive_list.h"
+#include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/scheduler/clock.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+namespace {
+
+// What a thread runs now. The owner writes, reports of other threads read: relaxed, since nothing is
+// reached through them but sites, which live for ever.
+struct RunningSlot : ListHook {
+  RunningSlot();
+  ~RunningSlot();
+  std::atomic<TaskScope*> task{nullptr};
+  std::atomic<const SpawnSite*> site{nullptr};
+  std::atomic<uint64_t> id{0};
+};
+
+struct RunningSlots {
+  SpinLock lock;
+  IntrusiveList<RunningSlot> slots;
+};
+RunningSlots& AllSlots() {
+  static auto* all = new RunningSlots();
+  return *all;
+}
+RunningSlot::RunningSlot() {
+  SpinLockHolder lock(AllSlots().lock);
+  AllSlots().slots.PushBack(this);
+}
+RunningSlot::~RunningSlot() {
+  SpinLockHolder lock(AllSlots().lock);
+  AllSlots().slots.Remove(this);
+}
+
+// Read and written only in functions that are never inlined into coroutines: compilers keep the
+// address of a thread-local across a suspension, after which the thread may be another.
+thread_local RunningSlot running;
+
+// A stale Cx may point into memory that has been given back: slab memory stays readable, and what is
+// read is only compared.
+#if defined(__clang__) || defined(__GNUC__)
+[[gnu::no_sanitize_address, gnu::noinline]]
+#endif
+uint64_t IdOfMaybeEnded(const TaskScope* task) {
+  return *const_cast<const volatile uint64_t*>(&task->id);
+}
+
+}  // namespace
+
+namespace cx_internal {
+
+[[gnu::noinline]] TaskScope* CurrentTask() {
+  return running.task.load(std::memory_order_relaxed);
+}
+[[gnu::noinline]] void SetCurrentTask(TaskScope* task, const SpawnSite* site) {
+  RunningSlot& slot = running;
+  slot.task.store(task, std::memory_order_relaxed);
+  slot.site.store(site, std::memory_order_relaxed);
+  slot.id.store(task == nullptr ? 0 : task->id, std::memory_order_relaxed);
+}
+void VisitRunningTasks(void (*visit)(void*, const SpawnSite*, uint64_t), void* argument) {
+  RunningSlots& all = AllSlots();
+  SpinLockHolder lock(all.lock);
+  for (RunningSlot* slot = all.slots.front(); slot != nullptr; slot = all.slots.Next(slot)) {
+    const SpawnSite* site = slot->site.load(std::memory_order_relaxed);
+    if (site != nullptr) visit(argument, site, slot->id.load(std::memory_order_relaxed));
+  }
+}
+
+uint8_t FlagMode(const CxBase& cx) {
+  if (cx.flags() & kGraceTime) return task_word::kParkedGrace;
+  if (cx.flags() & kForDrain) return task_word::kParkedDrain;
+  return task_word::kParkedOrdinary;
+}
+
+uint8_t WaitMode(const CxBase& cx, bool structural) {
+  if (structural) return task_word::kParkedStructural;
+  const uint8_t mode = FlagMode(cx);
+  const bool masked = mode == task_word::kParkedOrdinary && cx.task()->masked_resumes > 0;
+  return masked ? task_word::kParkedDrain : mode;
+}
+
+bool MustFail(uint8_t mode, uint64_t region, uint32_t task) {
+  switch (mode) {
+    case task_word::kParkedStructural:
+      return false;
+    case task_word::kParkedGrace:
+      return (region & region_word::kGraceSpent) != 0 || (task & task_word::kGraceSpent) != 0;
+    case task_word::kParkedDrain:
+      return (region & region_word::kSpent) != 0 || (task & task_word::kSpent) != 0;
+    default:
+      return (region & region_word::kAnyCancel) != 0 || (task & task_word::kAnyCancel) != 0;
+  }
+}
+
+bool MustFailNow(const CxBase& cx, uint8_t mode) {
+  return MustFail(mode, cx.region()->word.load(std::memory_order_acquire),
+                  cx.task()->word.load(std::memory_order_acquire));
+}
+
+}  // namespace cx_internal
+
+CancelReason CxBase::cancel_reason() const {
+  Verify();
+  return region()->ops->reason(region(), task_);
+}
+
+Outcome<void> CxBase::TryCheckpoint() const {
+  Verify();
+  if (!cancelled()) [[likely]] return Ok();
+  if (!cx_internal::MustFailNow(*this, cx_internal::WaitMode(*this, /*structural=*/false))) {
+    return Ok();
+  }
+  return region()->ops->reason(region(), task_);
+}
+
+void CxBase::Charge(int64_t cost) const {
+  Verify();
+  if (cost < 0) {
+    Fatal("Cx::Charge(%lld): a charge cannot be negative; a quota is never given back",
+          static_cast<long long>(cost));
+  }
+  if (region()->metered.load(std::memory_order_relaxed)) region()->ops->charge(region(), 0, cost);
+}
+
+void CxBase::VerifySlow() const {
+  const uint64_t id = IdOfMaybeEnded(task_);
+  if (static_cast<uint32_t>(id) != generation_) {
+    Fatal("a Cx was used after the end of its task (task %u): a Cx lives as long as the task it was "
+          "given to. For later or foreign use keep a RegionRef (Cx::Ref)",
+          generation_);
+  }
+  const TaskScope* current = cx_internal::CurrentTask();
+  if (current != task_) {
+    Fatal("the Cx of task %u was used by %s %llu: a Cx belongs to one task. Use the Cx that the "
+          "spawned callable gets as its first parameter; other threads use a RegionRef (Cx::Ref)",
+          generation_, current == nullptr ? "a thread that runs no task, task" : "task",
+          current == nullptr ? 0ull : static_cast<unsigned long long>(current->id));
+  }
+}
+
+Instant CxBase::Now() const { return services().clock->Now(); }
+
+Masked::Masked(const CxBase& cx, int resumes) : task_(cx.task()), outer_(task_->masked_resumes) {
+  if (resumes <= 0 || resumes > 65535) {
+    Fatal("Masked(cx, %d): the number of resumes must be between 1 and 65535; a mask without a bound "
+          "could hold up a drain for ever",
+          resumes);
+  }
+  cx.Verify();
+  start_ = static_cast<uint16_t>(resumes) > outer_ ? static_cast<uint16_t>(resumes) : outer_;
+  task_->masked_resumes = start_;
+}
+
+Masked::~Masked() {
+  const uint16_t used = static_cast<uint16_t>(start_ - task_->masked_resumes);
+  task_->masked_resumes = outer_ > used ? static_cast<uint16_t>(outer_ - used) : uint16_t{0};
+}
+
+}  // namespace v0
+}  // namespace quiesce

@@ -1,0 +1,158 @@
+// scope.h: the words that a Cx reads: is this region, is this task cancelled?
+//
+// A region and a task each carry one atomic word. Requests mark every word below them eagerly (G4), so
+// that "am I cancelled?" is two loads that hit the cache and never a walk.
+#ifndef QUIESCE_RUNTIME_CX_SCOPE_H_
+#define QUIESCE_RUNTIME_CX_SCOPE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "quiesce/runtime/base/version.h"
+#include "quiesce/runtime/budget/instant.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+class Clock;
+class Poller;
+class Scheduler;
+class BlockingPool;
+class SignalHub;
+class ParkRegistry;
+
+// Where a runtime puts what it has to tell a human: stalled drains, leaks. Thread-safe; must not block
+// for long. Outlives the runtime.
+class ReportSink {
+ public:
+  virtual ~ReportSink() = default;
+  virtual void Report(const std::string& text) = 0;
+};
+
+// What a runtime gives to its regions. Constant after construction; outlives every region.
+struct RuntimeServices {
+  Scheduler* scheduler = nullptr;
+  Clock* clock = nullptr;
+  Poller* poller = nullptr;
+  BlockingPool* blocking = nullptr;  // null: the runtime has none
+  SignalHub* signals = nullptr;      // null: the runtime does not own signals
+  ReportSink* reports = nullptr;
+};
+
+// The word of a region: how many tasks live in it, and its phase.
+//
+// bits            | set by                                      | cleared by
+// ----------------|---------------------------------------------|-----------
+// 0..31 count     | spawn +1, body +1 at open; task's end -1    |
+// kCancelled      | a request here or above                     | never (G3)
+// kPropagated     | the request, once all descendants are marked| never
+// kGentle         | BeginDrain here or above                    | never
+// kSpent          | drain_by passed or drain quota used up      | never
+// kGraceSpent     | finalize_by passed                          | never
+// kCloserParked   | the opener, before it waits for the count   | never
+// kFinalizing     | the opener, once the count is zero          | never
+// kClosed         | the opener, after the last finalizer        | never
+namespace region_word {
+inline constexpr uint64_t kCountMask = 0xffffffffu;
+inline constexpr uint64_t kOne = 1;
+inline constexpr uint64_t kCancelled = uint64_t{1} << 32;
+inline constexpr uint64_t kPropagated = uint64_t{1} << 33;
+inline constexpr uint64_t kGentle = uint64_t{1} << 34;
+inline constexpr uint64_t kSpent = uint64_t{1} << 35;
+inline constexpr uint64_t kGraceSpent = uint64_t{1} << 36;
+inline constexpr uint64_t kCloserParked = uint64_t{1} << 37;
+inline constexpr uint64_t kFinalizing = uint64_t{1} << 38;
+inline constexpr uint64_t kClosed = uint64_t{1} << 39;
+inline constexpr uint64_t kAnyCancel = kCancelled | kSpent | kGraceSpent;
+}  // namespace region_word
+
+template <class T>
+class Outcome;
+class CancelReason;
+struct RegionScope;
+struct TaskScope;
+
+// What the lower floors ask of regions; region/ implements it.
+struct RegionOps {
+  // The task's frame is gone. `failure` is its outcome without the value. Releases the task.
+  void (*task_ended)(TaskScope* task, Outcome<void>* failure);
+  // Counts against the quotas from here up (R5); may cancel.
+  void (*charge)(RegionScope* region, int64_t polls, int64_t cost);
+  // Why `task`, in `region`, is cancelled.
+  CancelReason (*reason)(RegionScope* region, TaskScope* task);
+  // A wait of `task` failed because the drain budget was spent.
+  void (*cut_off)(RegionScope* region, TaskScope* task);
+};
+
+// The part of a region that tasks and waits read. Lives in RegionCore (region/).
+struct RegionScope {
+  // acq_rel on the count, since the last task's writes happen before the close; the phase bits are
+  // only ever set, with release, after what they announce has been written.
+  std::atomic<uint64_t> word{0};
+  const RuntimeServices* services = nullptr;
+  const RegionOps* ops = nullptr;
+  ParkRegistry* parked = nullptr;
+  // True if a region from here up has a poll or cost quota, so that resumes must be counted.
+  std::atomic<bool> metered{false};
+  // Meet of the own deadline and the parent's: orders the timed lane. Constant after opening.
+  Instant deadline = Instant::InfiniteFuture();
+  uint64_t id = 0;
+  uint32_t depth = 0;
+};
+
+// The word of a task: the state of its current wait (4 bits), then its own cancel state.
+//
+// wait state   | meaning                                        | moves to
+// -------------|------------------------------------------------|------------------------------
+// kRunning     | running, ready, or arming a wait               | kParked* by the task itself;
+//              |                                                | kGranted by a primitive, kCancelled
+//              |                                                | or kSpent by a sweep, while arming
+// kParked…     | suspended: ordinary, drain, grace, structural   | kGranted, kCancelled, kSpent: the
+//              |                                                | winner posts the task, once
+// kGranted     | a primitive has given what was waited for      | kRunning by the task itself
+// kCancelled   | a request ended the (ordinary) wait            | kRunning by the task itself
+// kSpent       | the end of the drain budget ended the wait     | kRunning by the task itself
+//
+// One compare-exchange decides between granted and cancelled (R5, G8).
+namespace task_word {
+inline constexpr uint32_t kStateMask = 0xf;
+inline constexpr uint32_t kRunning = 0;
+inline constexpr uint32_t kParkedOrdinary = 1;
+inline constexpr uint32_t kParkedDrain = 2;
+inline constexpr uint32_t kParkedStructural = 3;
+inline constexpr uint32_t kGranted = 4;
+inline constexpr uint32_t kDecidedCancelled = 5;
+inline constexpr uint32_t kDecidedSpent = 6;
+inline constexpr uint32_t kParkedGrace = 7;
+inline constexpr uint32_t kCancelled = 1u << 8;
+inline constexpr uint32_t kSpent = 1u << 9;
+inline constexpr uint32_t kGraceSpent = 1u << 10;
+inline constexpr uint32_t kBoosted = 1u << 11;  // inherits the cancel lane from one who waits for it
+inline constexpr uint32_t kCutOff = 1u << 12;   // one of its waits failed with the drain budget
+inline constexpr uint32_t kEnded = 1u << 13;
+inline constexpr uint32_t kAnyCancel = kCancelled | kSpent | kGraceSpent;
+}  // namespace task_word
+
+// The part of a task that its Cx reads. Lives in TaskCore (task/).
+struct TaskScope {
+  std::atomic<uint32_t> word{0};
+  // Masked(n): resumes left in the innermost mask, only touched by the task itself.
+  uint16_t masked_resumes = 0;
+  uint8_t flags = 0;     // TaskFlags, constant after the spawn but for kRecordCutOff
+  uint8_t ready_streak = 0;  // waits in a row that were ready at once, modulo 256
+  // Identifies the task for the life of the process. Kept when the task ends, so that a stale Cx is
+  // recognised.
+  uint64_t id = 0;
+};
+
+enum CxFlags : uint32_t {
+  kForDrain = 1,     // waits go on until the drain budget is spent
+  kGraceTime = 2,    // in a finalizer: waits go on until finalize_by
+  kNoSpawn = 4,      // in a finalizer's own Cx: Spawn and Defer are refused
+};
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_CX_SCOPE_H_

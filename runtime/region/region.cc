@@ -1,0 +1,58 @@
+#include "quiesce/runtime/region/region.h"
+
+#include "quiesce/runtime/region/region_core.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace region_internal {
+
+Opening::Opening(const CxBase& cx, const SpawnName& name, RegionPolicy policy,
+                 const RegionOptions& options)
+    : task_(cx.task()), flags_(cx.flags()) {
+  core_ = RegionCore::Open(cx, name.name, name.file, name.line, policy, options, refused_);
+}
+
+Opening::~Opening() {
+  if (core_ == nullptr) return;
+  QUIESCE_CHECK((core_->word.load(std::memory_order_acquire) & region_word::kClosed) != 0,
+                "the frame of a Region::Open was destroyed before its region had closed");
+  core_->Unref();
+}
+
+RegionScope* Opening::scope() const { return core_; }
+const Authority* Opening::authority() const { return &core_->authority(); }
+
+// A region that a finalizer opens may spawn and defer again, in the time of that finalizer.
+uint32_t Opening::body_flags() const { return flags_ & ~static_cast<uint32_t>(kNoSpawn); }
+uint32_t Opening::finalizer_flags() const { return flags_ | kGraceTime | kNoSpawn; }
+
+void Opening::BodyEnded(const Outcome<void>& failure) { core_->BodyEnded(failure); }
+std::unique_ptr<Finalizer> Opening::NextFinalizer() {
+  return std::unique_ptr<Finalizer>(core_->PopFinalizer());
+}
+void Opening::FinalizerEnded(const Finalizer& finalizer, const Outcome<void>& outcome) {
+  core_->FinalizerEnded(finalizer.name, outcome);
+}
+void Opening::BeginFinalizing() { core_->BeginFinalizing(); }
+Outcome<void> Opening::Close() { return core_->Close(); }
+
+bool CloseOp::Try(std::optional<Outcome<void>>& result) {
+  if (!CoreOf(region_)->TryCloseCount()) return false;
+  result.emplace(Ok());
+  return true;
+}
+
+Enqueued CloseOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result) {
+  if (CoreOf(region_)->ParkCloser(&waiter)) return Enqueued::kQueued;
+  result.emplace(Ok());
+  return Enqueued::kDone;
+}
+
+bool CloseOp::Harvest(std::optional<Outcome<void>>& result) {
+  result.emplace(Ok());
+  return true;
+}
+
+}  // namespace region_internal
+}  // namespace v0
+}  // namespace quiesce

@@ -1,0 +1,181 @@
+// region.h: a scope that owns tasks and closes only at quiescence.
+//
+// Why:        a task that nobody waits for is where cancelled programs lose work. Here each task has
+//             one owner, and the owner does not return before the task has ended.
+// Example:    Outcome<void> all = co_await Region::Open(cx, "fetch-all", [&](Cx cx) -> Task<void> {
+//               for (const Url& url : urls) cx.Spawn("fetch", Fetch, url);
+//               co_return Ok();
+//             });
+// Invariants: (1) G1, G2: when Open yields, nothing of the region is running, queued, waiting or
+//             registered; (2) G3: phases only advance, requests only get more severe and deadlines
+//             earlier; (3) G6: finalizers ran once each, last-registered first.
+// Threads:    Open is used like any Task; for other threads there is RegionRef.
+//
+// event \ state     | Open               | CancelRequested    | Draining           | Finalizing      | Closed
+// ------------------|--------------------|--------------------|--------------------|-----------------|--------
+// Spawn             | admitted           | refused, unless    | refused, unless    | refused         | refused
+//                   |                    | ForDrain           | ForDrain, unspent  |                 |
+// request           | -> CancelRequested:| severity and       | severity and       | deadlines       | no
+//                   | mark, wake, spread | deadlines tighten  | deadlines tighten  | tighten         | effect
+// all below marked  | –                  | -> Draining        | –                  | –               | –
+// deadline, quota   | -> CancelRequested | tightens           | tightens           | tightens        | –
+// Error or Panic of | joined; FailFast:  | joined             | joined             | (a finalizer's) | –
+// a child           | -> CancelRequested |                    |                    | joined          |
+// drain_by passes,  | –                  | ordinary and drain waits fail from now on, each is  | –
+// drain quota spent |                    | woken once more                      |                 |
+// finalize_by passes| –                  | what still runs is | reported           | waits fail; the | –
+//                   |                    | reported           |                    | rest still start|
+// body and all tasks| -> Finalizing      | -> Finalizing      | -> Finalizing      | –               | –
+// have ended        |                    |                    |                    |                 |
+// finalizers done   | –                  | –                  | –                  | -> Closed: join,| –
+//                   |                    |                    |                    | return to opener|
+//
+// A task: Created -> Running -> (CancelRequested ->) Ended; one that was cancelled while Created ends
+// without having run, unless it was spawned for drain.
+#ifndef QUIESCE_RUNTIME_REGION_REGION_H_
+#define QUIESCE_RUNTIME_REGION_REGION_H_
+
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/region/region_policy.h"
+#include "quiesce/runtime/region/region_ref.h"
+#include "quiesce/runtime/region/spawn.h"
+#include "quiesce/runtime/region/spawn_name.h"
+#include "quiesce/runtime/region/task_handle.h"
+#include "quiesce/runtime/task/task.h"
+#include "quiesce/runtime/task/wait.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace region_internal {
+
+// The opener's side of one region.
+class Opening {
+ public:
+  Opening(const CxBase& cx, const SpawnName& name, RegionPolicy policy,
+          const RegionOptions& options);
+  ~Opening();
+  Opening(const Opening&) = delete;
+  Opening& operator=(const Opening&) = delete;
+
+  // Not Ok: the region was not opened, and why.
+  Outcome<void>& refused() { return refused_; }
+
+  RegionScope* scope() const;
+  const Authority* authority() const;
+  uint32_t body_flags() const;
+  uint32_t finalizer_flags() const;
+  TaskScope* task() const { return task_; }
+
+  void BodyEnded(const Outcome<void>& failure);
+  // Null when none is left.
+  std::unique_ptr<Finalizer> NextFinalizer();
+  void FinalizerEnded(const Finalizer& finalizer, const Outcome<void>& outcome);
+  void BeginFinalizing();
+  Outcome<void> Close();
+
+ private:
+  RegionCore* core_ = nullptr;
+  TaskScope* task_;
+  uint32_t flags_;
+  Outcome<void> refused_ = Ok();
+};
+
+// The opener's structural wait until every task of the region has ended.
+class CloseOp {
+ public:
+  using Value = void;
+  static constexpr const char* kName = "Region close";
+  static constexpr bool kStructural = true;
+  explicit CloseOp(RegionScope* region) : region_(region) {}
+  bool Try(std::optional<Outcome<void>>& result);
+  Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result);
+  bool Harvest(std::optional<Outcome<void>>& result);
+  void Withdraw(Waiter&) {}
+
+ private:
+  RegionScope* region_;
+};
+
+// Calls `body`; a body that throws instead of returning a Task is a body that panicked.
+template <class T, class Body, class CxType>
+Task<T> CallBody(Body& body, const CxType& cx) {
+#if defined(__cpp_exceptions)
+  try {
+    return body(cx);
+  } catch (...) {
+    return [](Panic panic) -> Task<T> { co_return panic; }(PanicFromCurrentException());
+  }
+#else
+  return body(cx);
+#endif
+}
+
+template <class T, class Body, class CxType>
+Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOptions options) {
+  Opening region(cx, name, policy, options);
+  if (!region.refused().ok()) co_return Outcome<T>::FromFailure(std::move(region.refused()));
+  const auto body_cx = CxMint::Make<CxType>(region.authority(), region.task(), region.body_flags());
+  Task<T> running = CallBody<T>(body, body_cx);
+  Outcome<T> result = co_await running;
+  {
+    Outcome<void> failure = Ok();
+    if (!result.ok()) failure = Outcome<void>::FromFailure(result);
+    region.BodyEnded(failure);
+  }
+  (void)co_await Wait<CloseOp>(cx, region.scope());  // structural: cannot fail
+  region.BeginFinalizing();
+  const auto finalizer_cx =
+      CxMint::Make<CxType>(region.authority(), region.task(), region.finalizer_flags());
+  while (std::unique_ptr<Finalizer> finalizer = region.NextFinalizer()) {
+    Task<void> finalizing = finalizer->Run(finalizer_cx);
+    Outcome<void> ended = co_await finalizing;
+    region.FinalizerEnded(*finalizer, ended);
+  }
+  Outcome<void> joined = region.Close();
+  if (!joined.ok()) co_return Outcome<T>::FromFailure(std::move(joined));
+  if constexpr (std::is_void_v<T>) {
+    co_return Ok();  // a body cancelled by a cause inside counts as Ok (R1)
+  } else {
+    co_return result;
+  }
+}
+
+}  // namespace region_internal
+
+class Region {
+ public:
+  // Opens a region below cx's, runs body(cx) in it as part of the calling task, waits until everything
+  // spawned into it has ended, runs its finalizers, and closes it.
+  // Returns  the body's outcome joined with the children's in order of completion (R1); Cancelled,
+  //          without running the body, if an ordinary wait of `cx` would fail now.
+  // Suspends until the close: a structural wait that forwards a cancel and never ends early.
+  // Cancel   safe: whatever happens, nothing of the region is left when it returns.
+  // Errors   as above; a body that throws is Panicked.
+  // Compilers: a body that is not trivially destructible must be a named lvalue, which is copied by
+  //          reference and must outlive the await (R10).
+  template <class CxType, class Body>
+  static auto Open(const CxType& cx, SpawnName name, Body&& body,
+                   RegionPolicy policy = FailFast(), RegionOptions options = RegionOptions()) {
+    using B = std::remove_reference_t<Body>;
+    static_assert(std::is_lvalue_reference_v<Body> || std::is_trivially_destructible_v<B>,
+                  "Region::Open: a body that is not trivially destructible must be a named lvalue: "
+                  "g++ 12 destroys such a temporary twice in a co_await expression (R10). Write "
+                  "`auto body = [..](Cx cx) -> Task<..> {..};` and pass `body`");
+    static_assert(std::is_invocable_v<B&, CxType>,
+                  "Region::Open(cx, name, body): body(cx) must be callable and return a Task");
+    static_assert(cx_internal::kHasSpawn<CxType>, "Region::Open needs a Cx with cap::Spawn");
+    using T = typename spawn_internal::TaskValue<std::invoke_result_t<B&, CxType>>::type;
+    using Kept = std::conditional_t<std::is_lvalue_reference_v<Body>, B&, B>;
+    return region_internal::Run<T, Kept, CxType>(cx, name, std::forward<Body>(body), policy,
+                                                 options);
+  }
+};
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_REGION_REGION_H_

@@ -1,0 +1,414 @@
+#include "quiesce/runtime/region/region_core.h"
+
+#include <cstdio>
+#include <new>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "quiesce/runtime/base/slab.h"
+#include "quiesce/runtime/trace/emit.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace {
+
+std::atomic<uint64_t> next_region_id{1};
+
+// The default ErrorSink, see region_policy.h.
+constexpr int kSinkLines = 16;
+
+const RegionOps kOps = {
+    .task_ended =
+        [](TaskScope* task, Outcome<void>* failure) {
+          auto* core = static_cast<TaskCore*>(task);
+          CoreOf(core->scope)->TaskEnded(core, failure);
+        },
+    .charge =
+        [](RegionScope* region, int64_t polls, int64_t cost) {
+          CoreOf(region)->Charge(polls, cost);
+        },
+    .reason = [](RegionScope* region, TaskScope* task) { return CoreOf(region)->ReasonFor(task); },
+    .cut_off = [](RegionScope* region, TaskScope* task) { CoreOf(region)->CutOff(task); },
+};
+
+}  // namespace
+
+void* RegionCore::operator new(size_t size) { return SlabAllocate(size); }
+void RegionCore::operator delete(void* memory, size_t size) { SlabFree(memory, size); }
+
+RegionCore::RegionCore(const RuntimeServices* services, RegionCore* parent, TaskCore* opener,
+                       const char* name, const char* file, uint32_t line)
+    : parent_(parent),
+      opener_(opener),
+      name_(name),
+      file_(file),
+      line_(line),
+      registry_(services->scheduler) {
+  this->services = services;
+  ops = &kOps;
+  parked = &registry_;
+  id = next_region_id.fetch_add(1, std::memory_order_relaxed);
+  depth = parent == nullptr ? 0 : parent->depth + 1;
+  authority_.region = this;
+}
+
+RegionCore::~RegionCore() = default;
+
+void RegionCore::Unref() {
+  if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+}
+
+RegionCore* RegionCore::NewRoot(const RuntimeServices* services, const char* name,
+                                DrainStats* stats) {
+  auto* root = new RegionCore(services, nullptr, nullptr, name, "", 0);
+  root->stats_ = stats;
+  root->policy_ = CollectAll();
+  root->drain_default_ = Budget::Timeout(absl::Seconds(5));
+  Emit(EventKind::kRegionOpen, root->id, 0, 0, name);
+  return root;
+}
+
+RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* file, uint32_t line,
+                             RegionPolicy policy, const RegionOptions& options,
+                             Outcome<void>& refused) {
+  cx.Verify();
+  if (cx_internal::MustFailNow(cx, cx_internal::WaitMode(cx, /*structural=*/false))) {
+    refused = cx.cancel_reason();
+    return nullptr;
+  }
+  RegionCore* parent = CoreOf(cx.region());
+  auto* opener = static_cast<TaskCore*>(cx.task());
+  auto* core = new RegionCore(parent->services, parent, opener, name, file, line);
+  const Instant now = core->Now();
+  const Budget budget = options.budget().Resolve(now);
+  core->policy_ = policy;
+  core->sink_ = policy.sink() != nullptr ? policy.sink() : parent->sink_;
+  core->stats_ = parent->stats_;
+  core->drain_default_ = options.drain().is_unlimited() ? parent->drain_default_ : options.drain();
+  core->grace_ =
+      options.grace() == absl::InfiniteDuration() ? parent->grace_ : options.grace();
+  core->max_tasks_ = options.max_tasks();
+  core->max_bytes_ = options.max_spawn_bytes();
+  core->limited_ =
+      core->max_tasks_ != Budget::kUnlimited || core->max_bytes_ != Budget::kUnlimited;
+  core->polls_left_.store(budget.polls(), std::memory_order_relaxed);
+  core->cost_left_.store(budget.cost(), std::memory_order_relaxed);
+  core->own_quota_ = budget.polls() != Budget::kUnlimited || budget.cost() != Budget::kUnlimited;
+  core->authority_.parent = cx.authority();
+  core->deadline = budget.deadline() < parent->deadline ? budget.deadline() : parent->deadline;
+  core->word.store(region_word::kOne, std::memory_order_relaxed);  // the body
+  core->body_running_.store(true, std::memory_order_relaxed);
+  {
+    MutexLock lock(parent->mutex_);
+    const uint64_t above = parent->word.load(std::memory_order_acquire);
+    core->metered.store(core->own_quota_ || parent->metered.load(std::memory_order_relaxed),
+                        std::memory_order_relaxed);
+    MutexLock own_lock(core->mutex_);
+    const uint64_t inherited = above & (region_word::kAnyCancel | region_word::kGentle);
+    if (inherited != 0) {
+      // Opened for drain, or in a finalizer: what is being drained above is drained here too.
+      core->word.fetch_or(inherited | ((above & region_word::kCancelled) ? region_word::kPropagated : 0),
+                          std::memory_order_release);
+      core->drain_by_ = parent->drain_by_;
+      core->finalize_by_ = parent->finalize_by_;
+      if (parent->reason_.has_value()) {
+        core->reason_ = CancelReason::Caused(CancelKind::kParent, core->Origin(nullptr), now, "",
+                                             *parent->reason_);
+      }
+    }
+    const uint32_t task_state = opener->word.load(std::memory_order_acquire);
+    if ((task_state & task_word::kAnyCancel) != 0 && opener->scope == parent) {
+      core->InheritTaskCancel(parent->FindTaskCancel(opener), task_state, now);
+    }
+    parent->children_.PushBack(core);
+    if (opener->scope == parent) {
+      core->next_opened_ = opener->opened;
+      opener->opened = core;
+    }
+    if (budget.deadline() < parent->deadline) {
+      core->own_deadline_ = budget.deadline();
+      core->RearmAlarm();
+    }
+  }
+  Emit(EventKind::kRegionOpen, core->id, opener->id, parent->id, name);
+  return core;
+}
+
+CancelOrigin RegionCore::Origin(const TaskCore* task) const {
+  return CancelOrigin{.region = id,
+                      .task = task == nullptr ? 0 : task->id,
+                      .region_depth = depth,
+                      .name = task == nullptr ? name_ : task->site->name};
+}
+
+// --- tasks ---------------------------------------------------------------------------------------
+
+Outcome<void> RegionCore::AdmitFromInside(const CxBase& cx, uint32_t size, bool reserved) {
+  if (cx.flags() & kNoSpawn) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "region '", name_, "': a finalizer cannot spawn into the region that it finalizes; open a "
+        "region in the finalizer (Region::Open) and spawn there"));
+  }
+  const uint8_t mode = cx_internal::FlagMode(cx);
+  if (limited_ && !reserved) {
+    if (cx_internal::MustFailNow(cx, mode)) return ReasonFor(cx.task());
+    if (!TryReserveAdmission(size)) return Full();
+  }
+  // The spawner is counted itself, so the count cannot be zero and the close cannot have begun.
+  const uint64_t before = word.fetch_add(region_word::kOne, std::memory_order_acq_rel);
+  if (cx_internal::MustFail(mode, before, cx.task()->word.load(std::memory_order_relaxed)))
+      [[unlikely]] {
+    if (limited_) ReturnAdmission(size);
+    word.fetch_sub(region_word::kOne, std::memory_order_acq_rel);
+    return ReasonFor(cx.task());
+  }
+  return Ok();
+}
+
+Outcome<void> RegionCore::AdmitFromOutside(uint32_t size, bool for_drain) {
+  if (limited_ && !TryReserveAdmission(size)) return Full();
+  uint64_t before = word.load(std::memory_order_acquire);
+  while (true) {
+    const bool over = (before & (region_word::kFinalizing | region_word::kClosed)) != 0 ||
+                      ((before & region_word::kCountMask) == 0 &&
+                       (before & region_word::kCloserParked) != 0);
+    const uint64_t stops = for_drain ? region_word::kSpent : region_word::kAnyCancel;
+    if (over || (before & stops) != 0) {
+      if (limited_) ReturnAdmission(size);
+      if (!over) return ReasonFor(nullptr);
+      return absl::FailedPreconditionError(
+          absl::StrCat("region '", name_, "' (opened at ", file_, ":", line_,
+                       ") is closed: a task cannot be spawned into it. Spawn before its body and its "
+                       "tasks have ended, or into a region that lives longer"));
+    }
+    if (word.compare_exchange_weak(before, before + region_word::kOne, std::memory_order_acq_rel,
+                                   std::memory_order_acquire)) {
+      return Ok();
+    }
+  }
+}
+
+Outcome<void> RegionCore::Full() const {
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "region '", name_, "' admits no more tasks now (limits: ",
+      max_tasks_ == Budget::kUnlimited ? "no limit of" : absl::StrCat(max_tasks_), " tasks, ",
+      max_bytes_ == Budget::kUnlimited ? "no limit of" : absl::StrCat(max_bytes_),
+      " bytes): shed the work, or wait with SpawnWhenAdmitted"));
+}
+
+void RegionCore::TaskAbandoned(uint32_t size) {
+  if (limited_) ReturnAdmission(size);
+  CountDown();
+}
+
+void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
+  if (!failure->ok()) [[unlikely]] JoinChild(*failure, task->site->name, /*is_body=*/false);
+  const uint32_t before = task->word.fetch_or(task_word::kEnded, std::memory_order_acq_rel);
+  if ((before & task_word::kCancelled) != 0) [[unlikely]] ForgetTaskCancel(task);
+  if (limited_) [[unlikely]] ReturnAdmission(task->block_size);
+  task->PublishEnd();
+  task->id = 0;  // a Cx of this task is stale from here on (R7)
+  CountDown();   // nothing of the region is touched after this
+  task->Unref();
+}
+
+void RegionCore::CountDown() {
+  const uint64_t before = word.fetch_sub(region_word::kOne, std::memory_order_acq_rel);
+  if ((before & region_word::kCountMask) != 1) return;
+  if ((before & region_word::kCloserParked) == 0) return;
+  // The last one, and the opener waits: it cannot go on, nor the region away, before this grant.
+  if (closer_ != nullptr) {
+    closer_->Grant();
+  } else {
+    on_quiescent(this);
+  }
+}
+
+void RegionCore::BodyEnded(const Outcome<void>& failure) {
+  if (!failure.ok()) JoinChild(failure, name_, /*is_body=*/true);
+  body_running_.store(false, std::memory_order_relaxed);
+  CountDown();
+}
+
+bool RegionCore::CauseLiesInside(const CancelReason& reason) const {
+  const CancelReason& root = reason.root();
+  const CancelOrigin& origin = root.origin();
+  if (origin.region_depth != depth) return origin.region_depth > depth;
+  return origin.region == id && (origin.task != 0 || root.kind() == CancelKind::kFailFast ||
+                                 root.kind() == CancelKind::kRaceLost);
+}
+
+void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, bool is_body) {
+  const bool isolated = policy_.kind() == RegionPolicy::Kind::kIsolate && !is_body;
+  if (failure.is_cancelled()) {
+    if (CauseLiesInside(failure.cancel_reason())) return;  // counts as Ok here (R1)
+  } else if (isolated) {
+    if (sink_ != nullptr) {
+      sink_->OnChildFailed(name_, task_name, failure);
+    } else {
+      bool print;
+      {
+        MutexLock lock(mutex_);
+        print = sink_lines_ < kSinkLines;
+        ++sink_lines_;
+      }
+      if (print) {
+        std::fprintf(stderr, "quiesce: region '%s': task '%s' ended with %s\n", name_, task_name,
+                     failure.ToString().c_str());
+      }
+    }
+    if (failure.is_error()) return;
+  }
+  {
+    MutexLock lock(mutex_);
+    JoinInto(joined_, failure);
+  }
+  if (!failure.is_cancelled() && policy_.kind() == RegionPolicy::Kind::kFailFast) {
+    Cancel(CancelKind::kFailFast, absl::StrCat("'", task_name, "' ended with ", failure.ToString()),
+           Budget());
+  }
+}
+
+// --- close ---------------------------------------------------------------------------------------
+
+bool RegionCore::TryCloseCount() {
+  uint64_t before = word.load(std::memory_order_acquire);
+  while ((before & region_word::kCountMask) == 0) {
+    // With the bit set and the count zero nobody can be admitted from outside any more.
+    if (word.compare_exchange_weak(before, before | region_word::kCloserParked,
+                                   std::memory_order_acq_rel, std::memory_order_acquire)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool RegionCore::ParkCloser(Waiter* waiter) {
+  closer_ = waiter;
+  const uint64_t before = word.fetch_or(region_word::kCloserParked, std::memory_order_acq_rel);
+  return (before & region_word::kCountMask) != 0;
+}
+
+void RegionCore::BeginFinalizing() {
+  MutexLock lock(mutex_);
+  const uint64_t before = word.fetch_or(region_word::kFinalizing, std::memory_order_acq_rel);
+  if ((before & region_word::kCancelled) == 0 && finalizers_ != nullptr) {
+    // Ended by itself: the finalizers' time starts now.
+    const Instant by = Now() + grace_;
+    if (by < finalize_by_) finalize_by_ = own_finalize_by_ = by;
+    RearmAlarm();
+  }
+}
+
+void RegionCore::AddFinalizer(Finalizer* finalizer) {
+  MutexLock lock(mutex_);
+  finalizer->next = finalizers_;
+  finalizers_ = finalizer;
+}
+
+Finalizer* RegionCore::PopFinalizer() {
+  MutexLock lock(mutex_);
+  Finalizer* finalizer = finalizers_;
+  if (finalizer != nullptr) {
+    finalizers_ = finalizer->next;
+    Emit(EventKind::kFinalizerStart, id, opener_ == nullptr ? 0 : opener_->id, 0, finalizer->name);
+  }
+  return finalizer;
+}
+
+void RegionCore::FinalizerEnded(const char* name, const Outcome<void>& outcome) {
+  if (stats_ != nullptr) stats_->finalizers_run.fetch_add(1, std::memory_order_relaxed);
+  Emit(EventKind::kFinalizerEnd, id, opener_ == nullptr ? 0 : opener_->id,
+       static_cast<uint64_t>(outcome.severity()), name);
+  if (outcome.ok() || (outcome.is_cancelled() && CauseLiesInside(outcome.cancel_reason()))) return;
+  MutexLock lock(mutex_);
+  JoinInto(joined_, outcome);
+}
+
+void RegionCore::AddAuthority(Authority* node) {
+  MutexLock lock(mutex_);
+  node->next_owned = authorities_;
+  authorities_ = node;
+}
+
+Outcome<void> RegionCore::Close() {
+  if (parent_ != nullptr) {
+    MutexLock lock(parent_->mutex_);
+    parent_->children_.Remove(this);
+    if (opener_->scope == parent_) {
+      RegionCore** link = &opener_->opened;
+      while (*link != this) link = &(*link)->next_opened_;
+      *link = next_opened_;
+    }
+  }
+  Outcome<void> joined = Ok();
+  Authority* nodes;
+  {
+    MutexLock lock(mutex_);
+    joined = std::move(joined_);
+    joined_ = Ok();
+    nodes = std::exchange(authorities_, nullptr);
+    own_deadline_ = own_drain_by_ = own_finalize_by_ = gentle_by_ = report_at_ =
+        Instant::InfiniteFuture();
+    RearmAlarm();
+    word.fetch_or(region_word::kClosed, std::memory_order_release);
+  }
+  while (nodes != nullptr) delete std::exchange(nodes, nodes->next_owned);
+  Emit(EventKind::kRegionClose, id, opener_ == nullptr ? 0 : opener_->id,
+       static_cast<uint64_t>(joined.severity()), name_);
+  return joined;
+}
+
+// --- admission -----------------------------------------------------------------------------------
+
+bool RegionCore::Fits(uint32_t size) const {
+  return admitted_tasks_ < max_tasks_ && admitted_bytes_ <= max_bytes_ - size;
+}
+
+bool RegionCore::TryReserveAdmission(uint32_t size) {
+  if (!limited_) return true;
+  MutexLock lock(mutex_);
+  if (!admission_queue_.empty() || !Fits(size)) return false;
+  ++admitted_tasks_;
+  admitted_bytes_ += size;
+  return true;
+}
+
+bool RegionCore::QueueForAdmission(AdmissionRequest* request) {
+  MutexLock lock(mutex_);
+  if (admission_queue_.empty() && Fits(request->size)) {
+    ++admitted_tasks_;
+    admitted_bytes_ += request->size;
+    return false;
+  }
+  admission_queue_.PushBack(request);
+  return true;
+}
+
+void RegionCore::LeaveAdmissionQueue(AdmissionRequest* request) {
+  MutexLock lock(mutex_);
+  if (admission_queue_.Linked(request)) admission_queue_.Remove(request);
+  GrantAdmissions();  // it may have stood before one that fits
+}
+
+void RegionCore::ReturnAdmission(uint32_t size) {
+  MutexLock lock(mutex_);
+  --admitted_tasks_;
+  admitted_bytes_ -= size;
+  GrantAdmissions();
+}
+
+void RegionCore::GrantAdmissions() {
+  AdmissionRequest* next = nullptr;
+  for (AdmissionRequest* request = admission_queue_.front();
+       request != nullptr && Fits(request->size); request = next) {
+    next = admission_queue_.Next(request);
+    if (!request->waiter->Grant()) continue;  // cancelled: it leaves by itself
+    admission_queue_.Remove(request);
+    ++admitted_tasks_;
+    admitted_bytes_ += request->size;
+  }
+}
+
+}  // namespace v0
+}  // namespace quiesce

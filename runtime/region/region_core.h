@@ -1,0 +1,243 @@
+// region_core.h: the state of a region, and the cancel protocol on it. Internal to runtime/region.
+//
+// Invariants: (1) the parent outlives the child, since a child region is opened by a task of its parent
+//             and that task does not end before the close (G1); (2) a request marks the words from the
+//             top down, one region's mutex at a time; a child that is being opened copies its parent's
+//             state under the parent's mutex, so it is marked by one or by the other (G4); (3) drain
+//             deadlines only move to the earlier, kinds only to the more severe (G3); (4) only the
+//             region or task that a request was aimed at keeps an alarm for it (R5).
+// Threads:    any. Lock order: mutex, then a registry's shard, the clock, a run queue. Never two
+//             regions' mutexes at once but child's after parent's in Open and Close.
+#ifndef QUIESCE_RUNTIME_REGION_REGION_CORE_H_
+#define QUIESCE_RUNTIME_REGION_REGION_CORE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "quiesce/runtime/base/intrusive_list.h"
+#include "quiesce/runtime/base/mutex.h"
+#include "quiesce/runtime/cx/authority.h"
+#include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/region/finalizer.h"
+#include "quiesce/runtime/region/region_policy.h"
+#include "quiesce/runtime/scheduler/clock.h"
+#include "quiesce/runtime/task/park_registry.h"
+#include "quiesce/runtime/task/task.h"
+#include "quiesce/runtime/task/task_core.h"
+#include "quiesce/runtime/task/wait.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+// What a cancel below one root did, for the drain report. Relaxed counters.
+struct DrainStats {
+  std::atomic<int64_t> tasks_cancelled{0};  // alive when a request reached them
+  std::atomic<int64_t> tasks_cut_off{0};    // had a wait fail because the drain budget was spent
+  std::atomic<int64_t> finalizers_run{0};
+  std::atomic<int64_t> first_request_ns{0};  // 0: there was none
+};
+
+// A timer that, when due, runs a step on the cancel lane. Guarded by the owning region's mutex.
+struct Alarm : Timer, Runnable {
+  Alarm(RegionCore* region, Runnable::Step on_due);
+  RegionCore* const region;
+  bool pending = false;  // armed, or its step posted and not yet begun
+};
+
+// A request, as it travels down.
+struct CancelRequest {
+  CancelRequest(CancelReason reason, Instant drain_by, Instant finalize_by, int64_t drain_polls,
+                int64_t drain_cost)
+      : reason(std::move(reason)),
+        drain_by(drain_by),
+        finalize_by(finalize_by),
+        drain_polls(drain_polls),
+        drain_cost(drain_cost) {}
+  CancelReason reason;
+  Instant drain_by;
+  Instant finalize_by;
+  int64_t drain_polls;
+  int64_t drain_cost;
+};
+
+struct SiblingHook : ListHook {};
+
+class RegionCore : public RegionScope, public SiblingHook {
+ public:
+  // Cancel state of one task that was cancelled through its handle.
+  struct TaskCancel;
+
+  static void* operator new(size_t size);
+  static void operator delete(void* memory, size_t size);
+
+  static RegionCore* NewRoot(const RuntimeServices* services, const char* name, DrainStats* stats);
+
+  // Opens a child of `cx`'s region. Null, with `refused` set, if a wait of cx would fail now.
+  static RegionCore* Open(const CxBase& cx, const char* name, const char* file, uint32_t line,
+                          RegionPolicy policy, const RegionOptions& options,
+                          Outcome<void>& refused);
+
+  void Ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
+  void Unref();
+
+  // --- tasks ---
+  // Counts a new task in. `size` is its block's. Not Ok: refused, and why (R3, admission).
+  // `reserved`: SpawnWhenAdmitted has taken the admission already.
+  Outcome<void> AdmitFromInside(const CxBase& cx, uint32_t size, bool reserved);
+  // From other tasks and threads: also refused once the region has nothing left to wait for.
+  Outcome<void> AdmitFromOutside(uint32_t size, bool for_drain);
+  void TaskEnded(TaskCore* task, Outcome<void>* failure);
+  // Takes a task back that was admitted and does not come.
+  void TaskAbandoned(uint32_t size);
+  // The body has returned. Its failure is joined like a child's.
+  void BodyEnded(const Outcome<void>& failure);
+
+  // --- cancel ---
+  void Cancel(CancelKind kind, absl::string_view message, const Budget& drain);
+  void CancelTask(TaskCore* task, CancelKind kind, absl::string_view message, const Budget& drain);
+  void BeginDrain(const Budget& budget);
+  void Charge(int64_t polls, int64_t cost);
+  // Why `task` (null: an outsider) may not go on here.
+  CancelReason ReasonFor(TaskScope* task);
+  void CutOff(TaskScope* task);
+
+  // --- close, by the opener ---
+  // The structural wait for the count to become zero.
+  bool TryCloseCount();
+  bool ParkCloser(Waiter* waiter);
+  void BeginFinalizing();
+  Finalizer* PopFinalizer();
+  void FinalizerEnded(const char* name, const Outcome<void>& outcome);
+  // Leaves the tree. Returns what the children, the body and the finalizers joined to.
+  Outcome<void> Close();
+
+  void AddFinalizer(Finalizer* finalizer);
+  void AddAuthority(Authority* node);
+
+  // --- admission waits ---
+  bool TryReserveAdmission(uint32_t size);
+  // False: admitted at once.
+  bool QueueForAdmission(AdmissionRequest* request);
+  void LeaveAdmissionQueue(AdmissionRequest* request);
+  void ReturnAdmission(uint32_t size);
+
+  // --- looking ---
+  std::string Dump();
+  // The tasks that hold up a close, with their async stacks.
+  std::string StallReport();
+  const char* PhaseName() const;
+  void DescribeTo(const std::string& indent, bool stacks, std::string& to);
+
+  const char* name() const { return name_; }
+  RegionCore* parent() const { return parent_; }
+  Authority& authority() { return authority_; }
+  TaskCore* opener() const { return opener_; }
+  uint64_t live() const { return word.load(std::memory_order_acquire) & region_word::kCountMask; }
+  bool limited() const { return limited_; }
+
+  // For a region without an opener (a runtime's root): called once the count is zero.
+  void (*on_quiescent)(RegionCore*) = nullptr;
+  void* on_quiescent_argument = nullptr;
+
+ private:
+  RegionCore(const RuntimeServices* services, RegionCore* parent, TaskCore* opener,
+             const char* name, const char* file, uint32_t line);
+  ~RegionCore();
+
+  void CountDown();
+  CancelOrigin Origin(const TaskCore* task) const;
+  Instant Now() const { return services->clock->Now(); }
+  void JoinChild(const Outcome<void>& failure, const char* task_name, bool is_body);
+  bool CauseLiesInside(const CancelReason& reason) const;
+
+  // The request that `reason` and `drain` make here: what `drain` leaves open is this region's default.
+  CancelRequest MakeRequest(CancelReason reason, const Budget& drain, Instant now) const;
+  // Marks this region. `top`: the request is aimed at it, so it keeps the alarm.
+  void Mark(const CancelRequest& request, bool top);
+  // Marks, with the reason chained, and sweeps every region of the subtrees. Takes over references.
+  static void MarkSubtrees(std::vector<RegionCore*> roots, const CancelRequest& request);
+  static void SpendSubtrees(std::vector<RegionCore*> roots, uint64_t bits);
+  // Adds references to the children to `to`.
+  void CollectChildren(std::vector<RegionCore*>& to);
+  static void CollectOpened(const TaskCore* task, std::vector<RegionCore*>& to);
+
+  TaskCancel* FindTaskCancel(const TaskCore* task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ForgetTaskCancel(TaskCore* task);
+  void InheritTaskCancel(const TaskCancel* cancel, uint32_t task_word, Instant now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Moves `alarm` to `when`; it holds a reference to the region while pending.
+  void SetAlarm(Alarm& alarm, Instant when) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RearmAlarm() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void OnAlarm(Runnable* alarm);
+  static void OnTaskAlarm(Runnable* alarm);
+  void AlarmDue();
+  void TaskAlarmDue(TaskCancel* cancel);
+
+  bool Fits(uint32_t size) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void GrantAdmissions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Outcome<void> Full() const;
+
+  // Constant after construction.
+  RegionCore* const parent_;
+  TaskCore* const opener_;
+  const char* const name_;
+  const char* const file_;
+  const uint32_t line_;
+  RegionPolicy policy_;
+  ErrorSink* sink_ = nullptr;
+  DrainStats* stats_ = nullptr;
+  Budget drain_default_;
+  absl::Duration grace_ = absl::Seconds(1);
+  // The count includes the body: set at opening, cleared by the opener. Relaxed, for statistics only.
+  std::atomic<bool> body_running_{false};
+  bool limited_ = false;
+  bool own_quota_ = false;
+  int64_t max_tasks_ = Budget::kUnlimited;
+  int64_t max_bytes_ = Budget::kUnlimited;
+  Authority authority_;
+  ParkRegistry registry_;
+
+  std::atomic<uint32_t> refs_{1};
+  // Left of the own quotas; kUnlimited where there is none. Relaxed: only the sign matters, and who
+  // brings it to zero cancels.
+  std::atomic<int64_t> polls_left_{Budget::kUnlimited};
+  std::atomic<int64_t> cost_left_{Budget::kUnlimited};
+  std::atomic<int64_t> drain_polls_left_{Budget::kUnlimited};
+  std::atomic<int64_t> drain_cost_left_{Budget::kUnlimited};
+  Waiter* closer_ = nullptr;  // published by kCloserParked
+
+  Mutex mutex_;
+  IntrusiveList<RegionCore, SiblingHook> children_ ABSL_GUARDED_BY(mutex_);
+  RegionCore* next_opened_ = nullptr;  // opener_->opened list; guarded by the parent's mutex
+  std::optional<CancelReason> reason_ ABSL_GUARDED_BY(mutex_);
+  Outcome<void> joined_ ABSL_GUARDED_BY(mutex_) = Ok();
+  Instant own_deadline_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
+  Instant gentle_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
+  Budget gentle_drain_ ABSL_GUARDED_BY(mutex_);
+  // Effective, and those that this region keeps the alarm for.
+  Instant drain_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
+  Instant finalize_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
+  Instant own_drain_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
+  Instant own_finalize_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
+  Instant report_at_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
+  absl::Duration report_again_ ABSL_GUARDED_BY(mutex_) = absl::Seconds(1);
+  Alarm alarm_ ABSL_GUARDED_BY(mutex_){this, &OnAlarm};
+  TaskCancel* task_cancels_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  Finalizer* finalizers_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  Authority* authorities_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  int64_t admitted_tasks_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t admitted_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  int sink_lines_ ABSL_GUARDED_BY(mutex_) = 0;
+  IntrusiveList<AdmissionRequest> admission_queue_ ABSL_GUARDED_BY(mutex_);
+};
+
+inline RegionCore* CoreOf(RegionScope* scope) { return static_cast<RegionCore*>(scope); }
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_REGION_REGION_CORE_H_

@@ -1,0 +1,39 @@
+#include "quiesce/runtime/region/region_ref.h"
+
+#include "quiesce/runtime/region/region_core.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+RegionRef CxBase::Ref() const {
+  Verify();
+  return RegionRef(CoreOf(region()), authority_);
+}
+
+RegionRef::RegionRef(RegionCore* core, const Authority* authority)
+    : core_(core), authority_(authority) {
+  core_->Ref();
+}
+RegionRef::~RegionRef() {
+  if (core_ != nullptr) core_->Unref();
+}
+RegionScope* RegionRef::scope() const { return core_; }
+
+void RegionRef::Cancel(const Budget& drain, absl::string_view message) const {
+  if (!closed()) core_->Cancel(CancelKind::kUser, message, drain);
+}
+void RegionRef::Shutdown(const Budget& drain) const {
+  if (!closed()) core_->Cancel(CancelKind::kShutdown, "the process was asked to end", drain);
+}
+void RegionRef::BeginDrain(const Budget& budget) const {
+  if (!closed()) core_->BeginDrain(budget);
+}
+bool RegionRef::cancelled() const {
+  return (core_->word.load(std::memory_order_acquire) & region_word::kCancelled) != 0;
+}
+bool RegionRef::closed() const {
+  return (core_->word.load(std::memory_order_acquire) & region_word::kClosed) != 0;
+}
+
+}  // namespace v0
+}  // namespace quiesce

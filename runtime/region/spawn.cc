@@ -1,0 +1,139 @@
+#include "quiesce/runtime/region/spawn.h"
+
+#include <algorithm>
+#include <atomic>
+#include <new>
+
+#include "absl/strings/str_cat.h"
+#include "quiesce/runtime/base/slab.h"
+#include "quiesce/runtime/region/region_core.h"
+#include "quiesce/runtime/trace/emit.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace spawn_internal {
+namespace {
+
+// Ids are handed to threads in batches, so that spawning workers do not meet on one counter.
+[[gnu::noinline]] uint64_t NextTaskId() {
+  constexpr uint64_t kIdsPerBatch = 4096;
+  static std::atomic<uint64_t> next_batch{0};
+  thread_local uint64_t next = 0;
+  if (next % kIdsPerBatch == 0) {
+    next = next_batch.fetch_add(1, std::memory_order_relaxed) * kIdsPerBatch + 1;
+  }
+  return next++;
+}
+
+}  // namespace
+
+uint32_t BlockSize(const SpawnSite* site, size_t closure_size, size_t result_size) {
+  const size_t frame = site->frame_size.load(std::memory_order_relaxed);
+  const size_t payload = std::max(closure_size + frame, RoundUp16(result_size));
+  const size_t whole = TaskCore::kPayloadOffset + payload;
+  // Over the slab's largest block the frame goes its own way: it is freed by its own size.
+  if (frame != 0 && whole > kMaxSlabBlock) {
+    return static_cast<uint32_t>(TaskCore::kPayloadOffset +
+                                 std::max(closure_size, RoundUp16(result_size)));
+  }
+  return static_cast<uint32_t>(whole);
+}
+
+TaskCore* NewTask(const SpawnSite* site, uint32_t size, RegionScope* region, uint32_t cx_flags) {
+  auto* core = new (SlabAllocate(size)) TaskCore(&StartStep);
+  core->id = NextTaskId();
+  core->site = site;
+  core->scope = region;
+  core->block_size = size;
+  if (cx_flags & kForDrain) core->flags |= kSpawnedForDrain;
+  if (cx_flags & kGraceTime) core->flags |= kSpawnedInGrace;
+  return core;
+}
+
+void Launch(TaskCore* core, PromiseBase* root, size_t closure_size, const FrameArena& arena,
+            SpawnSite* site, const CxBase* spawner) {
+  core->root = root;
+  root->set_task(core);
+  const auto* frame = static_cast<const char*>(root->handle().address());
+  const char* embedded = static_cast<const char*>(core->payload()) + closure_size;
+  if (arena.taken() != nullptr && frame != embedded) {
+    // The callable made another coroutine first, whose frame now lives in this block.
+    core->flags |= kAdoptsForeignFrame;
+    core->Ref();
+  }
+  const auto wanted = static_cast<uint32_t>(arena.wanted());
+  if (wanted > site->frame_size.load(std::memory_order_relaxed) && wanted <= kMaxSlabBlock) {
+    site->frame_size.store(wanted, std::memory_order_relaxed);
+  }
+  Emit(EventKind::kSpawn, core->scope->id, core->id, spawner == nullptr ? 0 : spawner->task()->id,
+       site->name);
+  core->Post(*core->scope, Place::kBack);
+}
+
+void MarkRefused(TaskCore* core) {
+  core->flags |= kHasResult | kRefusedSpawn;
+  core->word.store(task_word::kEnded, std::memory_order_relaxed);
+  core->joiner.store(TaskCore::kJoinDone, std::memory_order_relaxed);
+  core->refs.store(1, std::memory_order_relaxed);
+}
+
+void AbandonTask(TaskCore* core) {
+  CoreOf(core->scope)->TaskAbandoned(core->block_size);
+  core->refs.store(1, std::memory_order_relaxed);
+  core->Unref();
+}
+
+Outcome<void> Admit(Admission admission, RegionScope* region, const CxBase* spawner,
+                    uint32_t cx_flags, uint32_t size) {
+  if (admission == Admission::kOutside) {
+    return CoreOf(region)->AdmitFromOutside(size, (cx_flags & kForDrain) != 0);
+  }
+  return CoreOf(region)->AdmitFromInside(*spawner, size, admission == Admission::kReserved);
+}
+
+AdmissionOp::AdmissionOp(RegionScope* region, uint32_t size) : region_(region), request_(size) {}
+
+bool AdmissionOp::Try(std::optional<Outcome<void>>& result) {
+  if (!CoreOf(region_)->TryReserveAdmission(request_.size)) return false;
+  result.emplace(Ok());
+  return true;
+}
+
+Enqueued AdmissionOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result) {
+  request_.waiter = &waiter;
+  if (CoreOf(region_)->QueueForAdmission(&request_)) return Enqueued::kQueued;
+  result.emplace(Ok());
+  return Enqueued::kDone;
+}
+
+bool AdmissionOp::Harvest(std::optional<Outcome<void>>& result) {
+  result.emplace(Ok());
+  return true;
+}
+
+void AdmissionOp::Withdraw(Waiter&) { CoreOf(region_)->LeaveAdmissionQueue(&request_); }
+
+absl::Status CheckMayDefer(const CxBase& cx, const SpawnName& name) {
+  if ((cx.flags() & kNoSpawn) == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("Defer('", name.name, "') at ", name.file, ":", name.line,
+                   ": a finalizer cannot register another for the same region; do the work in this "
+                   "finalizer, or open a region in it"));
+}
+
+void AddFinalizer(const CxBase& cx, Finalizer* finalizer) {
+  CoreOf(cx.region())->AddFinalizer(finalizer);
+}
+
+Authority* NewAuthority(const CxBase& cx) {
+  auto* node = new Authority();
+  node->region = cx.region();
+  node->parent = cx.authority();
+  CoreOf(cx.region())->AddAuthority(node);
+  return node;
+}
+
+}  // namespace spawn_internal
+
+}  // namespace v0
+}  // namespace quiesce

@@ -1,0 +1,54 @@
+#include "quiesce/runtime/region/task_handle.h"
+
+#include "quiesce/runtime/region/region_core.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace task_handle_internal {
+
+bool Ended(const TaskCore* core) {
+  const uintptr_t joiner = core->joiner.load(std::memory_order_acquire);
+  return (joiner & TaskCore::kJoinDone) != 0;
+}
+
+Enqueued EnqueueJoiner(TaskCore* core, Waiter& waiter) {
+  core->LockJoiner();
+  const uintptr_t before = core->joiner.load(std::memory_order_relaxed) & ~TaskCore::kJoinLocked;
+  if (before == TaskCore::kJoinDone) {
+    core->UnlockJoiner(before);
+    return Enqueued::kRetry;
+  }
+  if (before != 0) {
+    Fatal("TaskHandle::Join on task '%s' (spawned at %s:%u) while another Join of the same handle "
+          "waits: join once, and share the outcome",
+          core->site->name, core->site->file, core->site->line);
+  }
+  core->UnlockJoiner(reinterpret_cast<uintptr_t>(&waiter));
+  return Enqueued::kQueued;
+}
+
+void WithdrawJoiner(TaskCore* core) {
+  core->LockJoiner();
+  const uintptr_t now = core->joiner.load(std::memory_order_relaxed);
+  core->UnlockJoiner(now & TaskCore::kJoinDone);
+}
+
+void CancelTask(TaskCore* core, const Budget& drain) {
+  RegionCore* region = nullptr;
+  core->UnlessEnded([&] {
+    region = CoreOf(core->scope);
+    region->Ref();
+  });
+  if (region == nullptr) return;
+  region->CancelTask(core, CancelKind::kUser, "TaskHandle::Cancel", drain);
+  region->Unref();
+}
+
+void JoinedTwice() {
+  Fatal("TaskHandle::Join: the task's outcome has been taken by an earlier Join. Keep the outcome that "
+        "the first Join returned");
+}
+
+}  // namespace task_handle_internal
+}  // namespace v0
+}  // namespace quiesce

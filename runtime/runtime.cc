@@ -1,0 +1,176 @@
+#include "quiesce/runtime/runtime.h"
+
+#include <cstdio>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "quiesce/runtime/base/mutex.h"
+//#include "quiesce/runtime/blocking/blocking_pool.h"
+#include "quiesce/runtime/region/region_core.h"
+#include "quiesce/runtime/scheduler/worker_pool.h"
+//#include "quiesce/runtime/signal/signal_hub.h"
+#include "quiesce/runtime/task/async_stack.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace {
+
+class StderrReports final : public ReportSink {
+ public:
+  void Report(const std::string& text) override {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+    std::fflush(stderr);
+  }
+};
+
+StderrReports& DefaultReports() {
+  static auto* reports = new StderrReports();
+  return *reports;
+}
+
+}  // namespace
+
+std::string DrainReport::ToString() const {
+  return absl::StrCat("drained ", tasks_drained, tasks_drained == 1 ? " task" : " tasks",
+                      ", cut off ", tasks_cut_off, ", ran ", finalizers_run,
+                      finalizers_run == 1 ? " finalizer" : " finalizers", ", in ",
+                      absl::FormatDuration(absl::Trunc(time, absl::Microseconds(1))));
+}
+
+struct Runtime::State {
+  RuntimeServices services;
+  std::unique_ptr<WorkerPool> pool;
+//  std::unique_ptr<BlockingPool> blocking;
+//  std::unique_ptr<SignalHub> signals;
+  Mutex mutex;
+  IntrusiveList<RegionCore, SiblingHook> roots ABSL_GUARDED_BY(mutex);
+};
+
+absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& options) {
+  auto state = std::make_unique<State>();
+  WorkerPoolOptions pool_options;
+  pool_options.workers = options.workers();
+  pool_options.name = options.name();
+  absl::StatusOr<std::unique_ptr<WorkerPool>> pool = WorkerPool::Create(pool_options);
+  if (!pool.ok()) return pool.status();
+  state->pool = *std::move(pool);
+  state->services.scheduler = state->pool.get();
+  state->services.clock = state->pool.get();
+  state->services.poller = state->pool.get();
+  state->services.reports = options.reports() != nullptr ? options.reports() : &DefaultReports();
+  absl::Status started = state->pool->Start();
+  if (!started.ok()) return started;
+  return std::unique_ptr<Runtime>(new Runtime(std::move(state)));
+}
+
+Runtime::Runtime(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Runtime::~Runtime() {
+  {
+    MutexLock lock(state_->mutex);
+    QUIESCE_CHECK(state_->roots.empty(), "a Runtime was destroyed while a BlockOn of it runs");
+  }
+  state_->pool->Stop();
+}
+
+const RuntimeServices& Runtime::services() const { return state_->services; }
+
+void Runtime::Shutdown(const Budget& drain, absl::string_view message) {
+  std::vector<RegionCore*> roots;
+  {
+    MutexLock lock(state_->mutex);
+    for (RegionCore* root = state_->roots.front(); root != nullptr;
+         root = state_->roots.Next(root)) {
+      root->Ref();
+      roots.push_back(root);
+    }
+  }
+  for (RegionCore* root : roots) {
+    root->Cancel(CancelKind::kShutdown, message, drain);
+    root->Unref();
+  }
+}
+
+std::string Runtime::DumpRegions() {
+  std::vector<RegionCore*> roots;
+  {
+    MutexLock lock(state_->mutex);
+    for (RegionCore* root = state_->roots.front(); root != nullptr;
+         root = state_->roots.Next(root)) {
+      root->Ref();
+      roots.push_back(root);
+    }
+  }
+  std::string text;
+  for (RegionCore* root : roots) {
+    text += root->Dump();
+    root->Unref();
+  }
+  return text + DescribeRunningTasks();
+}
+
+// --- one BlockOn ---------------------------------------------------------------------------------
+
+struct Runtime::Root::RootState {
+  Runtime* runtime = nullptr;
+  RegionCore* core = nullptr;
+  DrainStats stats;
+  Instant closed_at;
+  Mutex mutex;
+  Condition changed;
+  bool quiescent ABSL_GUARDED_BY(mutex) = false;
+};
+
+Runtime::Root::Root(Runtime* runtime) : state_(std::make_unique<RootState>()) {
+  State& state = *runtime->state_;
+  if (state.pool->current_worker() != Scheduler::kNoWorker) {
+    Fatal("Runtime::BlockOn was called on a worker of the same runtime, which it would block: use "
+          "co_await, or Cx::Spawn");
+  }
+  state_->runtime = runtime;
+  state_->core = RegionCore::NewRoot(&state.services, "runtime", &state_->stats);
+  state_->core->on_quiescent_argument = state_.get();
+  state_->core->on_quiescent = [](RegionCore* core) {
+    auto* root = static_cast<RootState*>(core->on_quiescent_argument);
+    MutexLock lock(root->mutex);
+    root->quiescent = true;
+    root->changed.NotifyAll();
+  };
+  MutexLock lock(state.mutex);
+  state.roots.PushBack(state_->core);
+}
+
+Runtime::Root::~Root() { state_->core->Unref(); }
+
+RegionScope* Runtime::Root::scope() { return state_->core; }
+const Authority* Runtime::Root::authority() { return &state_->core->authority(); }
+
+void Runtime::Root::Wait() {
+  if (!state_->core->TryCloseCount() && state_->core->ParkCloser(nullptr)) {
+    MutexLock lock(state_->mutex);
+    while (!state_->quiescent) state_->changed.Wait(state_->mutex);
+  }
+  State& state = *state_->runtime->state_;
+  {
+    MutexLock lock(state.mutex);
+    state.roots.Remove(state_->core);
+  }
+  state_->closed_at = state.pool->Now();
+  // The outcome is the main task's: this region only counts.
+  (void)state_->core->Close();
+}
+
+void Runtime::Root::FillReport(DrainReport* report) {
+  const DrainStats& stats = state_->stats;
+  const int64_t first = stats.first_request_ns.load(std::memory_order_relaxed);
+  report->cancelled = first != 0;
+  report->tasks_cut_off = stats.tasks_cut_off.load(std::memory_order_relaxed);
+  report->tasks_drained =
+      stats.tasks_cancelled.load(std::memory_order_relaxed) - report->tasks_cut_off;
+  report->finalizers_run = stats.finalizers_run.load(std::memory_order_relaxed);
+  report->time =
+      first == 0 ? absl::ZeroDuration() : state_->closed_at - Instant::FromNanos(first);
+}
+
+}  // namespace v0
+}  // namespace quiesce

@@ -1,0 +1,179 @@
+#include "quiesce/runtime/scheduler/run_queue.h"
+
+#include <algorithm>
+#include <optional>
+
+namespace quiesce {
+inline namespace v0 {
+
+bool RunQueue::PushUrgent(Runnable* runnable, Lane lane, Instant deadline) {
+  ++urgent_;
+  if (lane == Lane::kCancel) {
+    cancel_.back.PushBack(runnable);
+    return cancel_.back.size() >= kPrivateBound;
+  }
+  timed_.Push(runnable, deadline);
+  return timed_.size() % kPrivateBound == 0;
+}
+
+bool RunQueue::Append(RunnableQueue& batch, Lane lane) {
+  if (lane == Lane::kCancel) urgent_ += batch.size();
+  RunnableQueue& back = (lane == Lane::kCancel ? cancel_ : ready_).back;
+  back.Append(batch);
+  return back.size() >= kPrivateBound;
+}
+
+Runnable* RunQueue::PopAnyLane() {
+  while (true) {
+    const uint32_t shared = shared_lanes();
+    const std::optional<Lane> lane = picker_.Next(
+        cancel_.size() != 0 || (shared & kCancelBit) != 0,
+        !timed_.empty() || (shared & kTimedBit) != 0,
+        slot_ != nullptr || ready_.size() != 0 || (shared & kReadyBit) != 0);
+    if (!lane.has_value()) return nullptr;
+    Runnable* runnable;
+    if (*lane == Lane::kReady) {
+      runnable = PopReady();
+    } else if (*lane == Lane::kCancel) {
+      if (cancel_.front.empty()) {
+        const size_t before = cancel_.size();
+        Refill(cancel_, &RunQueue::shared_cancel_, kCancelBit);
+        urgent_ += cancel_.size() - before;
+      }
+      runnable = cancel_.front.PopFront();
+      if (runnable != nullptr) --urgent_;
+    } else {
+      if ((shared & kTimedBit) != 0) {
+        SpinLockHolder held(lock_);
+        urgent_ += shared_timed_.size();
+        timed_.Merge(shared_timed_);
+        UpdateAttention();
+      }
+      runnable = timed_.Pop();
+      if (runnable != nullptr) --urgent_;
+    }
+    // Null if a thief was faster: the lane is empty now.
+    if (runnable != nullptr) return runnable;
+  }
+}
+
+Runnable* RunQueue::PopHungry() {
+  // With one thing to run there is nothing to share.
+  const size_t private_size = urgent_ + (slot_ != nullptr ? 1 : 0) + ready_.size();
+  if (private_size <= 1 && shared_lanes() == 0) {
+    if (urgent_ != 0) return PopAnyLane();
+    picker_.Next(false, false, private_size != 0);
+    return PopReady();
+  }
+  SpinLockHolder held(lock_);
+  const bool has_ready = private_size != urgent_ || !shared_ready_.empty();
+  const std::optional<Lane> lane = picker_.Next(cancel_.size() != 0 || !shared_cancel_.empty(),
+                                                !timed_.empty() || !shared_timed_.empty(), has_ready);
+  if (!lane.has_value()) return nullptr;
+  Runnable* runnable = nullptr;
+  if (*lane == Lane::kReady && slot_ != nullptr) {
+    if (slot_streak_ < kMaxSlotStreak) {
+      runnable = slot_;
+      ++slot_streak_;
+    } else {
+      ready_.back.PushBack(slot_);
+    }
+    slot_ = nullptr;
+  }
+  PublishLocked();
+  if (*lane == Lane::kCancel) {
+    runnable = shared_cancel_.PopFront();
+  } else if (*lane == Lane::kTimed) {
+    runnable = shared_timed_.Pop();
+  } else if (runnable == nullptr) {
+    slot_streak_ = 0;
+    runnable = shared_ready_.PopFront();
+  }
+  UpdateAttention();
+  return runnable;
+}
+
+void RunQueue::Publish() {
+  if (private_empty()) return;
+  SpinLockHolder held(lock_);
+  PublishLocked();
+  UpdateAttention();
+}
+
+void RunQueue::PublishLocked() {
+  const auto publish = [](PrivateFifo& fifo, RunnableQueue& shared) {
+    if (!fifo.front.empty()) {
+      fifo.front.Append(shared);
+      shared.Append(fifo.front);
+    }
+    shared.Append(fifo.back);
+  };
+  if (slot_ != nullptr) {  // it keeps its place before the others
+    RunnableQueue first;
+    first.PushBack(slot_);
+    slot_ = nullptr;
+    first.Append(ready_.front);
+    ready_.front.Append(first);
+  }
+  publish(ready_, shared_ready_);
+  if (urgent_ == 0) return;
+  publish(cancel_, shared_cancel_);
+  shared_timed_.Merge(timed_);
+  urgent_ = 0;
+}
+
+void RunQueue::TakeShared(PrivateFifo& fifo, RunnableQueue RunQueue::*shared) {
+  SpinLockHolder held(lock_);
+  fifo.front.Append(this->*shared);
+  UpdateAttention();
+}
+
+bool RunQueue::StealFrom(RunQueue& victim, Lane lane) {
+  if ((victim.shared_lanes() & BitOf(lane)) == 0) return false;
+  SpinLockHolder held(victim.lock_);
+  if (lane == Lane::kTimed) {
+    const size_t before = timed_.size();
+    victim.shared_timed_.MoveFront(
+        std::min((victim.shared_timed_.size() + 1) / 2, kMaxTimedSteal), timed_);
+    urgent_ += timed_.size() - before;
+    victim.UpdateAttention();
+    return timed_.size() != before;
+  }
+  const bool cancel = lane == Lane::kCancel;
+  RunnableQueue& from = cancel ? victim.shared_cancel_ : victim.shared_ready_;
+  const size_t count = std::min((from.size() + 1) / 2, kMaxSteal);
+  from.MoveFront(count, cancel ? cancel_.back : ready_.back);
+  if (cancel) urgent_ += count;
+  victim.UpdateAttention();
+  return count != 0;
+}
+
+void RunQueue::PushShared(Runnable* runnable, Lane lane, Instant deadline) {
+  SpinLockHolder held(lock_);
+  if (lane == Lane::kReady) {
+    shared_ready_.PushBack(runnable);
+  } else if (lane == Lane::kCancel) {
+    shared_cancel_.PushBack(runnable);
+  } else {
+    shared_timed_.Push(runnable, deadline);
+  }
+  UpdateAttention();
+}
+
+void RunQueue::AppendShared(RunnableQueue& batch, Lane lane) {
+  SpinLockHolder held(lock_);
+  (lane == Lane::kCancel ? shared_cancel_ : shared_ready_).Append(batch);
+  UpdateAttention();
+}
+
+void RunQueue::UpdateAttention() {
+  const uint32_t lanes = (shared_cancel_.empty() ? 0 : kCancelBit) |
+                         (shared_timed_.empty() ? 0 : kTimedBit) |
+                         (shared_ready_.empty() ? 0 : kReadyBit);
+  if (lanes != attention_.load(std::memory_order_relaxed)) {
+    attention_.store(lanes, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace v0
+}  // namespace quiesce

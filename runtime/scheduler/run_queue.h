@@ -1,0 +1,154 @@
+// run_queue.h: what one worker has to run: its three lanes.
+//
+// Why:        the owner must push and pop without a fence or an atomic; yet nothing may wait here while
+//             another worker has nothing to do.
+// How:        each lane has a private part, the owner's, and a shared part, under a spin lock, which is
+//             the one that thieves and foreign threads know. The owner *publishes*: all of its private
+//             part becomes shared. It does so when somebody is hungry and it is about to begin a step,
+//             and when the private part has grown by kPrivateBound. While nobody is hungry, it takes
+//             the shared part back as a whole. The ready lane has, beside this, a slot for what was
+//             woken last, which runs next since what woke it has just touched its data.
+// Invariants: (1) LanePicker says from which lane each step comes;
+//             (2) the cancel and ready lanes are first in, first out for what one thread posts, and
+//                 nothing in them is overtaken for ever; only the slot overtakes, at most
+//                 kMaxSlotStreak times in a row; the timed lane gives the earliest deadline;
+//             (3) after Pop(true), and after Publish(), the private part is empty;
+//             (4) shared_lanes() is exact while the lock is held, and a hint otherwise.
+// Threads:    "owner" operations only on the owner's thread; the others on any. `lock_` is a leaf.
+#ifndef QUIESCE_RUNTIME_SCHEDULER_RUN_QUEUE_H_
+#define QUIESCE_RUNTIME_SCHEDULER_RUN_QUEUE_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/base/thread_annotations.h"
+#include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/budget/instant.h"
+#include "quiesce/runtime/scheduler/lane_picker.h"
+#include "quiesce/runtime/scheduler/runnable.h"
+#include "quiesce/runtime/scheduler/scheduler.h"
+#include "quiesce/runtime/scheduler/timed_heap.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+class RunQueue {
+ public:
+  static constexpr uint32_t kMaxSlotStreak = 3;
+  static constexpr size_t kPrivateBound = 64;
+  // A thief holds the lock for as long as it counts these.
+  static constexpr size_t kMaxSteal = 256;
+  static constexpr size_t kMaxTimedSteal = 16;
+
+  RunQueue() = default;
+  RunQueue(const RunQueue&) = delete;
+  RunQueue& operator=(const RunQueue&) = delete;
+
+  // ---- owner ----
+
+  // Both return true if so much has gathered that Publish() is due.
+  bool Push(Runnable* runnable, Lane lane, Place place, Instant deadline) {
+    if (lane == Lane::kReady) [[likely]] {
+      if (place == Place::kNext) {
+        Runnable* displaced = slot_;
+        slot_ = runnable;
+        if (displaced == nullptr) return false;
+        runnable = displaced;
+      }
+      ready_.back.PushBack(runnable);
+      return ready_.back.size() >= kPrivateBound;
+    }
+    return PushUrgent(runnable, lane, deadline);
+  }
+  bool Append(RunnableQueue& batch, Lane lane);
+
+  // The next one, or null. With `hungry`, everything else becomes shared.
+  Runnable* Pop(bool hungry) {
+    if (hungry) [[unlikely]] return PopHungry();
+    if (shared_lanes() != 0 || urgent_ != 0) [[unlikely]] return PopAnyLane();
+    Runnable* runnable = PopReady();
+    picker_.Next(false, false, runnable != nullptr);
+    return runnable;
+  }
+
+  void Publish();
+
+  bool private_empty() const {
+    return slot_ == nullptr && urgent_ == 0 && ready_.front.empty() && ready_.back.empty();
+  }
+
+  // Takes half of what `victim` shares of `lane`, rounded up, the oldest or the earliest; at most
+  // kMaxSteal, of the timed lane kMaxTimedSteal. False if there was nothing.
+  bool StealFrom(RunQueue& victim, Lane lane);
+
+  // ---- any thread ----
+
+  void PushShared(Runnable* runnable, Lane lane, Instant deadline);
+  void AppendShared(RunnableQueue& batch, Lane lane);
+
+  // One bit for each lane whose shared part is not empty; zero: nothing to steal.
+  uint32_t shared_lanes() const { return attention_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr uint32_t kCancelBit = 1;
+  static constexpr uint32_t kTimedBit = 2;
+  static constexpr uint32_t kReadyBit = 4;
+  static constexpr uint32_t BitOf(Lane lane) { return uint32_t{1} << static_cast<uint32_t>(lane); }
+
+  // `front` is older than the shared part, which is older than `back`.
+  struct PrivateFifo {
+    RunnableQueue front;
+    RunnableQueue back;
+    size_t size() const { return front.size() + back.size(); }
+  };
+
+  bool PushUrgent(Runnable* runnable, Lane lane, Instant deadline);
+  Runnable* PopHungry();
+  Runnable* PopAnyLane();
+  Runnable* PopReady() {
+    if (slot_ != nullptr) {
+      Runnable* runnable = slot_;
+      slot_ = nullptr;
+      if (slot_streak_ < kMaxSlotStreak) {
+        ++slot_streak_;
+        return runnable;
+      }
+      ready_.back.PushBack(runnable);
+    }
+    slot_streak_ = 0;
+    if (ready_.front.empty()) Refill(ready_, &RunQueue::shared_ready_, kReadyBit);
+    return ready_.front.PopFront();
+  }
+  // `fifo.front` is empty: everything that there is in the lane moves there.
+  void Refill(PrivateFifo& fifo, RunnableQueue RunQueue::*shared, uint32_t bit) {
+    if ((shared_lanes() & bit) != 0) [[unlikely]] TakeShared(fifo, shared);
+    fifo.front.Append(fifo.back);
+  }
+  void TakeShared(PrivateFifo& fifo, RunnableQueue RunQueue::*shared) ABSL_LOCKS_EXCLUDED(lock_);
+  void PublishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void UpdateAttention() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+
+  // Which lanes have a shared part: kCancelBit, kTimedBit, kReadyBit. Written with lock_ held (relaxed);
+  // read by the owner before each step and by thieves, as a hint (relaxed). Who goes to sleep reads it
+  // after a fence that pairs with the one of who has pushed: see idle_set.h.
+  alignas(64) std::atomic<uint32_t> attention_{0};
+  SpinLock lock_;
+  RunnableQueue shared_cancel_ ABSL_GUARDED_BY(lock_);
+  RunnableQueue shared_ready_ ABSL_GUARDED_BY(lock_);
+  TimedHeap shared_timed_ ABSL_GUARDED_BY(lock_);
+
+  // The owner's alone.
+  alignas(64) Runnable* slot_ = nullptr;
+  uint32_t slot_streak_ = 0;  // polls in a row from the slot
+  LanePicker picker_;
+  size_t urgent_ = 0;  // private cancel and timed work
+  PrivateFifo ready_;
+  PrivateFifo cancel_;
+  TimedHeap timed_;
+};
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_SCHEDULER_RUN_QUEUE_H_

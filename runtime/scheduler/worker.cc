@@ -1,0 +1,244 @@
+#include "quiesce/runtime/scheduler/worker.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "quiesce/runtime/base/check.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace {
+
+constinit thread_local Worker* t_worker = nullptr;
+
+// Not a function that a coroutine could inline either.
+[[gnu::noinline]] void SetCurrent(Worker* worker) { t_worker = worker; }
+
+}  // namespace
+
+Worker::Worker(WorkerPool* pool, uint32_t index, std::unique_ptr<EpollPoller> poller)
+    : pool_(pool),
+      index_(index),
+      poller_(std::move(poller)),
+      random_(index * 2654435761u + 1),
+      next_timer_(Instant::InfiniteFuture().nanos()),
+      wheel_(pool->Now()) {}
+
+Worker* Worker::Current() { return t_worker; }
+
+void Worker::Run() {
+  SetCurrent(this);
+  last_check_ = pool_->Now();
+  while (true) {
+    Runnable* runnable = Pick();
+    if (runnable == nullptr) [[unlikely]] {
+      runnable = Search();
+      if (runnable == nullptr) break;
+    }
+    RunStep(runnable);
+  }
+  SetCurrent(nullptr);
+}
+
+inline void Worker::RunStep(Runnable* runnable) {
+  running_.store(runnable, std::memory_order_relaxed);
+  runnable->step(runnable);
+  running_.store(nullptr, std::memory_order_relaxed);
+  steps_.Add(1);
+  if (--steps_until_check_ == 0) [[unlikely]] LookAround();
+}
+
+// ---- picking --------------------------------------------------------------------------------------
+
+void Worker::Publish() {
+  queue_.Publish();
+  if (pool_->idle_.NeedsWake() && pool_->WakeOne()) wakes_.Add(1);
+}
+
+inline Runnable* Worker::Pick() {
+  const bool hungry = pool_->idle_.hungry();
+  Runnable* runnable = queue_.Pop(hungry);
+  // A step is about to begin: what is left here is for others.
+  if (hungry && runnable != nullptr && queue_.shared_lanes() != 0) [[unlikely]] {
+    if (pool_->idle_.NeedsWake() && pool_->WakeOne()) wakes_.Add(1);
+  }
+  return runnable;
+}
+
+Runnable* Worker::Search() {
+  IdleSet& idle = pool_->idle_;
+  bool slept = false;
+  idle.StartSearching();
+  while (true) {
+    CheckTimers(pool_->Now());
+    Runnable* runnable = Pick();
+    if (runnable == nullptr && Steal()) runnable = Pick();
+    if (runnable != nullptr) {
+      StopSearching();
+      // Who watched may have been this one.
+      if (slept && idle.unwatched() && pool_->WakeOne()) wakes_.Add(1);
+      return runnable;
+    }
+    if (pool_->stopping_.load(std::memory_order_seq_cst)) {
+      StopSearching();
+      return nullptr;
+    }
+    if (pool_->options_.on_idle != nullptr) pool_->options_.on_idle(pool_->options_.on_idle_context);
+    idle.Park(this);
+    // From here on every producer sees us; and we see what was there before.
+    if (!pool_->AnyStealable() && !pool_->stopping_.load(std::memory_order_seq_cst)) Sleep();
+    idle.Unpark(this);
+    if (watched_) WatchOthers();
+    slept = true;
+  }
+}
+
+void Worker::StopSearching() {
+  if (pool_->idle_.StopSearching() && pool_->AnyStealable() && pool_->WakeOne()) wakes_.Add(1);
+}
+
+bool Worker::Steal() {
+  const uint32_t count = pool_->worker_count();
+  random_ = random_ * 1664525u + 1013904223u;
+  const uint32_t first = (random_ >> 16) % count;
+  for (const Lane lane : {Lane::kCancel, Lane::kTimed, Lane::kReady}) {
+    for (uint32_t i = 0; i < count; ++i) {
+      Worker& victim = *pool_->workers_[(first + i) % count];
+      if (&victim != this && queue_.StealFrom(victim.queue_, lane)) {
+        steals_.Add(1);
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+void Worker::Sleep() {
+  const Instant timer_at = pool_->EarliestTimer();
+  const Instant now = pool_->Now();
+  const Instant wake_at = pool_->idle_.SleepUntil(this, timer_at, WatchAt(now));
+  if (wake_at == Instant::InfinitePast()) return;
+  parks_.Add(1);
+  poller_->Wait(wake_at.is_infinite() ? absl::InfiniteDuration() : wake_at - now);
+}
+
+// ---- watching -------------------------------------------------------------------------------------
+
+Instant Worker::WatchAt(Instant now) {
+  watched_ = false;
+  const uint32_t count = pool_->worker_count();
+  if (count == 1 || !pool_->idle_.wants_watcher()) return Instant::InfiniteFuture();
+  bool active = pool_->idle_.anyone_running(count);
+  steps_seen_.resize(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint64_t steps = pool_->workers_[i]->steps();
+    if (steps != steps_seen_[i]) active = true;
+    steps_seen_[i] = steps;
+  }
+  if (!active) return Instant::InfiniteFuture();
+  watched_ = true;
+  return Instant::FromNanos(now.nanos() + watch_nanos_);
+}
+
+// Slept as a watcher: a worker that is still in the step in which it was then cannot look after its
+// descriptors. (Its timers are everybody's.)
+void Worker::WatchOthers() {
+  for (uint32_t i = 0; i < pool_->worker_count(); ++i) {
+    Worker& worker = *pool_->workers_[i];
+    if (&worker == this || worker.steps() != steps_seen_[i]) continue;
+    if (worker.running_.load(std::memory_order_relaxed) == nullptr) continue;
+    if (worker.poller_->source_count() != 0) worker.poller_->Wait(absl::ZeroDuration());
+  }
+}
+
+// ---- timers and readiness -------------------------------------------------------------------------
+
+// Called every check_steps_ steps. That number follows the length of the steps, so that long ones do
+// not make timers late and short ones do not pay for the clock.
+void Worker::LookAround() {
+  const Instant now = pool_->Now();
+  const int64_t elapsed = std::max<int64_t>(now.nanos() - last_check_.nanos(), 1);
+  if (elapsed >= kCheckIntervalNanos) {
+    last_check_ = now;
+    CheckTimers(now);
+    if (poller_->source_count() != 0) poller_->Wait(absl::ZeroDuration());
+    check_steps_ = static_cast<uint32_t>(
+        std::clamp<int64_t>(check_steps_ * kCheckIntervalNanos / elapsed, 1, kCheckSteps));
+  } else {
+    check_steps_ = std::min(check_steps_ * 2, kCheckSteps);
+  }
+  steps_until_check_ = check_steps_;
+}
+
+void Worker::CheckTimers(Instant now) {
+  const uint32_t count = pool_->worker_count();
+  for (uint32_t i = 0; i < count; ++i) {
+    Worker& worker = *pool_->workers_[(index_ + i) % count];
+    if (worker.next_timer() <= now) worker.FireTimers(now, *this);
+  }
+}
+
+void Worker::FireTimers(Instant now, Worker& by) {
+  // The lock is let go between portions: Disarm waits for it.
+  for (bool done = false; !done;) {
+    SpinLockHolder held(timer_lock_);
+    const size_t before = wheel_.size();
+    done = wheel_.Advance(now, kTimersAtOnce);
+    by.timers_fired_.Add(before - wheel_.size());
+    next_timer_.store(wheel_.NextExpiry().nanos(), std::memory_order_relaxed);
+  }
+}
+
+void Worker::Arm(Timer* timer) {
+  timer->wheel = index_ + 1;
+  SpinLockHolder held(timer_lock_);
+  const Instant fires = wheel_.Insert(timer);
+  if (fires < next_timer()) next_timer_.store(fires.nanos(), std::memory_order_relaxed);
+}
+
+bool Worker::Disarm(Timer* timer) {
+  SpinLockHolder held(timer_lock_);
+  const bool armed = timer->armed;
+  if (armed) wheel_.Remove(timer);
+  return armed;
+}
+
+Instant Worker::RefreshNextTimer() {
+  SpinLockHolder held(timer_lock_);
+  const Instant next = wheel_.NextExpiry();
+  next_timer_.store(next.nanos(), std::memory_order_relaxed);
+  return next;
+}
+
+// ---- looking at it --------------------------------------------------------------------------------
+
+WorkerPool::WorkerSnapshot Worker::Snapshot() const {
+  WorkerPool::WorkerSnapshot snapshot;
+  snapshot.running = running_.load(std::memory_order_relaxed);
+  snapshot.steps = steps_.value();
+  snapshot.parks = parks_.value();
+  snapshot.steals = steals_.value();
+  snapshot.timers_fired = timers_fired_.value();
+  snapshot.wakes = wakes_.value();
+  return snapshot;
+}
+
+void Worker::CheckNothingLeft() {
+  if (!queue_.private_empty() || queue_.shared_lanes() != 0) {
+    Fatal("worker pool '%s': stopped with a step still queued on worker %u; "
+          "stop it after everything has ended",
+          pool_->options_.name.c_str(), index_);
+  }
+  SpinLockHolder held(timer_lock_);
+  if (!wheel_.empty()) {
+    Fatal("worker pool '%s': stopped with %zu timers still armed on worker %u; disarm them first",
+          pool_->options_.name.c_str(), wheel_.size(), index_);
+  }
+  if (poller_->source_count() != 0) {
+    Fatal("worker pool '%s': stopped with %zu descriptors still added on worker %u; remove them first",
+          pool_->options_.name.c_str(), poller_->source_count(), index_);
+  }
+}
+
+}  // namespace v0
+}  // namespace quiesce

@@ -1,0 +1,203 @@
+#include "quiesce/runtime/scheduler/worker_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <time.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/reactor/epoll_poller.h"
+#include "quiesce/runtime/scheduler/worker.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace {
+
+uint32_t UsableProcessors() {
+  cpu_set_t set;
+  const int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  return static_cast<uint32_t>(std::max(count, 1));
+}
+
+}  // namespace
+
+WorkerPool::WorkerPool(WorkerPoolOptions options) : options_(std::move(options)) {}
+
+absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::Create(WorkerPoolOptions options) {
+  const uint32_t count = options.workers == 0 ? std::min(UsableProcessors(), kMaxWorkers)
+                                              : options.workers;
+  if (count > kMaxWorkers) {
+    return absl::InvalidArgumentError(absl::StrCat("worker pool '", options.name, "': ", count,
+                                                   " workers; at most ", kMaxWorkers));
+  }
+  std::unique_ptr<WorkerPool> pool(new WorkerPool(std::move(options)));
+  for (uint32_t index = 0; index < count; ++index) {
+    absl::StatusOr<std::unique_ptr<EpollPoller>> poller = EpollPoller::Create();
+    if (!poller.ok()) return poller.status();
+    pool->workers_.push_back(std::make_unique<Worker>(pool.get(), index, *std::move(poller)));
+  }
+  return pool;
+}
+
+WorkerPool::~WorkerPool() {
+  if (started_) Stop();
+}
+
+absl::Status WorkerPool::Start() {
+  QUIESCE_CHECK(!started_, "worker pool: started twice");
+  started_ = true;
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    worker->thread = std::thread([this, &worker] {
+      const std::string name = absl::StrCat(options_.name, "-", worker->index());
+      pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+      worker->Run();
+    });
+  }
+  return absl::OkStatus();
+}
+
+void WorkerPool::Stop() {
+  if (!started_) return;
+  started_ = false;
+  stopping_.store(true, std::memory_order_seq_cst);
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->poller().Wake();
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->thread.join();
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->CheckNothingLeft();
+}
+
+// ---- who ------------------------------------------------------------------------------------------
+
+Worker* WorkerPool::Current() const {
+  Worker* worker = Worker::Current();
+  return worker != nullptr && worker->pool() == this ? worker : nullptr;
+}
+
+uint32_t WorkerPool::current_worker() const {
+  Worker* worker = Current();
+  return worker != nullptr ? worker->index() : kNoWorker;
+}
+
+Worker* WorkerPool::NextForForeign() {
+  const uint32_t turn = round_robin_.fetch_add(1, std::memory_order_relaxed);
+  return workers_[turn % workers_.size()].get();
+}
+
+Worker* WorkerPool::TargetForForeign(bool* wake) {
+  if (idle_.NeedsWake()) {
+    if (IdleSet::Member* member = idle_.Take()) {
+      *wake = true;
+      return static_cast<Worker*>(member);
+    }
+  }
+  *wake = false;
+  return NextForForeign();
+}
+
+bool WorkerPool::WakeOne() {
+  IdleSet::Member* member = idle_.Take();
+  if (member == nullptr) return false;
+  static_cast<Worker*>(member)->poller().Wake();
+  return true;
+}
+
+bool WorkerPool::AnyStealable() const {
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const auto& worker) { return worker->queue().shared_lanes() != 0; });
+}
+
+// ---- Scheduler ------------------------------------------------------------------------------------
+
+void WorkerPool::Post(Runnable* runnable, Lane lane, Place place, Instant deadline) {
+  if (Worker* worker = Current()) [[likely]] {
+    return worker->PostHere(runnable, lane, place, deadline);
+  }
+  bool wake;
+  Worker* worker = TargetForForeign(&wake);
+  worker->queue().PushShared(runnable, lane, deadline);
+  if (wake) {
+    worker->poller().Wake();
+  } else if (idle_.NeedsWake()) {
+    WakeOne();
+  }
+}
+
+void WorkerPool::PostBatch(RunnableQueue batch, Lane lane) {
+  QUIESCE_CHECK(lane != Lane::kTimed, "PostBatch: the timed lane needs a deadline for each; use Post");
+  if (batch.empty()) return;
+  if (Worker* worker = Current()) return worker->PostBatchHere(batch, lane);
+  bool wake;
+  Worker* worker = TargetForForeign(&wake);
+  worker->queue().AppendShared(batch, lane);
+  if (wake) {
+    worker->poller().Wake();
+  } else if (idle_.NeedsWake()) {
+    WakeOne();
+  }
+}
+
+// ---- Clock ----------------------------------------------------------------------------------------
+
+Instant WorkerPool::Now() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return Instant::FromNanos(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
+}
+
+// timer->wheel: 0 if no wheel knows the timer, else its worker's number plus one. It belongs to who
+// arms and disarms the timer; the wheel's lock guards the rest.
+void WorkerPool::Arm(Timer* timer) {
+  if (timer->when.is_infinite()) {
+    QUIESCE_CHECK(!timer->armed, "timer: armed twice; Disarm it, or let it fire, first");
+    timer->wheel = 0;
+    timer->armed = true;
+    return;
+  }
+  if (Worker* worker = Current()) return worker->Arm(timer);
+  const Instant when = timer->when;  // the timer may have fired, and be gone, when Arm returns
+  NextForForeign()->Arm(timer);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the one in IdleSet::Park
+  if (!idle_.anyone_parked()) return;
+  if (IdleSet::Member* member = idle_.TakeForTimer(when)) {
+    static_cast<Worker*>(member)->poller().Wake();
+  }
+}
+
+bool WorkerPool::Disarm(Timer* timer) {
+  if (timer->wheel == 0) return std::exchange(timer->armed, false);
+  const bool disarmed = workers_[timer->wheel - 1]->Disarm(timer);
+  timer->wheel = 0;
+  return disarmed;
+}
+
+Instant WorkerPool::EarliestTimer() {
+  while (true) {
+    Worker* first = workers_.front().get();
+    for (const std::unique_ptr<Worker>& worker : workers_) {
+      if (worker->next_timer() < first->next_timer()) first = worker.get();
+    }
+    // The hint may be too early: the timer it stands for was disarmed.
+    const Instant hint = first->next_timer();
+    if (hint.is_infinite() || first->RefreshNextTimer() <= hint) return hint;
+  }
+}
+
+// ---- Poller ---------------------------------------------------------------------------------------
+
+absl::Status WorkerPool::Add(IoSource* source) {
+  Worker* worker = Current();
+  if (worker == nullptr) worker = NextForForeign();
+  source->home = worker->index();
+  return worker->poller().Add(source);
+}
+
+void WorkerPool::Remove(IoSource* source) { workers_[source->home]->poller().Remove(source); }
+
+WorkerPool::WorkerSnapshot WorkerPool::Snapshot(uint32_t worker) const {
+  return workers_[worker]->Snapshot();
+}
+
+}  // namespace v0
+}  // namespace quiesce

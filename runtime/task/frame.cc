@@ -1,0 +1,49 @@
+#include "quiesce/runtime/task/frame.h"
+
+#include "quiesce/runtime/base/slab.h"
+#include "quiesce/runtime/task/task_core.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace {
+
+// Read and written only in the functions below, which are never inlined into coroutines: compilers
+// keep the address of a thread-local across a suspension, after which the thread may be another.
+thread_local FrameArena* current_arena = nullptr;
+
+}  // namespace
+
+[[gnu::noinline]] void* AllocateFrame(size_t size) {
+  FrameArena* arena = current_arena;
+  if (arena != nullptr && arena->wanted_ == 0) {
+    arena->wanted_ = size;
+    if (size <= arena->size_) {
+      arena->taken_ = arena->memory_;
+      return arena->memory_;
+    }
+  }
+  return SlabAllocate(size);
+}
+
+[[gnu::noinline]] void FreeFrame(void* frame, size_t size) {
+  if (size <= kMaxSlabBlock) {
+    void* block = SlabBlockStart(frame);
+    if (block != frame) {
+      // Inside a spawn block, which goes when the last reference to its task does.
+      auto* core = static_cast<TaskCore*>(static_cast<Runnable*>(block));
+      if (core->flags & kAdoptsForeignFrame) core->Unref();
+      return;
+    }
+  }
+  SlabFree(frame, size);
+}
+
+[[gnu::noinline]] FrameArena::FrameArena(void* memory, size_t size)
+    : memory_(memory), size_(size), outer_(current_arena) {
+  current_arena = this;
+}
+
+[[gnu::noinline]] FrameArena::~FrameArena() { current_arena = outer_; }
+
+}  // namespace v0
+}  // namespace quiesce

@@ -1,0 +1,22 @@
+// Built with exceptions in every configuration: a library without them still has to serve objects
+// that throw.
+#include <exception>
+
+#include "absl/strings/str_cat.h"
+#include "quiesce/runtime/task/promise.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+Panic PanicFromCurrentException() {
+  try {
+    throw;
+  } catch (const std::exception& exception) {
+    return Panic(absl::StrCat("exception escaped a task: ", exception.what()));
+  } catch (...) {
+    return Panic("exception escaped a task: not a std::exception");
+  }
+}
+
+}  // namespace v0
+}  // namespace quiesce

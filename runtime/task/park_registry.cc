@@ -1,0 +1,123 @@
+#include "quiesce/runtime/task/park_registry.h"
+
+#include "quiesce/runtime/task/task_core.h"
+#include "quiesce/runtime/trace/emit.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace {
+
+// Tasks posted at once by a sweep: other workers begin on the first while the sweep goes on.
+constexpr size_t kBatch = 256;
+
+bool IsParked(uint8_t state) {
+  return state == task_word::kParkedOrdinary || state == task_word::kParkedDrain ||
+         state == task_word::kParkedGrace;
+}
+
+bool Ends(ParkRegistry::Kind kind, uint8_t mode) {
+  switch (mode) {
+    case task_word::kParkedOrdinary:
+      return true;
+    case task_word::kParkedDrain:
+      return kind != ParkRegistry::Kind::kCancel;
+    case task_word::kParkedGrace:
+      return kind == ParkRegistry::Kind::kGraceSpent;
+    default:
+      return false;  // structural waits forward a cancel and never end early
+  }
+}
+
+}  // namespace
+
+ParkRegistry::~ParkRegistry() { delete[] more_.load(std::memory_order_acquire); }
+
+void ParkRegistry::Add(Waiter* waiter) {
+  uint32_t index = 0;
+  if (more_.load(std::memory_order_acquire) != nullptr) {
+    const uint32_t worker = scheduler_->current_worker();
+    index = worker == Scheduler::kNoWorker ? 0 : 1 + worker;
+  } else if (!first_.lock.TryLock()) {
+    AddShards();
+  } else {
+    waiter->shard_ = 0;
+    first_.waiters.PushBack(waiter);
+    first_.lock.Unlock();
+    return;
+  }
+  Shard& shard = ShardAt(index);
+  SpinLockHolder lock(shard.lock);
+  waiter->shard_ = static_cast<uint16_t>(index);
+  shard.waiters.PushBack(waiter);
+}
+
+void ParkRegistry::Remove(Waiter* waiter) {
+  Shard& shard = ShardAt(waiter->shard_);
+  SpinLockHolder lock(shard.lock);
+  if (shard.waiters.Linked(waiter)) shard.waiters.Remove(waiter);
+}
+
+void ParkRegistry::AddShards() {
+  if (scheduler_->worker_count() < 2) return;
+  auto* shards = new Shard[scheduler_->worker_count()];
+  Shard* none = nullptr;
+  if (!more_.compare_exchange_strong(none, shards, std::memory_order_acq_rel)) delete[] shards;
+}
+
+void ParkRegistry::SweepShard(Shard& shard, Kind kind) {
+  SpinLockHolder lock(shard.lock);
+  RunnableQueue batch;
+  const uint32_t decision =
+      kind == Kind::kCancel ? task_word::kDecidedCancelled : task_word::kDecidedSpent;
+  Waiter* next = nullptr;
+  for (Waiter* waiter = shard.waiters.front(); waiter != nullptr; waiter = next) {
+    next = shard.waiters.Next(waiter);
+    if (next != nullptr) __builtin_prefetch(next->task());
+    if (!Ends(kind, waiter->mode_)) continue;
+    TaskCore* core = waiter->task();
+    uint32_t word = core->word.load(std::memory_order_acquire);
+    while (true) {
+      const uint32_t state = word & task_word::kStateMask;
+      if (state != task_word::kRunning && state != waiter->mode_) break;  // granted: it keeps that
+      const uint32_t decided = (word & ~task_word::kStateMask) | decision;
+      if (!core->word.compare_exchange_weak(word, decided, std::memory_order_acq_rel,
+                                            std::memory_order_acquire)) {
+        continue;
+      }
+      shard.waiters.Remove(waiter);
+      // A task that is still arming finds the decision when it commits.
+      if (state != task_word::kRunning) {
+        Emit(EventKind::kWake, waiter->cx().region()->id, core->id, 1, waiter->ops()->name);
+        batch.PushBack(core);
+      }
+      break;
+    }
+    if (batch.size() == kBatch) scheduler_->PostBatch(std::move(batch), Lane::kCancel);
+  }
+  if (!batch.empty()) scheduler_->PostBatch(std::move(batch), Lane::kCancel);
+}
+
+void ParkRegistry::DecideParked(TaskCore* core, Kind kind) {
+  const uint32_t decision =
+      kind == Kind::kCancel ? task_word::kDecidedCancelled : task_word::kDecidedSpent;
+  uint32_t word = core->word.load(std::memory_order_acquire);
+  do {
+    const auto state = static_cast<uint8_t>(word & task_word::kStateMask);
+    if (!IsParked(state) || !Ends(kind, state)) return;
+  } while (!core->word.compare_exchange_weak(word, (word & ~task_word::kStateMask) | decision,
+                                             std::memory_order_acq_rel,
+                                             std::memory_order_acquire));
+  // The decision makes the waiter ours until the task is posted.
+  Waiter* waiter = core->waiter;
+  const RegionScope& region = *waiter->cx().region();
+  region.parked->Remove(waiter);
+  Emit(EventKind::kWake, region.id, core->id, 1, waiter->ops()->name);
+  core->Post(region, Place::kBack);
+}
+
+void ParkRegistry::Sweep(Kind kind) {
+  for (uint32_t i = 0; i < ShardCount(); ++i) SweepShard(ShardAt(i), kind);
+}
+
+}  // namespace v0
+}  // namespace quiesce

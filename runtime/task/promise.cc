@@ -1,0 +1,42 @@
+#include "quiesce/runtime/task/promise.h"
+
+#include "quiesce/runtime/task/task_core.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+std::coroutine_handle<> FinishRoot(PromiseBase* root, PromiseBase* unwind_from) {
+  StepFrame* step = root->task()->step_frame();
+  step->root = root;
+  step->unwind_from = unwind_from;
+  return std::noop_coroutine();
+}
+
+std::coroutine_handle<> PropagateFailure(PromiseBase* leaf) {
+  PromiseBase* failed = leaf;
+  while (true) {
+    TaskAwaitBase* await = failed->caller();
+    if (await == nullptr) return FinishRoot(failed, leaf);
+    if (!await->or_return) {
+      await->unwind_from = leaf;
+      return await->parent->handle();
+    }
+    await->parent->failure() = std::move(failed->failure());
+    failed = await->parent;
+  }
+}
+
+void DestroyChain(PromiseBase* leaf, PromiseBase* last) {
+  PromiseBase* frame = leaf == nullptr ? last : leaf;
+  while (frame != last) {
+    TaskAwaitBase* await = frame->caller();
+    PromiseBase* parent = await->parent;
+    await->child = nullptr;  // or the parent's frame would destroy it again
+    frame->handle().destroy();
+    frame = parent;
+  }
+  last->handle().destroy();
+}
+
+}  // namespace v0
+}  // namespace quiesce

@@ -1,0 +1,135 @@
+#include "quiesce/runtime/task/task_core.h"
+
+#include <sched.h>
+
+#include "absl/base/thread_annotations.h"
+#include "quiesce/runtime/base/slab.h"
+#include "quiesce/runtime/task/promise.h"
+#include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/emit.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace {
+
+// The root coroutine has finished, or (root null) shall not start.
+void EndTask(TaskCore* core, PromiseBase* root, PromiseBase* unwind_from, bool started,
+             Outcome<void> not_started) {
+  RegionScope* region = core->scope;
+  const bool keep = core->refs.load(std::memory_order_acquire) > 1;
+  Outcome<void> failure =
+      core->site->ops->finish(core, TaskFinish(root, unwind_from, started, std::move(not_started)), keep);
+  Emit(EventKind::kTaskEnd, region->id, core->id, static_cast<uint64_t>(failure.severity()),
+       core->site->name);
+  region->ops->task_ended(core, &failure);
+}
+
+void Run(TaskCore* core, std::coroutine_handle<> coroutine, StepFrame& frame) {
+  coroutine.resume();
+  if (frame.root != nullptr) EndTask(core, frame.root, frame.unwind_from, true, Ok());
+}
+
+}  // namespace
+
+void StartStep(Runnable* runnable) {
+  auto* core = static_cast<TaskCore*>(runnable);
+  RegionScope* region = core->scope;
+  StepFrame frame;
+  core->set_step_frame(&frame);
+  core->step = &RunStep;
+  cx_internal::SetCurrentTask(core, core->site);
+  // A task that was cancelled before it started does not start, unless it was spawned for drain (R3).
+  const uint8_t mode = (core->flags & kSpawnedInGrace)    ? task_word::kParkedGrace
+                       : (core->flags & kSpawnedForDrain) ? task_word::kParkedDrain
+                                                          : task_word::kParkedOrdinary;
+  const bool refuse = cx_internal::MustFail(mode, region->word.load(std::memory_order_acquire),
+                                            core->word.load(std::memory_order_acquire));
+  PromiseBase* root = core->root;
+  if (refuse) [[unlikely]] {
+    EndTask(core, root, nullptr, false, region->ops->reason(region, core));
+  } else {
+    if (region->metered.load(std::memory_order_relaxed)) [[unlikely]] {
+      region->ops->charge(region, 1, 0);
+    }
+    Emit(EventKind::kStart, region->id, core->id, 0, core->site->name);
+    Run(core, root->handle(), frame);
+  }
+  cx_internal::SetCurrentTask(nullptr, nullptr);
+}
+
+void RunStep(Runnable* runnable) {
+  auto* core = static_cast<TaskCore*>(runnable);
+  StepFrame frame;
+  core->set_step_frame(&frame);
+  cx_internal::SetCurrentTask(core, core->site);
+  Waiter* waiter = core->waiter;
+  PromiseBase* coroutine = waiter->frame();
+  switch (waiter->ops()->complete(waiter)) {
+    case WakeAction::kResume:
+      Run(core, coroutine->handle(), frame);
+      break;
+    case WakeAction::kUnwind:
+      Run(core, PropagateFailure(coroutine), frame);
+      break;
+    case WakeAction::kParked:
+      break;
+  }
+  cx_internal::SetCurrentTask(nullptr, nullptr);
+}
+
+void TaskCore::Post(const RegionScope& waited_in, Place place) {
+  const uint32_t own = word.load(std::memory_order_relaxed);
+  Lane lane = Lane::kReady;
+  if ((waited_in.word.load(std::memory_order_relaxed) & region_word::kAnyCancel) != 0 ||
+      (own & (task_word::kAnyCancel | task_word::kBoosted)) != 0) {
+    lane = Lane::kCancel;
+  } else if (!waited_in.deadline.is_infinite()) {
+    lane = Lane::kTimed;
+  }
+  waited_in.services->scheduler->Post(this, lane, place, waited_in.deadline);
+}
+
+void TaskCore::LockJoiner() {
+  for (int spins = 0;; ++spins) {
+    const uintptr_t before = joiner.fetch_or(kJoinLocked, std::memory_order_acquire);
+    if ((before & kJoinLocked) == 0) return;
+    if (spins > 64) sched_yield();
+  }
+}
+
+void TaskCore::PublishEnd() {
+  LockJoiner();
+  const uintptr_t waiter = joiner.load(std::memory_order_relaxed) & ~kJoinLocked;
+  // Under the lock, so that a joiner that is being cancelled cannot leave in between.
+  if (waiter != 0) reinterpret_cast<Waiter*>(waiter)->Grant();
+  UnlockJoiner(kJoinDone);
+}
+
+void TaskCore::Free() {
+  if (flags & kHasResult) site->ops->destroy_result(this);
+  const size_t size = block_size;
+  this->~TaskCore();
+  SlabFree(this, size);
+}
+
+SpawnSite* SiteFor(const char* name, const char* file, uint32_t line, const TaskOps* ops) {
+  // Sites are few and live for ever: a chained table with a lock only for the first use of each.
+  static SpinLock lock;
+  static SpawnSite* table[256] = {};
+  const uintptr_t hash = (reinterpret_cast<uintptr_t>(name) ^ reinterpret_cast<uintptr_t>(file) ^
+                          reinterpret_cast<uintptr_t>(ops) ^ line) *
+                         0x9e3779b97f4a7c15u;
+  SpawnSite*& bucket = table[hash >> 56];
+  SpinLockHolder hold(lock);
+  for (SpawnSite* site = bucket; site != nullptr; site = site->next) {
+    if (site->name == name && site->file == file && site->line == line && site->ops == ops) {
+      return site;
+    }
+  }
+  auto* site = new SpawnSite(name, file, line, ops, bucket);
+  bucket = site;
+  return site;
+}
+
+}  // namespace v0
+}  // namespace quiesce

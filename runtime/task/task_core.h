@@ -1,0 +1,146 @@
+// task_core.h: the record of a task: what the scheduler runs, cancels and counts.
+//
+// One block: [TaskCore | callable and arguments | root frame]. When the task has ended the frame, the
+// callable and the arguments are destroyed and the outcome, if a handle still wants it, takes their place.
+//
+// Invariants: (1) exactly one of {a worker runs it, it is in one run queue, it is parked, it has ended};
+//             (2) `refs` counts the running task (1), its handle (1), cancellers, and a foreign frame in
+//             the block; the block is freed with the last.
+#ifndef QUIESCE_RUNTIME_TASK_TASK_CORE_H_
+#define QUIESCE_RUNTIME_TASK_TASK_CORE_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/cx/scope.h"
+#include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/scheduler/runnable.h"
+#include "quiesce/runtime/scheduler/scheduler.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+class PromiseBase;
+class Waiter;
+class RegionCore;
+struct TaskCore;
+
+enum TaskFlags : uint8_t {
+  kSpawnedForDrain = 1,     // starts even if cancelled before, and its waits are drain waits
+  kSpawnedInGrace = 2,      // … with the waits of a finalizer
+  kAdoptsForeignFrame = 4,  // the block's tail was taken by a frame that is not the task's root
+  kHasResult = 8,           // the outcome is in the block
+  kRefusedSpawn = 16,       // never belonged to its region
+};
+
+// How a task's coroutine came to its end.
+struct TaskFinish {
+  TaskFinish(PromiseBase* root, PromiseBase* unwind_from, bool started, Outcome<void> not_started)
+      : root(root),
+        unwind_from(unwind_from),
+        started(started),
+        not_started(std::move(not_started)) {}
+  PromiseBase* root;
+  PromiseBase* unwind_from;   // the leaf of a failing chain, destroyed first; null: only the root
+  bool started;
+  Outcome<void> not_started;  // the outcome of a task that did not start
+};
+
+// What differs between spawns of different type.
+struct TaskOps {
+  // Destroys the frames and the callable; returns the outcome without its value, and keeps the whole
+  // of it in the block if `keep`.
+  Outcome<void> (*finish)(TaskCore* core, TaskFinish how, bool keep);
+  void (*destroy_result)(TaskCore* core);
+};
+
+// Name, place and type of a spawn: one static object for each site, found by SiteFor.
+struct SpawnSite {
+  SpawnSite(const char* name, const char* file, uint32_t line, const TaskOps* ops, SpawnSite* next)
+      : name(name), file(file), line(line), ops(ops), next(next) {}
+  const char* name;
+  const char* file;
+  uint32_t line;
+  const TaskOps* ops;
+  // The root frame's size as seen so far, 0 before the first spawn; relaxed, only a hint.
+  std::atomic<uint32_t> frame_size{0};
+  SpawnSite* next;
+};
+
+// The site of (name, file, line, ops), made on first use and never freed. Thread-safe.
+SpawnSite* SiteFor(const char* name, const char* file, uint32_t line, const TaskOps* ops);
+
+// What a step leaves for the one who called resume: set when the root coroutine has finished.
+struct StepFrame {
+  PromiseBase* root = nullptr;
+  PromiseBase* unwind_from = nullptr;  // the leaf of a failing chain, destroyed first
+};
+
+struct TaskCore : Runnable, TaskScope {
+  explicit TaskCore(Step step) : Runnable(step), root(nullptr) {}
+
+  union {
+    Waiter* waiter;     // after the start: the wait to complete at the next step
+    PromiseBase* root;  // before: the coroutine to start
+  };
+  RegionScope* scope = nullptr;  // the owning region's
+  const SpawnSite* site = nullptr;
+  // 0: nobody joins; kJoinLocked bit: a few instructions of an update; kJoinDone: the outcome is in the
+  // block; else the joining Waiter. Guarded as a spin lock by its own bit (acquire, release).
+  std::atomic<uintptr_t> joiner{0};
+  RegionCore* opened = nullptr;  // regions that this task has opened in its own; guarded by its mutex
+  std::atomic<uint32_t> refs{2};
+  uint32_t block_size = 0;
+
+  static constexpr uintptr_t kJoinLocked = 1;
+  static constexpr uintptr_t kJoinDone = 2;
+
+  // Valid only while the task's step is running: `next` is free then.
+  void set_step_frame(StepFrame* frame) { next = reinterpret_cast<Runnable*>(frame); }
+  StepFrame* step_frame() { return reinterpret_cast<StepFrame*>(next); }
+
+  // Publishes the outcome: wakes the joiner. From here on the task's region may go away.
+  void PublishEnd();
+  // Calls `action` if the task has not ended, which then cannot end (nor its region close) meanwhile.
+  template <class Action>
+  bool UnlessEnded(Action action) {
+    LockJoiner();
+    const bool live = (joiner.load(std::memory_order_relaxed) & kJoinDone) == 0;
+    if (live) action();
+    UnlockJoiner(joiner.load(std::memory_order_relaxed));
+    return live;
+  }
+  // The bit lock of `joiner`. Unlock stores the new value, without the bit.
+  void LockJoiner();
+  void UnlockJoiner(uintptr_t value) {
+    joiner.store(value & ~kJoinLocked, std::memory_order_release);
+  }
+
+  void* payload() { return reinterpret_cast<char*>(this) + kPayloadOffset; }
+  static const size_t kPayloadOffset;
+
+  void Ref() { refs.fetch_add(1, std::memory_order_relaxed); }
+  void Unref() {
+    if (refs.fetch_sub(1, std::memory_order_acq_rel) == 1) Free();
+  }
+
+  // Queues the task in the lane that its state asks for. `waited_in` is the region of
+  // the Cx that it waited with.
+  void Post(const RegionScope& waited_in, Place place);
+
+ private:
+  void Free();
+};
+
+inline constexpr size_t TaskCore::kPayloadOffset = (sizeof(TaskCore) + 15) / 16 * 16;
+
+// The steps of a task: StartStep the first time, RunStep after each wake.
+void StartStep(Runnable* runnable);
+void RunStep(Runnable* runnable);
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_TASK_TASK_CORE_H_

@@ -1,0 +1,94 @@
+#include "quiesce/runtime/task/wait.h"
+
+#include "quiesce/runtime/scheduler/clock.h"
+#include "quiesce/runtime/task/park_registry.h"
+#include "quiesce/runtime/trace/emit.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace {
+
+using task_word::kStateMask;
+
+uint32_t StateOf(uint32_t word) { return word & kStateMask; }
+
+}  // namespace
+
+CancelReason Waiter::FailReason() {
+  RegionScope* region = cx_.region();
+  if (mode_ != task_word::kParkedOrdinary) region->ops->cut_off(region, cx_.task());
+  return region->ops->reason(region, cx_.task());
+}
+
+void Waiter::Register() {
+  parked_since_ns_ = cx_.services().clock->RecentNow().nanos();
+  cx_.region()->parked->Add(this);
+}
+
+void Waiter::Unregister() {
+  cx_.region()->parked->Remove(this);
+  // A sweep may have decided in between; the caller has another answer already, or asks again.
+  cx_.task()->word.fetch_and(~kStateMask, std::memory_order_acq_rel);
+}
+
+bool Waiter::CommitPark() {
+  TaskScope* task = cx_.task();
+  Emit(EventKind::kPark, cx_.region()->id, task->id, 0, ops_->name);
+  uint32_t word = task->word.load(std::memory_order_acquire);
+  while (StateOf(word) == task_word::kRunning) {
+    // A cancel of this task, as opposed to its region, is only seen here: both are in one word.
+    const bool fail = (word & task_word::kAnyCancel) != 0 && cx_internal::MustFail(mode_, 0, word);
+    const uint32_t wanted = word | (fail ? task_word::kDecidedCancelled : mode_);
+    if (task->word.compare_exchange_weak(word, wanted, std::memory_order_acq_rel,
+                                         std::memory_order_acquire)) {
+      if (!fail) return true;
+      cx_.region()->parked->Remove(this);
+      return false;
+    }
+  }
+  return false;
+}
+
+Waiter::Decision Waiter::TakeDecision() {
+  TaskScope* task = cx_.task();
+  const uint32_t state = StateOf(task->word.load(std::memory_order_acquire));
+  // Who cancelled has also taken the waiter out of the registry; who granted has not.
+  if (state == task_word::kGranted) cx_.region()->parked->Remove(this);
+  task->word.fetch_and(~kStateMask, std::memory_order_acq_rel);
+  return state == task_word::kGranted ? Decision::kGranted : Decision::kCancelled;
+}
+
+void Waiter::CountResume() {
+  TaskScope* task = cx_.task();
+  task->ready_streak = 0;
+  if (task->masked_resumes > 0) --task->masked_resumes;
+  RegionScope* region = cx_.region();
+  if (region->metered.load(std::memory_order_relaxed)) [[unlikely]] {
+    region->ops->charge(region, 1, 0);
+  }
+  Emit(EventKind::kResume, region->id, task->id, 0, ops_->name);
+}
+
+void Waiter::PostSelf() { task()->Post(*cx_.region(), Place::kBack); }
+
+bool Waiter::Grant() {
+  TaskCore* core = task();
+  uint32_t word = core->word.load(std::memory_order_acquire);
+  while (true) {
+    const uint32_t state = StateOf(word);
+    const bool parked = state == mode_;
+    if (!parked && state != task_word::kRunning) return false;
+    const uint32_t granted = (word & ~kStateMask) | task_word::kGranted;
+    if (core->word.compare_exchange_weak(word, granted, std::memory_order_acq_rel,
+                                         std::memory_order_acquire)) {
+      if (parked) {
+        Emit(EventKind::kWake, cx_.region()->id, core->id, 0, ops_->name);
+        core->Post(*cx_.region(), Place::kNext);
+      }
+      return true;
+    }
+  }
+}
+
+}  // namespace v0
+}  // namespace quiesce

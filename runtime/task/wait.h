@@ -1,0 +1,263 @@
+// wait.h: the waiter protocol: how anything waits, is granted or is cancelled. The only one there is.
+//
+// Why:        "was I given the value, or was I cancelled?" is the race that loses permits, messages and
+//             wake-ups. It is decided here, once, by one compare-exchange on the task's word, and
+//             every primitive uses this file.
+// Example:    a primitive writes an operation (see the concept WaitOperation) and returns
+//               Wait<MyOperation> Receive(const CxBase& cx);
+// How a wait goes: check the cancel state; Try; else register for cancel with the region; Enqueue in
+//             the primitive; commit by parked := running. Whoever moves the word from running or parked
+//             to granted (a primitive, under its lock, while the Waiter is queued) or to cancelled
+//             (a sweep of the region, under the registry's lock; TaskHandle::Cancel) has decided, and if
+//             the task was already parked, posts it. The resumed task leaves both queues before it
+//             goes on.
+// Invariants: (1) a cancelled wait took nothing, a granted one keeps what it got even if a cancel
+//             came in the same moment (G8); (2) a request or a spent budget reaches every parked wait
+//             of its scope that is not structural (G4); (3) the task is posted exactly once for each
+//             park; (4) the Waiter is in no queue when the awaiting expression yields.
+#ifndef QUIESCE_RUNTIME_TASK_WAIT_H_
+#define QUIESCE_RUNTIME_TASK_WAIT_H_
+
+#include <concepts>
+#include <coroutine>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "quiesce/runtime/base/intrusive_list.h"
+#include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/task/promise.h"
+#include "quiesce/runtime/task/task_core.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+class Waiter;
+
+// What the step that follows a wake has to do.
+enum class WakeAction : uint8_t {
+  kResume,  // the coroutine goes on
+  kUnwind,  // the coroutine ends (OrReturn), its failure is stored
+  kParked,  // it waits again; the task must not be touched any more
+};
+
+struct WaitOps {
+  const char* name;  // "TcpStream::Read": what dumps say the task waits for
+  WakeAction (*complete)(Waiter* waiter);
+};
+
+struct QueueHook : ListHook {};  // in the primitive's wait queue, guarded by its lock
+struct ParkHook : ListHook {};   // in the region's registry, guarded by its shard's lock
+
+// One waiting task, as primitives and regions see it. Lives in the awaiting frame.
+class Waiter : public QueueHook, public ParkHook {
+ public:
+  Waiter(const CxBase& cx, const WaitOps* ops) : cx_(cx), ops_(ops) {}
+  Waiter(const Waiter&) = delete;
+  Waiter& operator=(const Waiter&) = delete;
+
+  // For primitives: gives this waiter what it waits for, unless a cancel came first. The caller holds
+  // the lock under which the waiter is queued, and takes it out of the queue if (and only if) the
+  // result is true; false means that the waiter will withdraw by itself and must get nothing.
+  bool Grant();
+
+  const CxBase& cx() const { return cx_; }
+  TaskCore* task() const { return static_cast<TaskCore*>(cx_.task()); }
+  const WaitOps* ops() const { return ops_; }
+  PromiseBase* frame() const { return frame_; }
+  uint8_t mode() const { return mode_; }
+  Instant parked_since() const { return Instant::FromNanos(parked_since_ns_); }
+
+ protected:
+  friend class ParkRegistry;
+
+  // Must a wait of mode_ fail at once? (R2, R3)
+  bool MustFail() const {
+    const uint64_t region = cx_.region()->word.load(std::memory_order_relaxed);
+    const uint32_t task = cx_.task()->word.load(std::memory_order_relaxed);
+    if ((region & region_word::kAnyCancel) == 0 && (task & task_word::kAnyCancel) == 0) [[likely]] {
+      return false;
+    }
+    return cx_internal::MustFail(mode_, region, task);
+  }
+  CancelReason FailReason();
+
+  void Register();
+  void Unregister();
+  // running -> parked. False if a decision came first (or is taken here, for a cancelled task).
+  bool CommitPark();
+  // What was decided, after leaving the registry; the word is running again.
+  enum class Decision : uint8_t { kGranted, kCancelled };
+  Decision TakeDecision();
+  // Counts the resume, against masks and poll quotas.
+  void CountResume();
+  // Queues the task again at once, behind others.
+  void PostSelf();
+
+  CxBase cx_;
+  PromiseBase* frame_ = nullptr;
+  const WaitOps* ops_;
+  int64_t parked_since_ns_ = 0;
+  uint16_t shard_ = 0;
+  uint8_t mode_ = 0;
+  bool or_return_ = false;
+};
+
+enum class Enqueued : uint8_t {
+  kQueued,  // the waiter is in the primitive's queue and may be granted from now on
+  kDone,    // it could be completed after all; `result` is set; not queued
+  kRetry,   // something changed: call Try again; not queued
+};
+
+// What a primitive provides. `result` is a std::optional<Outcome<Value>>.
+template <class Op>
+concept WaitOperation = requires(Op op, Waiter& waiter,
+                                 std::optional<Outcome<typename Op::Value>>& result) {
+  { Op::kName } -> std::convertible_to<const char*>;
+  { Op::kStructural } -> std::convertible_to<bool>;
+  // Completes without waiting if it can: sets `result`, returns true.
+  { op.Try(result) } -> std::same_as<bool>;
+  // Atomically, under the primitive's lock: complete or queue.
+  { op.Enqueue(waiter, result) } -> std::same_as<Enqueued>;
+  // After a grant: takes what was granted, or returns false to try again (readiness, say).
+  { op.Harvest(result) } -> std::same_as<bool>;
+  // After a cancel: leaves the queue, under the primitive's lock.
+  { op.Withdraw(waiter) } -> std::same_as<void>;
+};
+
+// The awaiter made of an operation. `co_await wait` yields Outcome<Value>. A checkpoint also when it
+// need not wait: a cancelled ordinary wait fails at once, without effect.
+template <WaitOperation Op>
+class [[nodiscard]] Wait : public Waiter {
+ public:
+  using QuiesceAwaitable = void;
+  using Value = typename Op::Value;
+
+  template <class... Args>
+  explicit Wait(const CxBase& cx, Args&&... args)
+      : Waiter(cx, &kOps), op_(std::forward<Args>(args)...) {}
+
+  bool await_ready() {
+    cx_.Verify();
+    mode_ = cx_internal::WaitMode(cx_, Op::kStructural);
+    if (MustFail()) [[unlikely]] {
+      result_.emplace(FailReason());
+      return true;
+    }
+    // After 256 waits that did not have to wait, the task lets others run once.
+    return op_.Try(result_) && ++cx_.task()->ready_streak != 0;
+  }
+  template <class P>
+  bool await_suspend(std::coroutine_handle<P> handle) {
+    frame_ = &handle.promise();
+    task()->waiter = this;
+    if (result_.has_value()) {
+      PostSelf();
+      return true;
+    }
+    return Arm();
+  }
+  Outcome<Value> await_resume() { return *std::move(result_); }
+
+  // For OrReturn.
+  bool failed() const { return result_.has_value() && !result_->ok(); }
+  Outcome<Value>& result() { return *result_; }
+  void set_or_return() { or_return_ = true; }
+
+ private:
+  // True once parked; false once `result_` is set.
+  bool Arm() {
+    while (true) {
+      mode_ = cx_internal::WaitMode(cx_, Op::kStructural);
+      Register();
+      if (MustFail()) [[unlikely]] {
+        Unregister();
+        result_.emplace(FailReason());
+        return false;
+      }
+      switch (op_.Enqueue(*this, result_)) {
+        case Enqueued::kQueued:
+          if (CommitPark()) return true;
+          if (Settle()) return false;
+          break;
+        case Enqueued::kDone:
+          Unregister();
+          return false;
+        case Enqueued::kRetry:
+          Unregister();
+          if (op_.Try(result_)) return false;
+          break;
+      }
+    }
+  }
+
+  // After a decision: true once `result_` is set, false if the wait has to be made again.
+  bool Settle() {
+    if (TakeDecision() == Decision::kGranted) {
+      if (op_.Harvest(result_)) return true;
+      if (!MustFail()) return op_.Try(result_);
+    } else {
+      op_.Withdraw(*this);
+    }
+    result_.emplace(FailReason());
+    return true;
+  }
+
+  static WakeAction Complete(Waiter* waiter) {
+    Wait* self = static_cast<Wait*>(waiter);
+    self->CountResume();
+    if (!self->result_.has_value() && !self->Settle() && self->Arm()) return WakeAction::kParked;
+    if (self->or_return_ && !self->result_->ok()) {
+      self->frame_->failure() = Outcome<void>::FromFailure(*std::move(self->result_));
+      return WakeAction::kUnwind;
+    }
+    return WakeAction::kResume;
+  }
+
+  static constexpr WaitOps kOps = {Op::kName, &Complete};
+
+  Op op_;
+  std::optional<Outcome<Value>> result_;
+};
+
+// `co_await OrReturn(wait)`: yields the value, or ends the awaiting coroutine.
+template <class W>
+class WaitOrReturn {
+ public:
+  using QuiesceAwaitable = void;
+  explicit WaitOrReturn(W& wait) : wait_(wait) { wait_.set_or_return(); }
+
+  bool await_ready() { return wait_.await_ready() && !wait_.failed(); }
+  template <class P>
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<P> handle) {
+    if (!wait_.failed()) {
+      if (wait_.await_suspend(handle)) return std::noop_coroutine();
+      if (!wait_.failed()) return handle;
+    }
+    PromiseBase& self = handle.promise();
+    self.failure() = Outcome<void>::FromFailure(std::move(wait_.result()));
+    return PropagateFailure(&self);
+  }
+  typename W::Value await_resume() {
+    if constexpr (!std::is_void_v<typename W::Value>) return std::move(wait_.result()).value();
+  }
+
+ private:
+  W& wait_;
+};
+
+// The wait is a temporary of the same full expression, or a named one.
+template <class Op>
+WaitOrReturn<Wait<Op>> OrReturn(Wait<Op>&& wait) {
+  return WaitOrReturn<Wait<Op>>(wait);
+}
+template <class Op>
+WaitOrReturn<Wait<Op>> OrReturn(Wait<Op>& wait) {
+  return WaitOrReturn<Wait<Op>>(wait);
+}
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_TASK_WAIT_H_

@@ -1,0 +1,42 @@
+// emit.h: the one line that a primitive writes to be seen in traces.
+//
+// Example:    Emit(EventKind::kSpawn, region_id, task_id, parent_id, "connection");
+// Cost:       off, one relaxed load and a branch that predicts well. On, about a clock read and a
+//             store under the thread's own uncontended lock.
+// Threads:    any, also with a SpinLock of a primitive held. Never waits for user code.
+#ifndef QUIESCE_RUNTIME_TRACE_EMIT_H_
+#define QUIESCE_RUNTIME_TRACE_EMIT_H_
+
+#include <atomic>
+#include <cstdint>
+
+#include "quiesce/runtime/base/version.h"
+#include "quiesce/runtime/trace/event.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+namespace trace_internal {
+// Moved by StartRecording and StopRecording. Relaxed: it publishes nothing, and the ring's lock
+// decides whether a late event still counts.
+extern std::atomic<bool> recording;
+// Set by SetRecorderHooks; null: the default. Relaxed: what they point at was there before any thread.
+extern std::atomic<int64_t (*)()> time_hook;
+extern std::atomic<uint32_t (*)()> worker_hook;
+[[gnu::noinline, gnu::cold]] void EmitSlow(EventKind kind, uint64_t region, uint64_t task,
+                                           uint64_t arg, const char* name);
+}  // namespace trace_internal
+
+inline bool Recording() { return trace_internal::recording.load(std::memory_order_relaxed); }
+
+// Records an event, if events are being recorded. `name` must be a literal, or null.
+inline void Emit(EventKind kind, uint64_t region, uint64_t task, uint64_t arg = 0,
+                 const char* name = nullptr) {
+  if (Recording()) [[unlikely]]
+    trace_internal::EmitSlow(kind, region, task, arg, name);
+}
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_TRACE_EMIT_H_

@@ -1,0 +1,53 @@
+#include "quiesce/runtime/trace/event.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+const char* EventKindName(EventKind kind) {
+  switch (kind) {
+    case EventKind::kSpawn:
+      return "spawn";
+    case EventKind::kStart:
+      return "start";
+    case EventKind::kResume:
+      return "resume";
+    case EventKind::kPark:
+      return "park";
+    case EventKind::kWake:
+      return "wake";
+    case EventKind::kTaskEnd:
+      return "task-end";
+    case EventKind::kRegionOpen:
+      return "region-open";
+    case EventKind::kCancelRequest:
+      return "cancel-request";
+    case EventKind::kDraining:
+      return "draining";
+    case EventKind::kBudgetSpent:
+      return "budget-spent";
+    case EventKind::kFinalizerStart:
+      return "finalizer-start";
+    case EventKind::kFinalizerEnd:
+      return "finalizer-end";
+    case EventKind::kRegionClose:
+      return "region-close";
+    case EventKind::kCheckpoint:
+      return "checkpoint";
+    case EventKind::kPermitReserve:
+      return "permit-reserve";
+    case EventKind::kPermitResolve:
+      return "permit-resolve";
+    case EventKind::kTimerArm:
+      return "timer-arm";
+    case EventKind::kTimerFire:
+      return "timer-fire";
+    case EventKind::kIoReady:
+      return "io-ready";
+    case EventKind::kStall:
+      return "stall";
+  }
+  return "unknown";
+}
+
+}  // namespace v0
+}  // namespace quiesce

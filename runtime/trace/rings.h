@@ -1,0 +1,106 @@
+// rings.h: where recorded events lie until they are collected: one ring for each thread.
+//
+// Why:        threads that record must not wait for one another, and a recorder that is left on must
+//             not eat the memory.
+// Invariants: (1) a ring holds its thread's newest events and counts the ones that it overwrote;
+//             (2) only an open ring takes events; all live rings are open, or all are closed;
+//             (3) the ring of a thread that ended stays until it is collected, or until there are
+//             kMaxEndedRings newer ones.
+// Threads:    any; a Ring is written by its own.
+// Lock order: Rings, then Ring.
+//
+// Internal to the recorder.
+#ifndef QUIESCE_RUNTIME_TRACE_RINGS_H_
+#define QUIESCE_RUNTIME_TRACE_RINGS_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "quiesce/runtime/base/mutex.h"
+#include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/base/version.h"
+#include "quiesce/runtime/trace/event.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace trace_internal {
+
+struct RecordedEvent {
+  Event event;
+  uint64_t sequence;  // grows along happens-before, also across threads
+};
+
+class Ring {
+ public:
+  struct Contents {
+    std::unique_ptr<RecordedEvent[]> events;
+    size_t size;
+  };
+
+  Ring(size_t capacity, bool open);
+
+  // Does nothing while closed.
+  void Write(const Event& event);
+  // Takes the events, in no particular order. One call at a time, and not beside Open.
+  Contents Take();
+  // Starts afresh.
+  void Open(size_t capacity);
+  // Once it has returned, no event is added.
+  void Close();
+
+  size_t size() const;
+  uint64_t dropped() const;
+
+ private:
+  mutable SpinLock lock_;
+  // Swapped for another one when it is collected, so that the writer never waits for a copy.
+  std::unique_ptr<RecordedEvent[]> events_ ABSL_GUARDED_BY(lock_);
+  size_t capacity_ ABSL_GUARDED_BY(lock_);
+  size_t next_ ABSL_GUARDED_BY(lock_) = 0;  // where to write: the oldest event, once it is full
+  size_t size_ ABSL_GUARDED_BY(lock_) = 0;
+  uint64_t dropped_ ABSL_GUARDED_BY(lock_) = 0;  // since Open
+  bool open_ ABSL_GUARDED_BY(lock_);
+};
+
+class Rings {
+ public:
+  static constexpr size_t kMaxEndedRings = 64;
+
+  // The process's. Never destroyed, since threads may end after main.
+  static Rings& Get();
+
+  // Forgets everything, and opens.
+  void Open(size_t capacity);
+  void Close();
+  std::vector<RecordedEvent> Collect();
+  uint64_t Dropped();
+
+  // For the thread that calls; it calls Retire at its end.
+  Ring* Add();
+  void Retire(Ring* ring);
+  // An event came after Retire.
+  void CountLateEvent() { late_events_.fetch_add(1, std::memory_order_relaxed); }
+
+ private:
+  // Held for long only by Collect; an emitting thread takes it twice in its life.
+  Mutex mutex_;
+  bool open_ ABSL_GUARDED_BY(mutex_) = false;
+  size_t capacity_ ABSL_GUARDED_BY(mutex_) = 1;
+  std::vector<std::unique_ptr<Ring>> live_ ABSL_GUARDED_BY(mutex_);
+  // Oldest first; each holds events.
+  std::deque<std::unique_ptr<Ring>> ended_ ABSL_GUARDED_BY(mutex_);
+  uint64_t dropped_by_gone_rings_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Only a count; relaxed.
+  std::atomic<uint64_t> late_events_{0};
+};
+
+}  // namespace trace_internal
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_TRACE_RINGS_H_

@@ -1,0 +1,69 @@
+//! What every timed benchmark shares: the runtime, warm-up and rounds, best-of-several-idioms, the output line.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+
+pub struct Args {
+    pub name: &'static str,
+    pub workers: usize,
+    pub n: usize,
+    pub rounds: usize,
+    pub seconds: u64,
+}
+
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// One round of a benchmark over `n` things; yields the time that its measured part took.
+pub type Round = Pin<Box<dyn Future<Output = Duration> + Send>>;
+
+/// One idiom for a benchmark: its name and what makes a round of `n`.
+pub type Idiom = (&'static str, fn(usize) -> Round);
+
+pub fn runtime(workers: usize) -> Runtime {
+    Builder::new_multi_thread().worker_threads(workers).enable_all().build().expect("cannot start a Tokio runtime")
+}
+
+/// Runs each idiom for one discarded round and `rounds` measured ones, on a runtime of its own, each round as a task
+/// on a worker (`block_on` alone would run it on the main thread). Returns the least time of the best idiom.
+pub fn best(args: &Args, idioms: &[Idiom]) -> Duration {
+    let measure = |&(name, round): &Idiom| {
+        let rt = runtime(args.workers);
+        let once = |_| rt.block_on(rt.spawn(round(args.n))).expect("a benchmark round panicked");
+        let least = (0..=args.rounds).map(once).skip(1).min().unwrap();
+        eprintln!("# {} {name}: {:.1} ns/op", args.name, ns_per(least, args.n));
+        least
+    };
+    idioms.iter().map(measure).min().unwrap()
+}
+
+pub fn ns_per(time: Duration, ops: usize) -> f64 {
+    time.as_nanos() as f64 / ops as f64
+}
+
+pub fn print(name: &str, value: f64, unit: &str) {
+    println!("{name}\t{value:.2}\t{unit}");
+}
+
+/// `best`, printed as nanoseconds for each of the `n` things.
+pub fn report_best(args: &Args, idioms: &[Idiom]) {
+    print(args.name, ns_per(best(args, idioms), args.n), "ns/op");
+}
+
+/// Tasks count themselves here just before they park. A static, so that counting adds nothing to a task's size.
+static PARKING: AtomicUsize = AtomicUsize::new(0);
+
+pub fn about_to_park() {
+    PARKING.fetch_add(1, Relaxed);
+}
+
+/// Waits until `n` tasks said that they are about to park, gives the last ones time to, and starts the count anew.
+pub async fn all_parked(n: usize) {
+    while PARKING.load(Relaxed) < n {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    PARKING.store(0, Relaxed);
+}
