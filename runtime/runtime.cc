@@ -5,10 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/mutex.h"
-//#include "quiesce/runtime/blocking/blocking_pool.h"
+#include "quiesce/runtime/blocking/blocking_pool.h"
 #include "quiesce/runtime/region/region_core.h"
 #include "quiesce/runtime/scheduler/worker_pool.h"
-//#include "quiesce/runtime/signal/signal_hub.h"
+#include "quiesce/runtime/signal/signal_hub.h"
 #include "quiesce/runtime/task/async_stack.h"
 
 namespace quiesce {
@@ -40,10 +40,30 @@ std::string DrainReport::ToString() const {
 struct Runtime::State {
   RuntimeServices services;
   std::unique_ptr<WorkerPool> pool;
-//  std::unique_ptr<BlockingPool> blocking;
-//  std::unique_ptr<SignalHub> signals;
+  std::unique_ptr<BlockingPool> blocking;
+  std::unique_ptr<SignalHub> signals;
   Mutex mutex;
   IntrusiveList<RegionCore, SiblingHook> roots ABSL_GUARDED_BY(mutex);
+
+  // With a reference to each.
+  std::vector<RegionCore*> Roots() {
+    std::vector<RegionCore*> all;
+    MutexLock lock(mutex);
+    for (RegionCore* root = roots.front(); root != nullptr; root = roots.Next(root)) {
+      root->Ref();
+      all.push_back(root);
+    }
+    return all;
+  }
+
+  std::string DumpRegions() {
+    std::string text;
+    for (RegionCore* root : Roots()) {
+      text += root->Dump();
+      root->Unref();
+    }
+    return text + DescribeRunningTasks();
+  }
 };
 
 absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& options) {
@@ -58,8 +78,26 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
   state->services.clock = state->pool.get();
   state->services.poller = state->pool.get();
   state->services.reports = options.reports() != nullptr ? options.reports() : &DefaultReports();
+  state->blocking = std::make_unique<BlockingPool>(
+      BlockingPoolOptions().WithMaxThreads(options.blocking_threads()));
+  state->services.blocking = state->blocking.get();
   absl::Status started = state->pool->Start();
   if (!started.ok()) return started;
+  if (options.signals()) {
+    absl::StatusOr<std::unique_ptr<SignalHub>> hub = SignalHub::Create(
+        SignalHubOptions()
+            .WithOwner(options.name())
+            .WithOnDump(
+                [](void* argument) {
+                  auto* dumped = static_cast<State*>(argument);
+                  dumped->services.reports->Report(
+                      "quiesce: the live region tree (SIGQUIT)\n" + dumped->DumpRegions());
+                },
+                state.get()));
+    if (!hub.ok()) return hub.status();
+    state->signals = *std::move(hub);
+    state->services.signals = state->signals.get();
+  }
   return std::unique_ptr<Runtime>(new Runtime(std::move(state)));
 }
 
@@ -70,44 +108,20 @@ Runtime::~Runtime() {
     MutexLock lock(state_->mutex);
     QUIESCE_CHECK(state_->roots.empty(), "a Runtime was destroyed while a BlockOn of it runs");
   }
+  state_->signals.reset();  // may be printing a dump
   state_->pool->Stop();
 }
 
 const RuntimeServices& Runtime::services() const { return state_->services; }
 
 void Runtime::Shutdown(const Budget& drain, absl::string_view message) {
-  std::vector<RegionCore*> roots;
-  {
-    MutexLock lock(state_->mutex);
-    for (RegionCore* root = state_->roots.front(); root != nullptr;
-         root = state_->roots.Next(root)) {
-      root->Ref();
-      roots.push_back(root);
-    }
-  }
-  for (RegionCore* root : roots) {
+  for (RegionCore* root : state_->Roots()) {
     root->Cancel(CancelKind::kShutdown, message, drain);
     root->Unref();
   }
 }
 
-std::string Runtime::DumpRegions() {
-  std::vector<RegionCore*> roots;
-  {
-    MutexLock lock(state_->mutex);
-    for (RegionCore* root = state_->roots.front(); root != nullptr;
-         root = state_->roots.Next(root)) {
-      root->Ref();
-      roots.push_back(root);
-    }
-  }
-  std::string text;
-  for (RegionCore* root : roots) {
-    text += root->Dump();
-    root->Unref();
-  }
-  return text + DescribeRunningTasks();
-}
+std::string Runtime::DumpRegions() { return state_->DumpRegions(); }
 
 // --- one BlockOn ---------------------------------------------------------------------------------
 

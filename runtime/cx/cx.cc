@@ -126,7 +126,7 @@ void CxBase::Charge(int64_t cost) const {
     Fatal("Cx::Charge(%lld): a charge cannot be negative; a quota is never given back",
           static_cast<long long>(cost));
   }
-  if (region()->metered.load(std::memory_order_relaxed)) region()->ops->charge(region(), 0, cost);
+  if (region()->metered.load(std::memory_order_relaxed)) region()->ops->charge(region(), task_, 0, cost);
 }
 
 void CxBase::VerifySlow() const {
@@ -145,7 +145,10 @@ void CxBase::VerifySlow() const {
   }
 }
 
-Instant CxBase::Now() const { return services().clock->Now(); }
+Instant CxBase::Now() const {
+  Verify();
+  return services().clock->Now();
+}
 
 Masked::Masked(const CxBase& cx, int resumes) : task_(cx.task()), outer_(task_->masked_resumes) {
   if (resumes <= 0 || resumes > 65535) {

@@ -77,8 +77,8 @@ struct TaskScope;
 struct RegionOps {
   // The task's frame is gone. `failure` is its outcome without the value. Releases the task.
   void (*task_ended)(TaskScope* task, Outcome<void>* failure);
-  // Counts against the quotas from here up (R5); may cancel.
-  void (*charge)(RegionScope* region, int64_t polls, int64_t cost);
+  // Counts what `task` uses in `region` against the quotas from here up (R5); may cancel.
+  void (*charge)(RegionScope* region, TaskScope* task, int64_t polls, int64_t cost);
   // Why `task`, in `region`, is cancelled.
   CancelReason (*reason)(RegionScope* region, TaskScope* task);
   // A wait of `task` failed because the drain budget was spent.
@@ -93,7 +93,8 @@ struct RegionScope {
   const RuntimeServices* services = nullptr;
   const RegionOps* ops = nullptr;
   ParkRegistry* parked = nullptr;
-  // True if a region from here up has a poll or cost quota, so that resumes must be counted.
+  // True if a region from here up, or a cancelled task in one, has a poll or cost quota, so that resumes
+  // must be counted.
   std::atomic<bool> metered{false};
   // Meet of the own deadline and the parent's: orders the timed lane. Constant after opening.
   Instant deadline = Instant::InfiniteFuture();
@@ -131,6 +132,7 @@ inline constexpr uint32_t kGraceSpent = 1u << 10;
 inline constexpr uint32_t kBoosted = 1u << 11;  // inherits the cancel lane from one who waits for it
 inline constexpr uint32_t kCutOff = 1u << 12;   // one of its waits failed with the drain budget
 inline constexpr uint32_t kEnded = 1u << 13;
+inline constexpr uint32_t kMetered = 1u << 14;  // was cancelled with a poll or cost quota to drain
 inline constexpr uint32_t kAnyCancel = kCancelled | kSpent | kGraceSpent;
 }  // namespace task_word
 

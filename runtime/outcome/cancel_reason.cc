@@ -81,6 +81,11 @@ const CancelReason& CancelReason::root() const {
   return record_->root == nullptr ? *this : *record_->root;
 }
 
+CancelReason CancelReason::Clone() const {
+  return cause() == nullptr ? CancelReason(kind(), origin(), time(), message())
+                            : Caused(kind(), origin(), time(), message(), *cause());
+}
+
 std::string CancelReason::ToString() const {
   if (record_ == nullptr) return "(moved from)";
   std::string text;

@@ -73,6 +73,9 @@ class CancelReason {
   // The last of the chain, in O(1); *this if it has no cause.
   const CancelReason& root() const;
 
+  // The same reason in a record of its own, which shares no count with this one; the causes are shared.
+  CancelReason Clone() const;
+
   // "parent (region 'b') <- deadline: 3 s (task 'a')". A long chain is shortened in the middle.
   std::string ToString() const;
 

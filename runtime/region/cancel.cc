@@ -17,11 +17,32 @@ namespace {
 constexpr absl::Duration kStallSlack = absl::Milliseconds(100);
 constexpr absl::Duration kLongestReportInterval = absl::Minutes(1);
 
+// From so many tasks on a cancelled region gives each worker a copy of its reason.
+constexpr uint64_t kManyTasks = 256;
+
 void CountCancelled(DrainStats* stats, int64_t tasks, Instant when) {
   if (stats == nullptr) return;
   stats->tasks_cancelled.fetch_add(tasks, std::memory_order_relaxed);
   int64_t none = 0;
   stats->first_request_ns.compare_exchange_strong(none, when.nanos(), std::memory_order_relaxed);
+}
+
+// Lowers `left` to `to`, if that is lower.
+void Tighten(std::atomic<int64_t>& left, int64_t to) {
+  int64_t now = left.load(std::memory_order_relaxed);
+  while (to < now && !left.compare_exchange_weak(now, to, std::memory_order_relaxed)) {
+  }
+}
+
+// Takes `amount` from `left`. True for the one who uses it up.
+bool UseUp(std::atomic<int64_t>& left, int64_t amount) {
+  if (amount == 0 || left.load(std::memory_order_relaxed) == Budget::kUnlimited) return false;
+  const int64_t before = left.fetch_sub(amount, std::memory_order_relaxed);
+  return before > 0 && before <= amount;
+}
+
+bool IsLimited(int64_t polls, int64_t cost) {
+  return polls != Budget::kUnlimited || cost != Budget::kUnlimited;
 }
 
 }  // namespace
@@ -33,6 +54,8 @@ struct RegionCore::TaskCancel : Alarm {
   CancelReason reason;
   Instant drain_by = Instant::InfiniteFuture();
   Instant finalize_by = Instant::InfiniteFuture();
+  std::atomic<int64_t> drain_polls_left{Budget::kUnlimited};
+  std::atomic<int64_t> drain_cost_left{Budget::kUnlimited};
   TaskCancel* next_cancel = nullptr;
 };
 
@@ -72,7 +95,6 @@ void RegionCore::OnAlarm(Runnable* step) {
 
 void RegionCore::AlarmDue() {
   bool deadline = false, shutdown = false, spent = false, grace_spent = false, report = false;
-  Budget gentle_drain;
   {
     MutexLock lock(mutex_);
     alarm_.pending = false;
@@ -84,7 +106,6 @@ void RegionCore::AlarmDue() {
     };
     deadline = due(own_deadline_);
     shutdown = due(gentle_by_);
-    gentle_drain = gentle_drain_;
     spent = due(own_drain_by_);
     grace_spent = due(own_finalize_by_);
     report = due(report_at_);
@@ -96,7 +117,7 @@ void RegionCore::AlarmDue() {
     RearmAlarm();
   }
   if (deadline) Cancel(CancelKind::kDeadline, "the region's deadline has passed", Budget());
-  if (shutdown) Cancel(CancelKind::kShutdown, "the gentle drain's budget is spent", gentle_drain);
+  if (shutdown) Cancel(CancelKind::kShutdown, "the gentle drain's budget is spent", Budget());
   if (spent || grace_spent) {
     Ref();
     SpendSubtrees({this}, (spent ? region_word::kSpent : 0) |
@@ -131,6 +152,10 @@ void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget
   CollectChildren(children);
   MarkSubtrees(std::move(children), request);
   word.fetch_or(region_word::kPropagated, std::memory_order_release);
+  if (request.drain_polls == 0 || request.drain_cost == 0) {
+    Ref();
+    SpendSubtrees({this}, region_word::kSpent);
+  }
   Emit(EventKind::kDraining, id, 0, 0, name_);
 }
 
@@ -138,17 +163,14 @@ void RegionCore::Mark(const CancelRequest& request, bool top) {
   MutexLock lock(mutex_);
   if (!reason_.has_value() ||
       CancelSeverity(request.reason.kind()) > CancelSeverity(reason_->kind())) {
-    reason_ = request.reason;
+    SetReason(request.reason);
   }
   drain_by_ = std::min(drain_by_, request.drain_by);
   finalize_by_ = std::min(finalize_by_, request.finalize_by);
-  if (request.drain_polls != Budget::kUnlimited || request.drain_cost != Budget::kUnlimited) {
+  if (IsLimited(request.drain_polls, request.drain_cost)) {
     if (top) {
-      const auto tighten = [](std::atomic<int64_t>& left, int64_t to) {
-        left.store(std::min(left.load(std::memory_order_relaxed), to), std::memory_order_relaxed);
-      };
-      tighten(drain_polls_left_, request.drain_polls);
-      tighten(drain_cost_left_, request.drain_cost);
+      Tighten(drain_polls_left_, request.drain_polls);
+      Tighten(drain_cost_left_, request.drain_cost);
     }
     metered.store(true, std::memory_order_relaxed);
   }
@@ -213,32 +235,62 @@ void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits) 
 
 void RegionCore::BeginDrain(const Budget& budget) {
   const Instant by = budget.Resolve(Now()).deadline();
+  const bool limited = IsLimited(budget.polls(), budget.cost());
   {
     MutexLock lock(mutex_);
     gentle_by_ = std::min(gentle_by_, by);
     RearmAlarm();
   }
+  Tighten(gentle_polls_left_, budget.polls());
+  Tighten(gentle_cost_left_, budget.cost());
   Ref();
   std::vector<RegionCore*> regions = {this};
   for (size_t i = 0; i < regions.size(); ++i) {
     {
       MutexLock lock(regions[i]->mutex_);
       regions[i]->word.fetch_or(region_word::kGentle, std::memory_order_acq_rel);
+      if (limited) regions[i]->metered.store(true, std::memory_order_relaxed);
     }
     regions[i]->CollectChildren(regions);
   }
   for (RegionCore* region : regions) region->Unref();
+  if (budget.polls() == 0 || budget.cost() == 0) {
+    Cancel(CancelKind::kShutdown, "the gentle drain's budget is zero", Budget());
+  }
+}
+
+void RegionCore::SetReason(CancelReason reason) {
+  reason_ = std::move(reason);
+  reason_version_.fetch_add(1, std::memory_order_release);
+  const bool many = live() >= kManyTasks;
+  if (many && reason_slots_.load(std::memory_order_relaxed) == nullptr) {
+    reason_slots_.store(new ReasonSlot[services->scheduler->worker_count()],
+                        std::memory_order_release);
+  }
+}
+
+std::optional<CancelReason> RegionCore::RegionReason() {
+  ReasonSlot* slots = reason_slots_.load(std::memory_order_acquire);
+  const uint32_t worker =
+      slots == nullptr ? Scheduler::kNoWorker : services->scheduler->current_worker();
+  if (worker == Scheduler::kNoWorker) {
+    MutexLock lock(mutex_);
+    return reason_;
+  }
+  ReasonSlot& slot = slots[worker];
+  if (slot.version != reason_version_.load(std::memory_order_acquire)) {
+    MutexLock lock(mutex_);
+    slot.version = reason_version_.load(std::memory_order_relaxed);
+    slot.reason = reason_->Clone();
+  }
+  return slot.reason;
 }
 
 CancelReason RegionCore::ReasonFor(TaskScope* scope) {
   auto* task = static_cast<TaskCore*>(scope);
   const uint64_t region_state = word.load(std::memory_order_acquire);
   const uint32_t task_state = task == nullptr ? 0 : task->word.load(std::memory_order_acquire);
-  std::optional<CancelReason> reason;
-  {
-    MutexLock lock(mutex_);
-    reason = reason_;
-  }
+  std::optional<CancelReason> reason = RegionReason();
   if ((task_state & task_word::kAnyCancel) != 0) {
     RegionCore* home = CoreOf(task->scope);
     MutexLock lock(home->mutex_);
@@ -268,23 +320,28 @@ void RegionCore::CutOff(TaskScope* task) {
   }
 }
 
-void RegionCore::Charge(int64_t polls, int64_t cost) {
+void RegionCore::Charge(TaskCore* task, int64_t polls, int64_t cost) {
+  ChargeTaskCancel(task, polls, cost);
   for (RegionCore* region = this; region != nullptr; region = region->parent_) {
-    const auto use_up = [](std::atomic<int64_t>& left, int64_t amount) {
-      if (amount == 0 || left.load(std::memory_order_relaxed) == Budget::kUnlimited) return false;
-      const int64_t before = left.fetch_sub(amount, std::memory_order_relaxed);
-      return before > 0 && before <= amount;
-    };
-    if (use_up(region->polls_left_, polls)) {
+    if (UseUp(region->polls_left_, polls)) {
       region->Cancel(CancelKind::kQuota, "the poll quota is used up", Budget());
     }
-    if (use_up(region->cost_left_, cost)) {
+    if (UseUp(region->cost_left_, cost)) {
       region->Cancel(CancelKind::kQuota, "the cost quota is used up", Budget());
     }
-    const bool polls_spent = use_up(region->drain_polls_left_, polls);
-    if (use_up(region->drain_cost_left_, cost) || polls_spent) {
+    const bool gentle_polls_spent = UseUp(region->gentle_polls_left_, polls);
+    if (UseUp(region->gentle_cost_left_, cost) || gentle_polls_spent) {
+      region->Cancel(CancelKind::kShutdown, "the gentle drain's budget is spent", Budget());
+    }
+    const bool polls_spent = UseUp(region->drain_polls_left_, polls);
+    if (UseUp(region->drain_cost_left_, cost) || polls_spent) {
       region->Ref();
       SpendSubtrees({region}, region_word::kSpent);
+    }
+    // A task may have opened several of these regions, one in the other: it is charged once.
+    if (region->opener_ != task && region->opener_ != nullptr) {
+      task = region->opener_;
+      ChargeTaskCancel(task, polls, cost);
     }
   }
 }
@@ -308,14 +365,16 @@ void RegionCore::CollectOpened(const TaskCore* task, std::vector<RegionCore*>& t
 void RegionCore::CancelTask(TaskCore* task, CancelKind kind, absl::string_view message,
                             const Budget& drain) {
   const Instant now = Now();
-  const CancelRequest request =
-      MakeRequest(CancelReason(kind, Origin(task), now, message), drain, now);
+  std::optional<CancelRequest> made;
   std::vector<RegionCore*> opened;
   {
     MutexLock lock(mutex_);
-    // With the bit set, the end of the task takes this mutex to forget what is made here.
+    // With the bit set, the end of the task takes this mutex to forget what is made here; what changes
+    // after that (the task's id) can be read until then.
     const uint32_t before = task->word.fetch_or(task_word::kCancelled, std::memory_order_acq_rel);
     if ((before & task_word::kEnded) != 0) return;
+    made = MakeRequest(CancelReason(kind, Origin(task), now, message), drain, now);
+    const CancelRequest& request = *made;
     if ((before & task_word::kCancelled) == 0) CountCancelled(stats_, 1, now);
     TaskCancel* cancel = FindTaskCancel(task);
     if (cancel == nullptr) {
@@ -328,18 +387,54 @@ void RegionCore::CancelTask(TaskCore* task, CancelKind kind, absl::string_view m
     cancel->drain_by = std::min(cancel->drain_by, request.drain_by);
     cancel->finalize_by = std::min(cancel->finalize_by, request.finalize_by);
     SetAlarm(*cancel, std::min(cancel->drain_by, cancel->finalize_by));
+    if (IsLimited(request.drain_polls, request.drain_cost)) {
+      Tighten(cancel->drain_polls_left, request.drain_polls);
+      Tighten(cancel->drain_cost_left, request.drain_cost);
+      metered.store(true, std::memory_order_relaxed);
+      task->word.fetch_or(task_word::kMetered, std::memory_order_release);
+    }
     CollectOpened(task, opened);
     Emit(EventKind::kCancelRequest, id, task->id, static_cast<uint64_t>(kind), task->site->name);
   }
   ParkRegistry::DecideParked(task, ParkRegistry::Kind::kCancel);
-  MarkSubtrees(std::move(opened), request);
+  MarkSubtrees(std::move(opened), *made);
+  if (made->drain_polls == 0 || made->drain_cost == 0) SpendTask(task, task_word::kSpent);
+}
+
+void RegionCore::ChargeTaskCancel(TaskCore* task, int64_t polls, int64_t cost) {
+  if ((task->word.load(std::memory_order_acquire) & task_word::kMetered) == 0) return;
+  RegionCore* home = CoreOf(task->scope);
+  bool spent = false;
+  {
+    MutexLock lock(home->mutex_);
+    TaskCancel* cancel = home->FindTaskCancel(task);
+    if (cancel != nullptr) {
+      spent = UseUp(cancel->drain_polls_left, polls);
+      spent = UseUp(cancel->drain_cost_left, cost) || spent;
+    }
+  }
+  if (spent) home->SpendTask(task, task_word::kSpent);
+}
+
+void RegionCore::SpendTask(TaskCore* task, uint32_t task_bits) {
+  const bool grace_spent = (task_bits & task_word::kGraceSpent) != 0;
+  std::vector<RegionCore*> opened;
+  {
+    MutexLock lock(mutex_);
+    const uint32_t before = task->word.fetch_or(task_bits, std::memory_order_acq_rel);
+    if ((before & task_word::kEnded) != 0) return;
+    CollectOpened(task, opened);
+  }
+  ParkRegistry::DecideParked(
+      task, grace_spent ? ParkRegistry::Kind::kGraceSpent : ParkRegistry::Kind::kSpent);
+  SpendSubtrees(std::move(opened),
+                region_word::kSpent | (grace_spent ? region_word::kGraceSpent : 0));
 }
 
 void RegionCore::InheritTaskCancel(const TaskCancel* cancel, uint32_t task_state, Instant now) {
   if (cancel == nullptr) return;
   if (!reason_.has_value()) {
-    reason_ =
-        CancelReason::Caused(CancelKind::kParent, Origin(nullptr), now, "", cancel->reason);
+    SetReason(CancelReason::Caused(CancelKind::kParent, Origin(nullptr), now, "", cancel->reason));
   }
   drain_by_ = std::min(drain_by_, cancel->drain_by);
   finalize_by_ = std::min(finalize_by_, cancel->finalize_by);
@@ -371,7 +466,6 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
   TaskCore* task;
   bool grace_spent;
   bool report;
-  std::vector<RegionCore*> opened;
   {
     MutexLock lock(mutex_);
     cancel->pending = false;
@@ -392,18 +486,12 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
     if (now >= cancel->drain_by) again = cancel->finalize_by;
     if (grace_spent) again = now + (report ? kLongestReportInterval : kStallSlack);
     SetAlarm(*cancel, again);
-    CollectOpened(task, opened);
   }
-  const ParkRegistry::Kind kind =
-      grace_spent ? ParkRegistry::Kind::kGraceSpent : ParkRegistry::Kind::kSpent;
   if (report) {
-    for (RegionCore* region : opened) region->Unref();
     Emit(EventKind::kStall, id, task->id, 0, task->site->name);
     services->reports->Report(StallReport());
   } else {
-    ParkRegistry::DecideParked(task, kind);
-    SpendSubtrees(std::move(opened),
-                  region_word::kSpent | (grace_spent ? region_word::kGraceSpent : 0));
+    SpendTask(task, task_word::kSpent | (grace_spent ? task_word::kGraceSpent : 0));
   }
   task->Unref();
 }

@@ -100,7 +100,7 @@ class CloseOp {
   RegionScope* region_;
 };
 
-// Calls `body`; a body that throws instead of returning a Task is a body that panicked.
+// Calls `body`, or a finalizer; one that throws instead of returning a Task is one that panicked.
 template <class T, class Body, class CxType>
 Task<T> CallBody(Body& body, const CxType& cx) {
 #if defined(__cpp_exceptions)
@@ -131,7 +131,8 @@ Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOpt
   const auto finalizer_cx =
       CxMint::Make<CxType>(region.authority(), region.task(), region.finalizer_flags());
   while (std::unique_ptr<Finalizer> finalizer = region.NextFinalizer()) {
-    Task<void> finalizing = finalizer->Run(finalizer_cx);
+    auto run = [&finalizer](const CxType& cx) -> Task<void> { return finalizer->Run(cx); };
+    Task<void> finalizing = CallBody<void>(run, finalizer_cx);
     Outcome<void> ended = co_await finalizing;
     region.FinalizerEnded(*finalizer, ended);
   }

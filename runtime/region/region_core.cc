@@ -24,12 +24,23 @@ const RegionOps kOps = {
           CoreOf(core->scope)->TaskEnded(core, failure);
         },
     .charge =
-        [](RegionScope* region, int64_t polls, int64_t cost) {
-          CoreOf(region)->Charge(polls, cost);
+        [](RegionScope* region, TaskScope* task, int64_t polls, int64_t cost) {
+          CoreOf(region)->Charge(static_cast<TaskCore*>(task), polls, cost);
         },
     .reason = [](RegionScope* region, TaskScope* task) { return CoreOf(region)->ReasonFor(task); },
     .cut_off = [](RegionScope* region, TaskScope* task) { CoreOf(region)->CutOff(task); },
 };
+
+// `drain` with `standard` in place of what it leaves open. A deadline and a timeout are one: the time.
+Budget WithDefaults(const Budget& drain, const Budget& standard) {
+  Budget all = standard;
+  if (!drain.deadline().is_infinite() || drain.timeout() != absl::InfiniteDuration()) {
+    all = all.WithDeadline(drain.deadline()).WithTimeout(drain.timeout());
+  }
+  if (drain.polls() != Budget::kUnlimited) all = all.WithPolls(drain.polls());
+  if (drain.cost() != Budget::kUnlimited) all = all.WithCost(drain.cost());
+  return all;
+}
 
 }  // namespace
 
@@ -52,7 +63,7 @@ RegionCore::RegionCore(const RuntimeServices* services, RegionCore* parent, Task
   authority_.region = this;
 }
 
-RegionCore::~RegionCore() = default;
+RegionCore::~RegionCore() { delete[] reason_slots_.load(std::memory_order_acquire); }
 
 void RegionCore::Unref() {
   if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
@@ -84,7 +95,7 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
   core->policy_ = policy;
   core->sink_ = policy.sink() != nullptr ? policy.sink() : parent->sink_;
   core->stats_ = parent->stats_;
-  core->drain_default_ = options.drain().is_unlimited() ? parent->drain_default_ : options.drain();
+  core->drain_default_ = WithDefaults(options.drain(), parent->drain_default_);
   core->grace_ =
       options.grace() == absl::InfiniteDuration() ? parent->grace_ : options.grace();
   core->max_tasks_ = options.max_tasks();
@@ -112,8 +123,8 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
       core->drain_by_ = parent->drain_by_;
       core->finalize_by_ = parent->finalize_by_;
       if (parent->reason_.has_value()) {
-        core->reason_ = CancelReason::Caused(CancelKind::kParent, core->Origin(nullptr), now, "",
-                                             *parent->reason_);
+        core->SetReason(CancelReason::Caused(CancelKind::kParent, core->Origin(nullptr), now, "",
+                                             *parent->reason_));
       }
     }
     const uint32_t task_state = opener->word.load(std::memory_order_acquire);
@@ -131,6 +142,8 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
     }
   }
   Emit(EventKind::kRegionOpen, core->id, opener->id, parent->id, name);
+  if (budget.polls() == 0) core->Cancel(CancelKind::kQuota, "the poll quota is zero", Budget());
+  if (budget.cost() == 0) core->Cancel(CancelKind::kQuota, "the cost quota is zero", Budget());
   return core;
 }
 
@@ -144,7 +157,9 @@ CancelOrigin RegionCore::Origin(const TaskCore* task) const {
 // --- tasks ---------------------------------------------------------------------------------------
 
 Outcome<void> RegionCore::AdmitFromInside(const CxBase& cx, uint32_t size, bool reserved) {
-  if (cx.flags() & kNoSpawn) {
+  // By its own Cx, or by one of the body that it has captured.
+  if ((cx.flags() & kNoSpawn) != 0 ||
+      (word.load(std::memory_order_relaxed) & region_word::kFinalizing) != 0) {
     return absl::FailedPreconditionError(absl::StrCat(
         "region '", name_, "': a finalizer cannot spawn into the region that it finalizes; open a "
         "region in the finalizer (Region::Open) and spawn there"));
@@ -203,10 +218,14 @@ void RegionCore::TaskAbandoned(uint32_t size) {
 
 void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
   if (!failure->ok()) [[unlikely]] JoinChild(*failure, task->site->name, /*is_body=*/false);
-  const uint32_t before = task->word.fetch_or(task_word::kEnded, std::memory_order_acq_rel);
-  if ((before & task_word::kCancelled) != 0) [[unlikely]] ForgetTaskCancel(task);
   if (limited_) [[unlikely]] ReturnAdmission(task->block_size);
-  task->PublishEnd();
+  // With the last reference nobody can join or cancel the task any more.
+  if (task->refs.load(std::memory_order_acquire) > 1 ||
+      (task->word.load(std::memory_order_relaxed) & task_word::kCancelled) != 0) {
+    const uint32_t before = task->word.fetch_or(task_word::kEnded, std::memory_order_acq_rel);
+    if ((before & task_word::kCancelled) != 0) [[unlikely]] ForgetTaskCancel(task);
+    task->PublishEnd();
+  }
   task->id = 0;  // a Cx of this task is stale from here on (R7)
   CountDown();   // nothing of the region is touched after this
   task->Unref();

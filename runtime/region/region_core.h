@@ -99,7 +99,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   void Cancel(CancelKind kind, absl::string_view message, const Budget& drain);
   void CancelTask(TaskCore* task, CancelKind kind, absl::string_view message, const Budget& drain);
   void BeginDrain(const Budget& budget);
-  void Charge(int64_t polls, int64_t cost);
+  // `task` has used these in this region.
+  void Charge(TaskCore* task, int64_t polls, int64_t cost);
   // Why `task` (null: an outsider) may not go on here.
   CancelReason ReasonFor(TaskScope* task);
   void CutOff(TaskScope* task);
@@ -149,6 +150,9 @@ class RegionCore : public RegionScope, public SiblingHook {
 
   void CountDown();
   CancelOrigin Origin(const TaskCore* task) const;
+  // The reason of this region's cancel, if it has one: the worker's own copy where there are any.
+  std::optional<CancelReason> RegionReason();
+  void SetReason(CancelReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Instant Now() const { return services->clock->Now(); }
   void JoinChild(const Outcome<void>& failure, const char* task_name, bool is_body);
   bool CauseLiesInside(const CancelReason& reason) const;
@@ -166,6 +170,10 @@ class RegionCore : public RegionScope, public SiblingHook {
 
   TaskCancel* FindTaskCancel(const TaskCore* task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetTaskCancel(TaskCore* task);
+  // Counts what `task`, or a task below it, has used against the quotas that it was cancelled with.
+  static void ChargeTaskCancel(TaskCore* task, int64_t polls, int64_t cost);
+  // Ends the drain, or the grace too, of a cancelled task and of all below it.
+  void SpendTask(TaskCore* task, uint32_t task_bits);
   void InheritTaskCancel(const TaskCancel* cancel, uint32_t task_word, Instant now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -208,7 +216,20 @@ class RegionCore : public RegionScope, public SiblingHook {
   std::atomic<int64_t> cost_left_{Budget::kUnlimited};
   std::atomic<int64_t> drain_polls_left_{Budget::kUnlimited};
   std::atomic<int64_t> drain_cost_left_{Budget::kUnlimited};
+  std::atomic<int64_t> gentle_polls_left_{Budget::kUnlimited};
+  std::atomic<int64_t> gentle_cost_left_{Budget::kUnlimited};
   Waiter* closer_ = nullptr;  // published by kCloserParked
+
+  // A reason's count is touched by every task that it ends. In a big region each worker gets a copy of the
+  // record, so that they do not meet there. A slot belongs to its worker.
+  struct alignas(64) ReasonSlot {
+    std::optional<CancelReason> reason;
+    uint32_t version = 0;
+  };
+  // Null until a request finds many tasks; set once, with release.
+  std::atomic<ReasonSlot*> reason_slots_{nullptr};
+  // +1 with release, under mutex_, each time reason_ changes.
+  std::atomic<uint32_t> reason_version_{0};
 
   Mutex mutex_;
   IntrusiveList<RegionCore, SiblingHook> children_ ABSL_GUARDED_BY(mutex_);
@@ -217,7 +238,6 @@ class RegionCore : public RegionScope, public SiblingHook {
   Outcome<void> joined_ ABSL_GUARDED_BY(mutex_) = Ok();
   Instant own_deadline_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
   Instant gentle_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
-  Budget gentle_drain_ ABSL_GUARDED_BY(mutex_);
   // Effective, and those that this region keeps the alarm for.
   Instant drain_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
   Instant finalize_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();

@@ -114,7 +114,10 @@ bool AdmissionOp::Harvest(std::optional<Outcome<void>>& result) {
 void AdmissionOp::Withdraw(Waiter&) { CoreOf(region_)->LeaveAdmissionQueue(&request_); }
 
 absl::Status CheckMayDefer(const CxBase& cx, const SpawnName& name) {
-  if ((cx.flags() & kNoSpawn) == 0) return absl::OkStatus();
+  const uint64_t region = cx.region()->word.load(std::memory_order_relaxed);
+  if ((cx.flags() & kNoSpawn) == 0 && (region & region_word::kFinalizing) == 0) {
+    return absl::OkStatus();
+  }
   return absl::FailedPreconditionError(
       absl::StrCat("Defer('", name.name, "') at ", name.file, ":", name.line,
                    ": a finalizer cannot register another for the same region; do the work in this "

@@ -52,13 +52,15 @@ struct Ops {
                     : Outcome<T>::FromFailure(std::move(how.not_started));
     if (how.root != nullptr) DestroyChain(how.unwind_from, how.root);
     static_cast<C*>(core->payload())->~C();
-    Outcome<void> failure = Ok();
-    if (!outcome.ok()) failure = Outcome<void>::FromFailure(outcome);
     if (keep) {
+      Outcome<void> failure = Ok();
+      if (!outcome.ok()) failure = Outcome<void>::FromFailure(outcome);
       new (core->payload()) Outcome<T>(std::move(outcome));
       core->flags |= kHasResult;
+      return failure;
     }
-    return failure;
+    if (outcome.ok()) return Ok();
+    return Outcome<void>::FromFailure(std::move(outcome));
   }
   static void DestroyResult(TaskCore* core) {
     static_cast<Outcome<T>*>(core->payload())->~Outcome<T>();
@@ -128,15 +130,15 @@ struct Undo {
   C* closure = nullptr;
 };
 
+// `size` is the block's, of which the region's admission has been asked or will be.
 template <class CxType, class F, class... Args>
-auto SpawnInto(RegionScope* region, const Authority* authority, uint32_t cx_flags,
-               const CxBase* spawner, Admission admission, const SpawnName& name, F&& callable,
-               Args&&... args) {
+auto SpawnSized(uint32_t size, RegionScope* region, const Authority* authority, uint32_t cx_flags,
+                const CxBase* spawner, Admission admission, const SpawnName& name, F&& callable,
+                Args&&... args) {
   using S = Spawned<CxType, F, Args...>;
   using C = typename S::C;
   using T = typename S::T;
   SpawnSite* site = Site<T, C>(name);
-  const uint32_t size = S::Size(site);
   Outcome<void> admitted = Admit(admission, region, spawner, cx_flags, size);
   TaskCore* core = NewTask(site, size, region, cx_flags);
   if (!admitted.ok()) [[unlikely]] {
@@ -159,6 +161,16 @@ auto SpawnInto(RegionScope* region, const Authority* authority, uint32_t cx_flag
   undo.closure = nullptr;
   Launch(core, task.Release(), S::kClosureSize, arena, site, spawner);
   return TaskHandle<T>(core);
+}
+
+template <class CxType, class F, class... Args>
+auto SpawnInto(RegionScope* region, const Authority* authority, uint32_t cx_flags,
+               const CxBase* spawner, Admission admission, const SpawnName& name, F&& callable,
+               Args&&... args) {
+  using S = Spawned<CxType, F, Args...>;
+  const uint32_t size = S::Size(Site<typename S::T, typename S::C>(name));
+  return SpawnSized<CxType>(size, region, authority, cx_flags, spawner, admission, name,
+                            std::forward<F>(callable), std::forward<Args>(args)...);
 }
 
 class AdmissionOp {
@@ -185,8 +197,9 @@ Task<TaskHandle<typename Spawned<CxType, F, Args...>::T>> SpawnWhenAdmitted(CxTy
   using S = Spawned<CxType, F, Args...>;
   const uint32_t size = S::Size(Site<typename S::T, typename S::C>(name));
   co_await OrReturn(Wait<AdmissionOp>(cx, cx.region(), size));
-  co_return SpawnInto<CxType>(cx.region(), cx.authority(), cx.flags(), &cx, Admission::kReserved,
-                              name, std::move(callable), std::move(args)...);
+  // The size that was reserved, though the site may have learned a larger one meanwhile.
+  co_return SpawnSized<CxType>(size, cx.region(), cx.authority(), cx.flags(), &cx,
+                               Admission::kReserved, name, std::move(callable), std::move(args)...);
 }
 
 template <class CxType, class F>

@@ -68,6 +68,23 @@ class ValueSlot {
 template <>
 class ValueSlot<void> {};
 
+// An awaiter that stays where it is. g++ 12 copies what await_transform returns by reference into the
+// frame, and awaiters cannot be copied; it takes a prvalue.
+template <class A>
+class AwaitRef {
+ public:
+  explicit AwaitRef(A& awaiter) : awaiter_(awaiter) {}
+  bool await_ready() { return awaiter_.await_ready(); }
+  template <class P>
+  auto await_suspend(std::coroutine_handle<P> handle) {
+    return awaiter_.await_suspend(handle);
+  }
+  decltype(auto) await_resume() { return awaiter_.await_resume(); }
+
+ private:
+  A& awaiter_;
+};
+
 template <class T>
 class Promise final : public PromiseBase {
  public:
@@ -109,12 +126,16 @@ class Promise final : public PromiseBase {
 
   // Only Tasks, waits and OrReturn may be awaited; each remembers where (for async stacks).
   template <class A>
-  A&& await_transform(A&& awaitable,
-                      std::source_location site = std::source_location::current()) {
+  auto await_transform(A&& awaitable,
+                       std::source_location site = std::source_location::current()) {
     static_assert(requires { typename std::remove_cvref_t<A>::QuiesceAwaitable; },
                   "co_await takes a quiesce::Task, a wait of the runtime, or OrReturn(...) of one");
     await_site_ = site;
-    return std::forward<A>(awaitable);
+    if constexpr (requires { awaitable.operator co_await(); }) {
+      return awaitable.operator co_await();
+    } else {
+      return AwaitRef<std::remove_reference_t<A>>(awaitable);
+    }
   }
 
   Outcome<T> TakeOutcome() {

@@ -49,7 +49,7 @@ void StartStep(Runnable* runnable) {
     EndTask(core, root, nullptr, false, region->ops->reason(region, core));
   } else {
     if (region->metered.load(std::memory_order_relaxed)) [[unlikely]] {
-      region->ops->charge(region, 1, 0);
+      region->ops->charge(region, core, 1, 0);
     }
     Emit(EventKind::kStart, region->id, core->id, 0, core->site->name);
     Run(core, root->handle(), frame);

@@ -123,7 +123,11 @@ struct TaskCore : Runnable, TaskScope {
 
   void Ref() { refs.fetch_add(1, std::memory_order_relaxed); }
   void Unref() {
-    if (refs.fetch_sub(1, std::memory_order_acq_rel) == 1) Free();
+    // The only reference left is the caller's: no read-modify-write is needed.
+    if (refs.load(std::memory_order_acquire) == 1 ||
+        refs.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      Free();
+    }
   }
 
   // Queues the task in the lane that its state asks for. `waited_in` is the region of

@@ -21,8 +21,10 @@ CancelReason Waiter::FailReason() {
 }
 
 void Waiter::Register() {
+  At(EventKind::kWaitArm);
   parked_since_ns_ = cx_.services().clock->RecentNow().nanos();
   cx_.region()->parked->Add(this);
+  At(EventKind::kWaitRegister);
 }
 
 void Waiter::Unregister() {
@@ -33,7 +35,7 @@ void Waiter::Unregister() {
 
 bool Waiter::CommitPark() {
   TaskScope* task = cx_.task();
-  Emit(EventKind::kPark, cx_.region()->id, task->id, 0, ops_->name);
+  At(EventKind::kPark);
   uint32_t word = task->word.load(std::memory_order_acquire);
   while (StateOf(word) == task_word::kRunning) {
     // A cancel of this task, as opposed to its region, is only seen here: both are in one word.
@@ -55,6 +57,7 @@ Waiter::Decision Waiter::TakeDecision() {
   // Who cancelled has also taken the waiter out of the registry; who granted has not.
   if (state == task_word::kGranted) cx_.region()->parked->Remove(this);
   task->word.fetch_and(~kStateMask, std::memory_order_acq_rel);
+  At(EventKind::kWaitSettle, state != task_word::kGranted);
   return state == task_word::kGranted ? Decision::kGranted : Decision::kCancelled;
 }
 
@@ -64,9 +67,9 @@ void Waiter::CountResume() {
   if (task->masked_resumes > 0) --task->masked_resumes;
   RegionScope* region = cx_.region();
   if (region->metered.load(std::memory_order_relaxed)) [[unlikely]] {
-    region->ops->charge(region, 1, 0);
+    region->ops->charge(region, task, 1, 0);
   }
-  Emit(EventKind::kResume, region->id, task->id, 0, ops_->name);
+  At(EventKind::kResume);
 }
 
 void Waiter::PostSelf() { task()->Post(*cx_.region(), Place::kBack); }

@@ -29,6 +29,7 @@
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/task/promise.h"
 #include "quiesce/runtime/task/task_core.h"
+#include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -82,6 +83,10 @@ class Waiter : public QueueHook, public ParkHook {
     return cx_internal::MustFail(mode_, region, task);
   }
   CancelReason FailReason();
+  // A point of the wait, for observers; see event.h.
+  void At(EventKind point, uint64_t arg = 0) const {
+    Emit(point, cx_.region()->id, cx_.task()->id, arg, ops_->name);
+  }
 
   void Register();
   void Unregister();
@@ -141,7 +146,9 @@ class [[nodiscard]] Wait : public Waiter {
   bool await_ready() {
     cx_.Verify();
     mode_ = cx_internal::WaitMode(cx_, Op::kStructural);
-    if (MustFail()) [[unlikely]] {
+    const bool fail = MustFail();
+    At(EventKind::kCheckpoint, fail);
+    if (fail) [[unlikely]] {
       result_.emplace(FailReason());
       return true;
     }
@@ -176,6 +183,7 @@ class [[nodiscard]] Wait : public Waiter {
         result_.emplace(FailReason());
         return false;
       }
+      At(EventKind::kWaitEnqueue);
       switch (op_.Enqueue(*this, result_)) {
         case Enqueued::kQueued:
           if (CommitPark()) return true;

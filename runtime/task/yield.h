@@ -17,8 +17,10 @@ class [[nodiscard]] YieldWait : public Waiter {
   bool await_ready() {
     cx_.Verify();
     mode_ = cx_internal::WaitMode(cx_, /*structural=*/false);
-    if (MustFail()) [[unlikely]] result_ = FailReason();
-    return failed();
+    const bool fail = MustFail();
+    At(EventKind::kCheckpoint, fail);
+    if (fail) [[unlikely]] result_ = FailReason();
+    return fail;
   }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> handle) {

@@ -4,13 +4,21 @@
 
 #include <utility>
 
+#include "quiesce/runtime/trace/observer.h"
 #include "quiesce/runtime/trace/rings.h"
 
 namespace quiesce {
 inline namespace v0 {
+namespace {
+
+// Null while kObserving is off. Release on setting, acquire on use.
+std::atomic<EventObserver*> observer{nullptr};
+
+}  // namespace
+
 namespace trace_internal {
 
-std::atomic<bool> recording{false};
+std::atomic<uint8_t> wanted{0};
 std::atomic<int64_t (*)()> time_hook{nullptr};
 std::atomic<uint32_t (*)()> worker_hook{nullptr};
 
@@ -44,9 +52,7 @@ int64_t MonotonicNanos() {
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-}  // namespace
-
-void EmitSlow(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, const char* name) {
+void Record(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, const char* name) {
   Ring* const ring = ThisThreadRing();
   if (ring == nullptr) {
     Rings::Get().CountLateEvent();
@@ -63,6 +69,27 @@ void EmitSlow(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, cons
                .kind = kind});
 }
 
+}  // namespace
+
+void EmitSlow(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, const char* name) {
+  // The observer comes first: what it does at this point happens before the event's consequences.
+  if (EventObserver* const seen_by = observer.load(std::memory_order_acquire)) {
+    seen_by->OnEvent(kind, region, task, arg, name);
+  }
+  if (Recording() && !IsWaitPoint(kind)) Record(kind, region, task, arg, name);
+}
+
 }  // namespace trace_internal
+
+EventObserver* SetEventObserver(EventObserver* next) {
+  if (next != nullptr) {
+    trace_internal::wanted.fetch_or(trace_internal::kObserving, std::memory_order_relaxed);
+  } else {
+    trace_internal::wanted.fetch_and(static_cast<uint8_t>(~trace_internal::kObserving),
+                                     std::memory_order_relaxed);
+  }
+  return observer.exchange(next, std::memory_order_acq_rel);
+}
+
 }  // namespace v0
 }  // namespace quiesce

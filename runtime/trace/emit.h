@@ -1,8 +1,8 @@
-// emit.h: the one line that a primitive writes to be seen in traces.
+// emit.h: the one line that a primitive writes to be seen, in traces and by an observer.
 //
 // Example:    Emit(EventKind::kSpawn, region_id, task_id, parent_id, "connection");
 // Cost:       off, one relaxed load and a branch that predicts well. On, about a clock read and a
-//             store under the thread's own uncontended lock.
+//             store under the thread's own uncontended lock, or what the observer does.
 // Threads:    any, also with a SpinLock of a primitive held. Never waits for user code.
 #ifndef QUIESCE_RUNTIME_TRACE_EMIT_H_
 #define QUIESCE_RUNTIME_TRACE_EMIT_H_
@@ -17,9 +17,13 @@ namespace quiesce {
 inline namespace v0 {
 
 namespace trace_internal {
-// Moved by StartRecording and StopRecording. Relaxed: it publishes nothing, and the ring's lock
-// decides whether a late event still counts.
-extern std::atomic<bool> recording;
+// Who wants events: one word, so that nobody costs one branch. Relaxed: it publishes nothing.
+//   kRecording  moved by StartRecording and StopRecording; the ring's lock decides whether a late
+//               event still counts
+//   kObserving  moved by SetEventObserver
+inline constexpr uint8_t kRecording = 1;
+inline constexpr uint8_t kObserving = 2;
+extern std::atomic<uint8_t> wanted;
 // Set by SetRecorderHooks; null: the default. Relaxed: what they point at was there before any thread.
 extern std::atomic<int64_t (*)()> time_hook;
 extern std::atomic<uint32_t (*)()> worker_hook;
@@ -27,12 +31,15 @@ extern std::atomic<uint32_t (*)()> worker_hook;
                                            uint64_t arg, const char* name);
 }  // namespace trace_internal
 
-inline bool Recording() { return trace_internal::recording.load(std::memory_order_relaxed); }
+inline bool Recording() {
+  return (trace_internal::wanted.load(std::memory_order_relaxed) & trace_internal::kRecording) != 0;
+}
 
-// Records an event, if events are being recorded. `name` must be a literal, or null.
+// Records an event, if events are being recorded, and shows it to the observer, if there is one.
+// `name` must be a literal, or null.
 inline void Emit(EventKind kind, uint64_t region, uint64_t task, uint64_t arg = 0,
                  const char* name = nullptr) {
-  if (Recording()) [[unlikely]]
+  if (trace_internal::wanted.load(std::memory_order_relaxed) != 0) [[unlikely]]
     trace_internal::EmitSlow(kind, region, task, arg, name);
 }
 

@@ -45,6 +45,14 @@ const char* EventKindName(EventKind kind) {
       return "io-ready";
     case EventKind::kStall:
       return "stall";
+    case EventKind::kWaitArm:
+      return "wait-arm";
+    case EventKind::kWaitRegister:
+      return "wait-register";
+    case EventKind::kWaitEnqueue:
+      return "wait-enqueue";
+    case EventKind::kWaitSettle:
+      return "wait-settle";
   }
   return "unknown";
 }

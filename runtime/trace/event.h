@@ -21,7 +21,7 @@ enum class EventKind : uint8_t {
   kStart,
   // A later step begins. arg: the Lane.
   kResume,
-  // It waits for something. arg: identifies what it waits for; name: the operation.
+  // It is about to be suspended until what it waits for comes. arg: identifies what it waits for; name: the operation.
   kPark,
   // Its wait was decided; a kResume follows. arg: 0 granted, 1 cancelled.
   kWake,
@@ -41,7 +41,7 @@ enum class EventKind : uint8_t {
   kFinalizerEnd,
   // `region` is closed. arg: the outcome's Severity.
   kRegionClose,
-  // A task passed a checkpoint. arg: 1 if it was told to stop there, else 0.
+  // A task passed a checkpoint. arg: 1 if it was told to stop there, else 0; name: the operation.
   kCheckpoint,
   // A permit came into being. arg: its number; name: its type.
   kPermitReserve,
@@ -55,8 +55,22 @@ enum class EventKind : uint8_t {
   kIoReady,
   // `task`, or `region` itself, is overdue. arg: by how many nanoseconds; name: its name.
   kStall,
+
+  // From here on: points inside a wait, where something else may happen in between. Only an
+  // EventObserver sees them (observer.h); they are not recorded. name: the operation.
+  //
+  // It could not be done at once; next it is registered, to be found by a cancel.
+  kWaitArm,
+  // It is registered; next the cancel state is read once more.
+  kWaitRegister,
+  // Not cancelled; next it is queued in the primitive, and then comes kPark.
+  kWaitEnqueue,
+  // The task goes on and has read what was decided; next it takes what was granted, or leaves the
+  // primitive's queue. arg: as for kWake.
+  kWaitSettle,
 };
-inline constexpr int kEventKindCount = static_cast<int>(EventKind::kStall) + 1;
+inline constexpr int kEventKindCount = static_cast<int>(EventKind::kWaitSettle) + 1;
+constexpr bool IsWaitPoint(EventKind kind) { return kind >= EventKind::kWaitArm; }
 
 // "spawn", "task-end" …; "unknown" for a number that is no kind.
 const char* EventKindName(EventKind kind);

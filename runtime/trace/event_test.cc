@@ -30,6 +30,7 @@ TEST(EventKindTest, NumbersStay) {
   EXPECT_EQ(static_cast<int>(EventKind::kRegionClose), 12);
   EXPECT_EQ(static_cast<int>(EventKind::kPermitResolve), 15);
   EXPECT_EQ(static_cast<int>(EventKind::kStall), 19);
+  EXPECT_EQ(static_cast<int>(EventKind::kWaitSettle), 23);
 }
 
 }  // namespace

@@ -59,12 +59,13 @@ void StartRecording(RecorderOptions options) {
                 "StartRecording: capacity_per_thread must be at least 1");
   MutexLock lock(switch_mutex);
   Rings::Get().Open(options.capacity_per_thread);
-  trace_internal::recording.store(true, std::memory_order_relaxed);
+  trace_internal::wanted.fetch_or(trace_internal::kRecording, std::memory_order_relaxed);
 }
 
 void StopRecording() {
   MutexLock lock(switch_mutex);
-  trace_internal::recording.store(false, std::memory_order_relaxed);
+  trace_internal::wanted.fetch_and(static_cast<uint8_t>(~trace_internal::kRecording),
+                                   std::memory_order_relaxed);
   Rings::Get().Close();
 }
 

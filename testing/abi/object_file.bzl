@@ -36,7 +36,7 @@ object_file = rule(
     implementation = _object_file_impl,
     attrs = {
         "assembly": attr.bool(doc = "stop at assembly text, which a test can read"),
-        "compiler": attr.string(mandatory = True, doc = "a program on PATH, such as g++-12"),
+        "compiler": attr.string(mandatory = True, doc = "a program on PATH, such as g++-12, and options that always go with it"),
         "copts": attr.string_list(),
         "deps": attr.label_list(providers = [CcInfo]),
         "src": attr.label(

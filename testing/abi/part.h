@@ -17,6 +17,14 @@ struct Part {
   quiesce::Task<int> (*relay)(quiesce::Cx cx, const Part* const* rest, End end);
   // The same by awaiting the next part's Task: frames of one object inside those of another.
   quiesce::Task<int> (*await)(quiesce::Cx cx, const Part* const* rest, End end);
+  // Does this object throw, or return a Panic?
+  bool exceptions;
+  // Fails before there is a coroutine. A plain function, so that all objects share the types, and with
+  // them the symbols, of what the runtime's templates make of it.
+  quiesce::Task<int> (*fail)(quiesce::Cx cx);
+  // Opens a region with `body`, or spawns it and waits for it.
+  quiesce::Task<int> (*open)(quiesce::Cx cx, quiesce::Task<int> (*body)(quiesce::Cx cx));
+  quiesce::Task<int> (*spawn)(quiesce::Cx cx, quiesce::Task<int> (*body)(quiesce::Cx cx));
 };
 
 }  // namespace quiesce_abi

@@ -5,7 +5,7 @@ set -eu
 root=$(dirname "$(readlink -f MODULE.bazel)")
 cd "$(mktemp -d "$TEST_TMPDIR/clash.XXXXXX")"
 
-abi=$(grep -o 'quiesce_abi_[0-9_]*' "$root/runtime/base/version.h" | head -n 1)
+abi=$(grep -o 'quiesce_abi_[0-9][0-9_]*' "$root/runtime/base/version.h" | head -n 1)
 other=quiesce_abi_9999_1
 [ -n "$abi" ] || { echo "FAILED: version.h declares no quiesce_abi_… symbol"; exit 1; }
 

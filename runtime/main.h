@@ -1,0 +1,47 @@
+// main.h: a whole program in one macro.
+//
+// Example:    Task<void> Main(Cx cx) { … co_return Ok(); }        // or Main(Cx cx, int argc, char** argv)
+//             QUIESCE_MAIN(Main)
+// Signals:    SIGINT and SIGTERM ask for shutdown: ShutdownSignal(cx) returns, or, where nobody has called
+//             it, the root region gets a kShutdown request. A second one ends the process as the
+//             system does. SIGQUIT prints the live region tree to stderr.
+// Exit code:  0 Ok, also after a handled shutdown; 1 Error; 70 Panicked; 75 a task had to be cut off.
+//             Anything but Ok is explained on stderr, and so is a drain, in one line.
+#ifndef QUIESCE_RUNTIME_MAIN_H_
+#define QUIESCE_RUNTIME_MAIN_H_
+
+#include <type_traits>
+
+#include "quiesce/runtime/runtime.h"
+#include "quiesce/runtime/task/task.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace main_internal {
+
+enum ExitCode : int { kExitOk = 0, kExitError = 1, kExitPanicked = 70, kExitCutOff = 75 };
+
+using MainFunction = Task<void> (*)(Cx cx, int argc, char** argv);
+int Run(MainFunction main, int argc, char** argv);
+
+template <auto kMain>
+Task<void> Call(Cx cx, int argc, char** argv) {
+  if constexpr (std::is_invocable_r_v<Task<void>, decltype(kMain), Cx, int, char**>) {
+    return kMain(cx, argc, argv);
+  } else {
+    static_assert(std::is_invocable_r_v<Task<void>, decltype(kMain), Cx>,
+                  "QUIESCE_MAIN(F): F is Task<void> F(Cx) or Task<void> F(Cx, int argc, char** argv)");
+    return kMain(cx);
+  }
+}
+
+}  // namespace main_internal
+}  // namespace v0
+}  // namespace quiesce
+
+#define QUIESCE_MAIN(function)                                                                  \
+  int main(int argc, char** argv) {                                                             \
+    return ::quiesce::main_internal::Run(&::quiesce::main_internal::Call<&function>, argc, argv); \
+  }
+
+#endif  // QUIESCE_RUNTIME_MAIN_H_

@@ -1,0 +1,230 @@
+#include "quiesce/runtime/net/tcp_listener.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/cx/authority.h"
+#include "quiesce/runtime/net/address.h"
+#include "quiesce/runtime/net/socket_error.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+TcpListenOptions& TcpListenOptions::WithBacklog(int connections) {
+  if (connections <= 0) {
+    Fatal("TcpListenOptions::WithBacklog(%d): the number of connections must be positive",
+          connections);
+  }
+  backlog_ = connections;
+  return *this;
+}
+
+namespace net_internal {
+namespace {
+
+// After a failure for want of descriptors: long enough to use no processor, short enough for clients.
+constexpr absl::Duration kPause = absl::Milliseconds(50);
+
+// Does `error` concern only the connection that was next (accept(2), "Error handling")?
+bool IsOfOneConnection(int error) {
+  switch (error) {
+    case ECONNABORTED:
+    case EPROTO:
+    case EINTR:
+    case EPERM:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ETIMEDOUT:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void ListenSocket::CloseIfScopeCancelled(const CxBase& accepting) {
+  if (!open()) return;
+  bool cancelled = bound_in.cancelled();
+  if (!cancelled) {
+    // The region is not, but perhaps the task that bound it, through its handle. That reaches the task and
+    // the regions which it has opened, and then it is in the chain of causes of the cancel seen there.
+    const CancelReason reason =
+        accepting.region()->ops->reason(accepting.region(), accepting.task());
+    for (const CancelReason* link = &reason; link != nullptr; link = link->cause()) {
+      if (link->origin().task == bound_by) cancelled = true;
+    }
+  }
+  if (cancelled) Close();
+}
+
+// --- bind ----------------------------------------------------------------------------------------
+
+bool BindOp::Try(std::optional<Outcome<TcpListener>>& result) {
+  result.emplace(Bind());
+  return true;
+}
+
+Outcome<TcpListener> BindOp::Bind() {
+  absl::Status allowed =
+      cx_.authority()->Allow([&](const Policy& policy) { return policy.AllowListen(address_); });
+  if (!allowed.ok()) return allowed;
+  absl::StatusOr<Address> address = Address::Parse(address_);
+  if (!address.ok()) return address.status();
+  UniqueFd fd(socket(address->family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return SocketError(errno, kName, address_);
+  const int on = 1;
+  const int off = 0;
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  // Inherited by the connections that are accepted, which saves a call for each.
+  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (address->is_ipv6()) setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+  if (bind(fd.get(), address->data(), address->size()) != 0) {
+    return SocketError(errno, kName, address_);
+  }
+  if (listen(fd.get(), options_.backlog()) != 0) return SocketError(errno, kName, address_);
+  sockaddr_storage bound{};
+  socklen_t size = sizeof bound;
+  if (getsockname(fd.get(), reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
+    return SocketError(errno, kName, address_);
+  }
+  auto socket = std::make_unique<ListenSocket>(std::move(fd), cx_);
+  socket->address = Address::FromKernel(bound).ToString();
+  absl::Status registered = socket->Register();
+  if (!registered.ok()) return registered;
+  return TcpListener(std::move(socket));
+}
+
+// --- accept --------------------------------------------------------------------------------------
+
+AcceptOp::AcceptOp(ListenSocket& socket, const CxBase& cx)
+    : socket_(socket), cx_(cx), timer_(socket, Socket::kRead) {
+  CloseIfCancelled();
+}
+
+AcceptOp::~AcceptOp() {
+  // A cancel can also end the wait between two of its steps.
+  if (!done_) CloseIfCancelled();
+}
+
+void AcceptOp::CloseIfCancelled() {
+  const uint8_t mode = cx_internal::WaitMode(cx_, kStructural);
+  if (cx_internal::MustFailNow(cx_, mode)) socket_.CloseIfScopeCancelled(cx_);
+}
+
+bool AcceptOp::Paused() {
+  if (socket_.pause_until == Instant::InfinitePast()) return false;
+  if (!timer_.due() && cx_.services().clock->Now() < socket_.pause_until) return true;
+  socket_.pause_until = Instant::InfinitePast();
+  return false;
+}
+
+Outcome<TcpStream> AcceptOp::Adopt(UniqueFd fd, const Address& peer) {
+  auto socket = std::make_unique<TcpSocket>(std::move(fd), cx_.services(), peer, cx_.Ref());
+  absl::Status registered = socket->Register();
+  if (!registered.ok()) return registered;
+  return TcpStream(std::move(socket));
+}
+
+bool AcceptOp::Try(std::optional<Outcome<TcpStream>>& result) {
+  done_ = true;
+  if (!socket_.open()) {
+    result.emplace(absl::FailedPreconditionError(absl::StrCat(
+        kName, "(", socket_.address,
+        "): the listener has stopped listening: it was closed, or the scope that bound it was "
+        "cancelled; bind another one in a scope that lives")));
+    return true;
+  }
+  while (!Paused() && socket_.TakeReady(Socket::kRead, kName)) {
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    UniqueFd fd(accept4(socket_.fd(), reinterpret_cast<sockaddr*>(&peer), &size,
+                        SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!fd.valid() && errno == EAGAIN) continue;
+    const int error = errno;
+    socket_.SetReady(Socket::kRead);  // there may be more, and after a failure there is
+    if (fd.valid()) {
+      result.emplace(Adopt(std::move(fd), Address::FromKernel(peer)));
+      return true;
+    }
+    if (IsOfOneConnection(error)) continue;
+    socket_.pause_until = cx_.services().clock->Now() + kPause;
+    result.emplace(SocketError(error, kName, socket_.address));
+    return true;
+  }
+  done_ = false;
+  return false;
+}
+
+Enqueued AcceptOp::Enqueue(Waiter& waiter, std::optional<Outcome<TcpStream>>&) {
+  bool parked;
+  if (socket_.pause_until != Instant::InfinitePast()) {
+    timer_.Set(socket_.pause_until);
+    parked = socket_.ParkUntil(Socket::kRead, waiter, timer_);
+  } else {
+    parked = socket_.Park(Socket::kRead, waiter);
+  }
+  return parked ? Enqueued::kQueued : Enqueued::kRetry;
+}
+
+bool AcceptOp::Harvest(std::optional<Outcome<TcpStream>>& result) {
+  socket_.Leave(Socket::kRead);
+  return Try(result);
+}
+
+void AcceptOp::Withdraw(Waiter&) {
+  socket_.Leave(Socket::kRead);
+  socket_.CloseIfScopeCancelled(cx_);
+  done_ = true;
+}
+
+}  // namespace net_internal
+
+// --- the listener --------------------------------------------------------------------------------
+
+BindWait TcpListener::Bind(const CxWith<cap::Net>& cx, absl::string_view address,
+                           TcpListenOptions options) {
+  return BindWait(cx, cx, address, options);
+}
+
+TcpListener& TcpListener::operator=(TcpListener&& other) noexcept {
+  if (this != &other) {
+    Close();
+    socket_ = std::move(other.socket_);
+  }
+  return *this;
+}
+
+TcpListener::~TcpListener() { Close(); }
+
+void TcpListener::Close() {
+  if (socket_ == nullptr || !socket_->open()) return;
+  socket_->CheckNobodyWaits("TcpListener");
+  socket_->Close();
+}
+
+AcceptWait TcpListener::Accept(const CxWith<cap::Net>& cx) {
+  if (socket_ == nullptr) {
+    Fatal("TcpListener::Accept on a listener that was moved from: accept from the one it was moved to");
+  }
+  return AcceptWait(cx, *socket_, cx);
+}
+
+const std::string& TcpListener::address() const {
+  if (socket_ == nullptr) {
+    Fatal("TcpListener::address of a listener that was moved from: ask the one it was moved to");
+  }
+  return socket_->address;
+}
+
+}  // namespace v0
+}  // namespace quiesce

@@ -1,0 +1,313 @@
+#include "quiesce/runtime/net/tcp_stream.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <sys/socket.h>
+
+#include "absl/strings/str_cat.h"
+#include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/cx/authority.h"
+#include "quiesce/runtime/net/address.h"
+#include "quiesce/runtime/net/socket_error.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace net_internal {
+namespace {
+
+// Sends what the kernel takes at once. Returns the number of bytes, 0 if it takes none now, or -errno.
+ssize_t Send(TcpSocket& socket, absl::Span<const std::byte> data) {
+  socket.sending.store(true, std::memory_order_relaxed);
+  ssize_t n;
+  do {
+    n = send(socket.fd(), data.data(), data.size(), MSG_NOSIGNAL);
+  } while (n < 0 && errno == EINTR);
+  const int error = n < 0 ? errno : 0;
+  const bool failed = error != 0 && error != EAGAIN;
+  if (failed && error != EPIPE) socket.broken.store(error, std::memory_order_relaxed);
+  socket.sending.store(false, std::memory_order_release);
+  if (n > 0) socket.written = true;
+  // Less than everything: the kernel's buffer is full, and an edge says when it is no more.
+  if (failed || n == static_cast<ssize_t>(data.size())) socket.SetReady(Socket::kWrite);
+  if (n >= 0) return n;
+  return failed ? -error : 0;
+}
+
+absl::Status SendError(const TcpSocket& socket, int error, const char* operation) {
+  if (error == EPIPE && socket.write_shut_down) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(operation, "(", socket.peer.ToString(),
+                     "): this stream's writing side was closed by ShutdownWrite; write before it"));
+  }
+  const int broken = socket.broken.load(std::memory_order_relaxed);
+  return SocketError(broken != 0 ? broken : error, operation, socket.peer.ToString());
+}
+
+// Receives what there is. Returns the number of bytes, 0 at the end, or -errno.
+ssize_t Receive(TcpSocket& socket, absl::Span<std::byte> buffer) {
+  ssize_t n;
+  do {
+    n = recv(socket.fd(), buffer.data(), buffer.size(), 0);
+  } while (n < 0 && errno == EINTR);
+  if (n > 0) {
+    const bool full = n == static_cast<ssize_t>(buffer.size());
+    if (full || socket.MayHaveMoreAfterShortRead()) socket.SetReady(Socket::kRead);
+    return n;
+  }
+  if (n < 0 && errno == EAGAIN) return -EAGAIN;
+  if (n < 0) {
+    socket.broken.store(errno, std::memory_order_relaxed);
+  } else {
+    // The end; or the connection broke and a send was told. It does not block, so this is short.
+    while (socket.sending.load(std::memory_order_acquire)) sched_yield();
+  }
+  socket.SetReady(Socket::kRead);
+  const int broken = socket.broken.load(std::memory_order_relaxed);
+  if (broken == 0) socket.read_ended = true;
+  return -broken;
+}
+
+}  // namespace
+
+// --- connect -------------------------------------------------------------------------------------
+
+absl::Status ConnectOp::Begin() {
+  absl::Status allowed =
+      cx_.authority()->Allow([&](const Policy& policy) { return policy.AllowConnect(address_); });
+  if (!allowed.ok()) return allowed;
+  absl::StatusOr<Address> address = Address::Parse(address_);
+  if (!address.ok()) return address.status();
+  UniqueFd fd(socket(address->family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return SocketError(errno, kName, address_);
+  const int on = 1;
+  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (connect(fd.get(), address->data(), address->size()) == 0) {
+    connected_ = true;
+  } else if (errno != EINPROGRESS && errno != EINTR) {
+    return SocketError(errno, kName, address_);
+  }
+  socket_ = std::make_unique<TcpSocket>(std::move(fd), cx_.services(), *address, cx_.Ref());
+  // Into the poller only now: a socket that does not connect yet counts as hung up.
+  if (!connected_) socket_->SetNotReady(Socket::kWrite);
+  return socket_->Register();
+}
+
+void ConnectOp::Finish(std::optional<Outcome<TcpStream>>& result) {
+  socket_->SetReady(Socket::kWrite);
+  result.emplace(TcpStream(std::move(socket_)));
+}
+
+bool ConnectOp::Try(std::optional<Outcome<TcpStream>>& result) {
+  if (socket_ == nullptr) {
+    absl::Status begun = Begin();
+    if (!begun.ok()) {
+      result.emplace(std::move(begun));
+      return true;
+    }
+  }
+  if (connected_) {
+    Finish(result);
+    return true;
+  }
+  while (socket_->TakeReady(Socket::kWrite, kName)) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(socket_->fd(), SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error != 0) {
+      result.emplace(SocketError(error, kName, address_));
+      return true;
+    }
+    // No error also means: not yet.
+    sockaddr_storage peer;
+    size = sizeof peer;
+    if (getpeername(socket_->fd(), reinterpret_cast<sockaddr*>(&peer), &size) == 0) {
+      Finish(result);
+      return true;
+    }
+  }
+  return false;
+}
+
+Enqueued ConnectOp::Enqueue(Waiter& waiter, std::optional<Outcome<TcpStream>>&) {
+  return socket_->Park(Socket::kWrite, waiter) ? Enqueued::kQueued : Enqueued::kRetry;
+}
+
+bool ConnectOp::Harvest(std::optional<Outcome<TcpStream>>& result) {
+  socket_->Leave(Socket::kWrite);
+  return Try(result);
+}
+
+void ConnectOp::Withdraw(Waiter&) {
+  socket_->Leave(Socket::kWrite);
+  socket_.reset();  // gives the attempt up at once
+}
+
+// --- read ----------------------------------------------------------------------------------------
+
+bool ReadOp::Try(std::optional<Outcome<size_t>>& result) {
+  if (buffer_.empty()) {
+    result.emplace(absl::InvalidArgumentError(
+        absl::StrCat(kName, "(", socket_.peer.ToString(),
+                     "): the buffer is empty, so 0 would be mistaken for the end; pass at least one "
+                     "byte")));
+    return true;
+  }
+  while (socket_.TakeReady(Socket::kRead, kName)) {
+    const ssize_t n = Receive(socket_, buffer_);
+    if (n == -EAGAIN) continue;
+    if (n >= 0) {
+      result.emplace(static_cast<size_t>(n));
+    } else {
+      result.emplace(SocketError(static_cast<int>(-n), kName, socket_.peer.ToString()));
+    }
+    return true;
+  }
+  return false;
+}
+
+Enqueued ReadOp::Enqueue(Waiter& waiter, std::optional<Outcome<size_t>>&) {
+  return socket_.Park(Socket::kRead, waiter) ? Enqueued::kQueued : Enqueued::kRetry;
+}
+
+bool ReadOp::Harvest(std::optional<Outcome<size_t>>& result) {
+  socket_.Leave(Socket::kRead);
+  return Try(result);
+}
+
+void ReadOp::Withdraw(Waiter&) { socket_.Leave(Socket::kRead); }
+
+// --- write ---------------------------------------------------------------------------------------
+
+bool WriteOp::Try(std::optional<Outcome<size_t>>& result) {
+  if (data_.empty()) {
+    result.emplace(absl::InvalidArgumentError(
+        absl::StrCat(kName, "(", socket_.peer.ToString(),
+                     "): there is no data, and a Write writes at least one byte; WriteAll takes none")));
+    return true;
+  }
+  while (socket_.TakeReady(Socket::kWrite, kName)) {
+    const ssize_t n = Send(socket_, data_);
+    if (n == 0) continue;
+    if (n > 0) {
+      result.emplace(static_cast<size_t>(n));
+    } else {
+      result.emplace(SendError(socket_, static_cast<int>(-n), kName));
+    }
+    return true;
+  }
+  return false;
+}
+
+Enqueued WriteOp::Enqueue(Waiter& waiter, std::optional<Outcome<size_t>>&) {
+  return socket_.Park(Socket::kWrite, waiter) ? Enqueued::kQueued : Enqueued::kRetry;
+}
+
+bool WriteOp::Harvest(std::optional<Outcome<size_t>>& result) {
+  socket_.Leave(Socket::kWrite);
+  return Try(result);
+}
+
+void WriteOp::Withdraw(Waiter&) { socket_.Leave(Socket::kWrite); }
+
+bool WriteAllOp::Try(std::optional<Outcome<void>>& result) {
+  while (!rest_.empty()) {
+    if (!socket_.TakeReady(Socket::kWrite, kName)) return false;
+    const ssize_t n = Send(socket_, rest_);
+    if (n < 0) {
+      result.emplace(SendError(socket_, static_cast<int>(-n), kName));
+      return true;
+    }
+    rest_.remove_prefix(static_cast<size_t>(n));
+    if (written_ != nullptr) *written_ += static_cast<size_t>(n);
+  }
+  result.emplace(Ok());
+  return true;
+}
+
+Enqueued WriteAllOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>&) {
+  return socket_.Park(Socket::kWrite, waiter) ? Enqueued::kQueued : Enqueued::kRetry;
+}
+
+bool WriteAllOp::Harvest(std::optional<Outcome<void>>& result) {
+  socket_.Leave(Socket::kWrite);
+  return Try(result);
+}
+
+void WriteAllOp::Withdraw(Waiter&) { socket_.Leave(Socket::kWrite); }
+
+}  // namespace net_internal
+
+// --- the stream ----------------------------------------------------------------------------------
+
+ConnectWait TcpStream::Connect(const CxWith<cap::Net>& cx, absl::string_view address) {
+  return ConnectWait(cx, cx, address);
+}
+
+TcpStream& TcpStream::operator=(TcpStream&& other) noexcept {
+  if (this != &other) {
+    Close();
+    socket_ = std::move(other.socket_);
+  }
+  return *this;
+}
+
+TcpStream::~TcpStream() { Close(); }
+
+void TcpStream::Close() {
+  if (socket_ == nullptr) return;
+  socket_->CheckNobodyWaits("TcpStream");
+  net_internal::EndConnection(std::move(socket_));
+}
+
+net_internal::TcpSocket& TcpStream::Open(const char* operation) const {
+  if (socket_ == nullptr) {
+    Fatal("%s on a stream that was closed or moved from: connect or accept another one", operation);
+  }
+  return *socket_;
+}
+
+ReadWait TcpStream::Read(const CxWith<cap::Net>& cx, absl::Span<std::byte> buffer) {
+  return ReadWait(cx, Open("TcpStream::Read"), buffer);
+}
+
+WriteWait TcpStream::Write(const CxWith<cap::Net>& cx, absl::Span<const std::byte> data) {
+  return WriteWait(cx, Open("TcpStream::Write"), data);
+}
+
+WriteAllWait TcpStream::WriteAll(const CxWith<cap::Net>& cx, absl::Span<const std::byte> data,
+                                 size_t* written) {
+  return WriteAllWait(cx, Open("TcpStream::WriteAll"), data, written);
+}
+
+absl::Status TcpStream::ShutdownWrite() {
+  net_internal::TcpSocket& socket = Open("TcpStream::ShutdownWrite");
+  if (std::exchange(socket.write_shut_down, true)) return absl::OkStatus();
+  if (shutdown(socket.fd(), SHUT_WR) == 0) return absl::OkStatus();
+  // The connection has ended before.
+  return net_internal::SocketError(errno == ENOTCONN ? EPIPE : errno, "TcpStream::ShutdownWrite",
+                                   socket.peer.ToString());
+}
+
+void TcpStream::SetLinger(absl::Duration linger) {
+  if (linger < absl::ZeroDuration()) {
+    Fatal("TcpStream::SetLinger(%s): the time cannot be negative; zero turns lingering off",
+          absl::FormatDuration(linger).c_str());
+  }
+  Open("TcpStream::SetLinger").linger = linger;
+}
+
+std::string TcpStream::peer_address() const {
+  return Open("TcpStream::peer_address").peer.ToString();
+}
+
+std::string TcpStream::local_address() const {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  getsockname(Open("TcpStream::local_address").fd(), reinterpret_cast<sockaddr*>(&storage), &size);
+  return Address::FromKernel(storage).ToString();
+}
+
+}  // namespace v0
+}  // namespace quiesce

@@ -1,0 +1,338 @@
+#include "quiesce/runtime/sync/completion.h"
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/region/region.h"
+#include "quiesce/runtime/runtime.h"
+#include "quiesce/runtime/task/task.h"
+#include "quiesce/runtime/task/yield.h"
+
+namespace quiesce {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::unique_ptr<Runtime> MakeRuntime(uint32_t workers = 2) {
+  auto runtime = Runtime::Create(RuntimeOptions().WithWorkers(workers));
+  EXPECT_TRUE(runtime.ok()) << runtime.status();
+  return *std::move(runtime);
+}
+
+// Yields until a task of `runtime` is parked in Completion::Wait. Goes on while cancelled.
+Task<void> UntilParked(Cx cx, Runtime* runtime) {
+  while (runtime->DumpRegions().find("in Completion::Wait") == std::string::npos) {
+    (void)co_await Yield(cx.ForDrain());
+  }
+  co_return Ok();
+}
+
+// --- values --------------------------------------------------------------------------------------
+
+TEST(CompletionTest, AParkedTaskGetsTheValueOfAForeignThread) {
+  auto runtime = MakeRuntime();
+  std::thread foreign;
+  const Outcome<std::string> value = runtime->BlockOn([&](Cx cx) -> Task<std::string> {
+    Completion<std::string> done;
+    cx.Spawn("start foreign", [&, answer = done.completer()](Cx cx) -> Task<void> {
+      co_await OrReturn(UntilParked(cx, runtime.get()));
+      foreign = std::thread([answer] { answer.Complete("hello"); });
+      co_return Ok();
+    });
+    co_return co_await done.Wait(cx);
+  });
+  foreign.join();
+  EXPECT_EQ(value.value(), "hello");
+}
+
+TEST(CompletionTest, AValueThatCameBeforeTheWaitIsTakenAtOnce) {
+  auto runtime = MakeRuntime();
+  const Outcome<int> value = runtime->BlockOn([](Cx cx) -> Task<int> {
+    Completion<int> done;
+    done.Complete(42);
+    co_return co_await OrReturn(done.Wait(cx));
+  });
+  EXPECT_EQ(value.value(), 42);
+}
+
+TEST(CompletionTest, FailuresArriveAsTheyWereGiven) {
+  auto runtime = MakeRuntime();
+  const Outcome<void> ended = runtime->BlockOn([](Cx cx) -> Task<void> {
+    Completion<int> error, cancelled, panicked, never;
+    error.Complete(absl::NotFoundError("no row"));
+    EXPECT_EQ((co_await error.Wait(cx)).ToString(), "Error(NOT_FOUND: no row)");
+    panicked.Complete(Panic("bug"));
+    EXPECT_TRUE((co_await panicked.Wait(cx)).is_panicked());
+    Completion<void> nothing, failed;
+    nothing.Complete();
+    EXPECT_TRUE((co_await nothing.Wait(cx)).ok());
+    failed.Complete(Outcome<void>(absl::AbortedError("no")));
+    EXPECT_TRUE((co_await failed.Wait(cx)).is_error());
+    Completion<std::unique_ptr<int>> moved;
+    moved.Complete(std::make_unique<int>(7));
+    EXPECT_EQ(*co_await OrReturn(moved.Wait(cx)), 7);
+    co_return Ok();
+  });
+  EXPECT_TRUE(ended.ok()) << ended.ToString();
+}
+
+TEST(CompletionTest, OfSeveralTryCompletesTheFirstCounts) {
+  Completion<int> done;
+  EXPECT_TRUE(done.TryComplete(1));
+  EXPECT_FALSE(done.TryComplete(2));
+  EXPECT_FALSE(done.completer().TryComplete(3));
+  EXPECT_EQ(done.BlockingWait().value(), 1);
+}
+
+TEST(CompletionTest, WhatHappenedBeforeCompleteIsSeenAfterTheWait) {
+  auto runtime = MakeRuntime();
+  int plain = 0;  // ThreadSanitizer would see a race
+  std::thread foreign;
+  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    Completion<void> done;
+    foreign = std::thread([&plain, answer = done.completer()] {
+      plain = 42;
+      answer.Complete();
+    });
+    co_await OrReturn(done.Wait(cx));
+    EXPECT_EQ(plain, 42);
+    co_return Ok();
+  });
+  foreign.join();
+  EXPECT_TRUE(ended.ok());
+}
+
+// --- plain threads ---------------------------------------------------------------------------------
+
+TEST(CompletionBlockingWaitTest, APlainThreadWaitsForATask) {
+  auto runtime = MakeRuntime();
+  Completion<int> done;
+  std::thread waiting([&] { EXPECT_EQ(done.BlockingWait().value(), 42); });
+  const Outcome<void> ended = runtime->BlockOn([&](Cx) -> Task<void> {
+    done.Complete(42);
+    co_return Ok();
+  });
+  waiting.join();
+  EXPECT_TRUE(ended.ok());
+}
+
+TEST(CompletionBlockingWaitTest, ACompletionMayGoAsSoonAsItsValueIsTaken) {
+  for (int i = 0; i < 2000; ++i) {
+    auto done = std::make_unique<Completion<int>>();
+    std::thread foreign([&done = *done] { done.Complete(1); });
+    EXPECT_EQ(done->BlockingWait().value(), 1);
+    done.reset();
+    foreign.join();
+  }
+}
+
+// --- cancel ----------------------------------------------------------------------------------------
+
+TEST(CompletionCancelTest, ACancelledWaitLeavesTheValueForTheNext) {
+  auto runtime = MakeRuntime();
+  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    Completion<int> done;
+    auto first = cx.Spawn("first", [&](Cx cx) -> Task<int> { co_return co_await done.Wait(cx); });
+    co_await OrReturn(UntilParked(cx, runtime.get()));
+    first.Cancel();
+    const Outcome<int> cancelled = co_await OrReturn(first.Join(cx));
+    EXPECT_TRUE(cancelled.is_cancelled()) << cancelled.ToString();
+    done.Complete(42);
+    EXPECT_EQ(co_await OrReturn(done.Wait(cx)), 42);
+    co_return Ok();
+  });
+  EXPECT_TRUE(ended.ok()) << ended.ToString();
+}
+
+TEST(CompletionCancelTest, AWaitOfACancelledTaskTakesNothingAlsoWhereTheValueIsThere) {
+  auto runtime = MakeRuntime();
+  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    Completion<int> done;
+    done.Complete(42);
+    cx.Ref().Cancel();
+    EXPECT_TRUE((co_await done.Wait(cx)).is_cancelled());
+    EXPECT_EQ(co_await OrReturn(done.Wait(cx.ForDrain())), 42);
+    co_return Ok();
+  });
+  EXPECT_TRUE(ended.ok()) << ended.ToString();
+}
+
+// G8: the value and the cancel come at the same moment.
+TEST(CompletionCancelTest, AValueIsTakenByTheCancelledWaitOrByTheNext) {
+  auto runtime = MakeRuntime();
+  int taken_by_first = 0;
+  constexpr int kRounds = 3000;
+  for (int round = 0; round < kRounds; ++round) {
+    const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+      Completion<int> done;
+      auto first = cx.Spawn("first", [&](Cx cx) -> Task<int> { co_return co_await done.Wait(cx); });
+      auto complete = cx.Spawn("complete", [&](Cx) -> Task<void> {
+        done.Complete(42);
+        co_return Ok();
+      });
+      if (round % 3 != 0) co_await OrReturn(Yield(cx));
+      first.Cancel();
+      (void)co_await OrReturn(complete.Join(cx));
+      const Outcome<int> got = co_await OrReturn(first.Join(cx));
+      if (got.ok()) {
+        ++taken_by_first;
+        EXPECT_EQ(*got, 42);
+      } else {
+        EXPECT_EQ(co_await OrReturn(done.Wait(cx)), 42);
+      }
+      co_return Ok();
+    });
+    ASSERT_TRUE(ended.ok()) << ended.ToString();
+  }
+  RecordProperty("taken_by_first", taken_by_first);
+}
+
+// --- lifetime ----------------------------------------------------------------------------------------
+
+TEST(CompletionLifetimeTest, AnAnswerAfterTheCancelIsDroppedByTheLastHolder) {
+  struct Counted {
+    explicit Counted(int* destroyed) : destroyed(destroyed) {}
+    ~Counted() { ++*destroyed; }
+    int* destroyed;
+  };
+  int destroyed = 0;
+  auto runtime = MakeRuntime();
+  std::function<void()> late;
+  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    Completion<std::unique_ptr<Counted>> done;
+    late = [&destroyed, answer = done.completer()] {
+      answer.Complete(std::make_unique<Counted>(&destroyed));
+    };
+    cx.Ref().Cancel();
+    EXPECT_TRUE((co_await done.Wait(cx)).is_cancelled());
+    co_return Ok();
+  });
+  EXPECT_TRUE(ended.ok());
+  runtime.reset();
+  late();
+  EXPECT_EQ(destroyed, 0);
+  late = nullptr;
+  EXPECT_EQ(destroyed, 1);
+}
+
+TEST(CompletionLifetimeTest, ACallbackThatIsThrownAwayUncalledEndsTheWait) {
+  auto runtime = MakeRuntime();
+  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    Completion<int> done;
+    {
+      const std::function<void()> callback = [answer = done.completer()] { answer.Complete(1); };
+      const std::function<void()> copy = callback;
+    }
+    const Outcome<int> aborted = co_await done.Wait(cx);
+    EXPECT_TRUE(aborted.is_error());
+    EXPECT_THAT(aborted.ToString(), HasSubstr("destroyed uncalled"));
+    // One that was called is not.
+    Completion<int> called;
+    called.completer().Complete(1);
+    EXPECT_EQ(co_await OrReturn(called.Wait(cx)), 1);
+    co_return Ok();
+  });
+  EXPECT_TRUE(ended.ok()) << ended.ToString();
+}
+
+// The callback is destroyed by the task that it wakes, together with the Completion, while it returns.
+TEST(CompletionLifetimeTest, TheWokenTaskMayDestroyTheCallbackThatIsStillReturning) {
+  auto runtime = MakeRuntime();
+  for (int i = 0; i < 2000; ++i) {
+    const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+      auto done = std::make_unique<Completion<int>>();
+      auto answer = std::make_unique<Completer<int>>(done->completer());
+      cx.Spawn("foreign", [raw = answer.get()](Cx) -> Task<void> {
+        raw->Complete(1);
+        co_return Ok();
+      });
+      EXPECT_EQ(co_await OrReturn(done->Wait(cx)), 1);
+      answer.reset();
+      done.reset();
+      co_return Ok();
+    });
+    ASSERT_TRUE(ended.ok()) << ended.ToString();
+  }
+}
+
+TEST(CompletionLifetimeTest, TheRuntimeMayGoAsSoonAsTheValueIsTaken) {
+  for (int i = 0; i < 200; ++i) {
+    auto runtime = MakeRuntime();
+    std::thread foreign;
+    const Outcome<int> value = runtime->BlockOn([&](Cx cx) -> Task<int> {
+      Completion<int> done;
+      foreign = std::thread([&done] { done.Complete(1); });
+      co_return co_await done.Wait(cx);
+    });
+    runtime.reset();
+    foreign.join();
+    EXPECT_EQ(value.value(), 1);
+  }
+}
+
+// --- bugs ------------------------------------------------------------------------------------------
+
+TEST(CompletionDeathTest, CompletingTwiceIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        Completion<int> done;
+        done.Complete(1);
+        done.Complete(2);
+      },
+      "a Completion was completed twice");
+}
+
+TEST(CompletionDeathTest, TakingTwiceIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        Completion<int> done;
+        done.Complete(1);
+        (void)done.BlockingWait();
+        (void)done.BlockingWait();
+      },
+      "after the value was taken");
+}
+
+TEST(CompletionDeathTest, ASecondWaitAtTheSameTimeIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        auto runtime = MakeRuntime();
+        (void)runtime->BlockOn([&](Cx cx) -> Task<void> {
+          Completion<int> done;
+          auto wait = [&](Cx cx) -> Task<int> { co_return co_await done.Wait(cx); };
+          cx.Spawn("one", wait);
+          cx.Spawn("two", wait);
+          co_return (co_await done.Wait(cx)).ToStatus();
+        });
+      },
+      "its value can be taken once");
+}
+
+TEST(CompletionDeathTest, BlockingAWorkerIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        auto runtime = MakeRuntime();
+        (void)runtime->BlockOn([&](Cx) -> Task<int> {
+          Completion<int> done;
+          co_return done.BlockingWait();
+        });
+      },
+      "BlockingWait was called in a task");
+}
+
+}  // namespace
+}  // namespace quiesce

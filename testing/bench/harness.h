@@ -1,0 +1,84 @@
+// harness.h: how our side of the benchmark report runs, measures and prints.
+//
+// Every program of the report takes `--bench=NAME --workers=N [--n=COUNT] [--rounds=R] [--seconds=S]` and
+// prints `NAME<TAB>VALUE<TAB>UNIT` for each figure. peers/tokio/README.md says what each benchmark does;
+// ours does the same.
+#ifndef QUIESCE_TESTING_BENCH_HARNESS_H_
+#define QUIESCE_TESTING_BENCH_HARNESS_H_
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "quiesce/runtime/quiesce.h"
+
+namespace quiesce_bench {
+
+struct Arguments {
+  std::string bench;
+  uint32_t workers = 1;
+  int64_t n = 0;  // 0: the benchmark's own
+  int rounds = 5;
+  int seconds = 2;
+  int64_t CountOr(int64_t standard) const { return n > 0 ? n : standard; }
+};
+
+inline double NowNs() {
+  return static_cast<double>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                 std::chrono::steady_clock::now().time_since_epoch())
+                                 .count());
+}
+
+inline void Print(const std::string& name, double value, const char* unit) {
+  std::printf("%s\t%.2f\t%s\n", name.c_str(), value, unit);
+  std::fflush(stdout);
+}
+
+// A bug of the benchmark or of the runtime: there is no figure then.
+template <class T>
+T Value(quiesce::Outcome<T> outcome, const char* what) {
+  if (!outcome.ok()) {
+    std::fprintf(stderr, "bench: %s: %s\n", what, outcome.ToString().c_str());
+    std::exit(1);
+  }
+  if constexpr (!std::is_void_v<T>) return *std::move(outcome);
+}
+
+inline std::unique_ptr<quiesce::Runtime> NewRuntime(const Arguments& arguments) {
+  auto runtime = quiesce::Runtime::Create(quiesce::RuntimeOptions().WithWorkers(arguments.workers));
+  if (!runtime.ok()) {
+    std::fprintf(stderr, "bench: %s\n", runtime.status().ToString().c_str());
+    std::exit(1);
+  }
+  return *std::move(runtime);
+}
+
+// One round that is thrown away, then the least of `rounds`. `round(cx)` is a Task<double>: nanoseconds.
+template <class Round>
+double BestNs(const Arguments& arguments, Round round) {
+  auto runtime = NewRuntime(arguments);
+  double best = 1e300;
+  for (int i = 0; i <= arguments.rounds; ++i) {
+    const double ns = Value(runtime->BlockOn(round), "a round failed");
+    if (i > 0 && ns < best) best = ns;
+  }
+  return best;
+}
+
+void SpawnJoin(const Arguments& arguments);
+void Skynet(const Arguments& arguments);
+void YieldTasks(const Arguments& arguments);
+void CancelParked(const Arguments& arguments);
+void CancelParkedSleep(const Arguments& arguments);
+void TimerInsertCancel(const Arguments& arguments);
+void TcpRoundTrip(const Arguments& arguments);
+void TcpRoundTrip64(const Arguments& arguments);
+void ParkedBytes(const Arguments& arguments);
+void ParkedBytesSleep(const Arguments& arguments);
+void IdleCpu(const Arguments& arguments);
+
+}  // namespace quiesce_bench
+
+#endif  // QUIESCE_TESTING_BENCH_HARNESS_H_

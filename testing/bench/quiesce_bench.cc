@@ -1,0 +1,83 @@
+// Our side of the benchmark report: see harness.h.
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "quiesce/testing/bench/harness.h"
+
+namespace quiesce_bench {
+namespace {
+
+struct Benchmark {
+  const char* name;
+  void (*run)(const Arguments&);
+};
+
+constexpr Benchmark kBenchmarks[] = {
+    {"spawn_join", &SpawnJoin},
+    {"skynet", &Skynet},
+    {"yield", &YieldTasks},
+    {"cancel_parked", &CancelParked},
+    {"cancel_parked_sleep", &CancelParkedSleep},
+    {"timer", &TimerInsertCancel},
+    {"tcp_roundtrip", &TcpRoundTrip},
+    {"tcp_roundtrip_64c", &TcpRoundTrip64},
+    {"parked_bytes", &ParkedBytes},
+    {"parked_bytes_sleep", &ParkedBytesSleep},
+    {"idle_cpu", &IdleCpu},
+};
+
+[[noreturn]] void Usage(const std::string& problem) {
+  std::fprintf(stderr,
+               "%s\nusage: quiesce_bench --bench=NAME [--workers=N] [--n=COUNT] [--rounds=R] "
+               "[--seconds=S]\nbenchmarks:",
+               problem.c_str());
+  for (const Benchmark& benchmark : kBenchmarks) std::fprintf(stderr, " %s", benchmark.name);
+  std::fprintf(stderr, "\n");
+  std::exit(2);
+}
+
+int64_t Number(const char* text, const std::string& flag) {
+  char* end = nullptr;
+  const long long value = std::strtoll(text, &end, 10);
+  if (*text == '\0' || *end != '\0' || value <= 0) {
+    Usage(flag + " takes a positive whole number, not '" + text + "'");
+  }
+  return value;
+}
+
+int Main(int argc, char** argv) {
+  Arguments arguments;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    const size_t equals = argument.find('=');
+    const std::string flag = argument.substr(0, equals);
+    if (equals == std::string::npos) Usage("unknown argument '" + argument + "'");
+    const char* value = argv[i] + equals + 1;
+    if (flag == "--bench") {
+      arguments.bench = value;
+    } else if (flag == "--workers") {
+      arguments.workers = static_cast<uint32_t>(Number(value, flag));
+    } else if (flag == "--n") {
+      arguments.n = Number(value, flag);
+    } else if (flag == "--rounds") {
+      arguments.rounds = static_cast<int>(Number(value, flag));
+    } else if (flag == "--seconds") {
+      arguments.seconds = static_cast<int>(Number(value, flag));
+    } else {
+      Usage("unknown flag '" + flag + "'");
+    }
+  }
+  for (const Benchmark& benchmark : kBenchmarks) {
+    if (arguments.bench != benchmark.name) continue;
+    benchmark.run(arguments);
+    return 0;
+  }
+  Usage("unknown benchmark '" + arguments.bench + "'");
+}
+
+}  // namespace
+}  // namespace quiesce_bench
+
+int main(int argc, char** argv) { return quiesce_bench::Main(argc, argv); }

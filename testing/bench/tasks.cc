@@ -1,0 +1,85 @@
+// Spawning, joining, yielding.
+#include <algorithm>
+#include <vector>
+
+#include "quiesce/testing/bench/harness.h"
+
+namespace quiesce_bench {
+namespace {
+
+using namespace quiesce;  // NOLINT: a benchmark reads as a user's program does
+
+Task<void> Nothing(Cx) { co_return Ok(); }
+
+// Two idioms, as on the peer's side, the faster one is the figure: joins in order, and last first.
+Task<double> SpawnJoinRound(Cx cx, int64_t n, bool last_first) {
+  std::vector<TaskHandle<void>> handles;
+  handles.reserve(static_cast<size_t>(n));
+  const double start = NowNs();
+  for (int64_t i = 0; i < n; ++i) handles.push_back(cx.Spawn("nothing", Nothing));
+  for (size_t i = 0; i < handles.size(); ++i) {
+    (void)co_await OrReturn(handles[last_first ? handles.size() - 1 - i : i].Join(cx));
+  }
+  co_return NowNs() - start;
+}
+
+Task<int64_t> SkynetNode(Cx cx, int64_t number, int64_t size) {
+  if (size == 1) co_return number;
+  std::vector<TaskHandle<int64_t>> children;
+  children.reserve(10);
+  const int64_t part = size / 10;
+  for (int64_t i = 0; i < 10; ++i) {
+    children.push_back(cx.Spawn("node", SkynetNode, number + i * part, part));
+  }
+  int64_t sum = 0;
+  for (size_t i = children.size(); i > 0; --i) {
+    Outcome<int64_t> child = co_await OrReturn(children[i - 1].Join(cx));
+    sum += co_await OrReturn(std::move(child));
+  }
+  co_return sum;
+}
+
+Task<void> Yielder(Cx cx, int64_t times) {
+  for (int64_t i = 0; i < times; ++i) co_await OrReturn(Yield(cx));
+  co_return Ok();
+}
+
+}  // namespace
+
+void SpawnJoin(const Arguments& arguments) {
+  const int64_t n = arguments.CountOr(1'000'000);
+  const double in_order = BestNs(arguments, [n](Cx cx) { return SpawnJoinRound(cx, n, false); });
+  const double last_first = BestNs(arguments, [n](Cx cx) { return SpawnJoinRound(cx, n, true); });
+  Print(arguments.bench, std::min(in_order, last_first) / static_cast<double>(n), "ns/op");
+}
+
+void Skynet(const Arguments& arguments) {
+  int64_t n = 1;
+  while (n * 10 <= arguments.CountOr(1'000'000)) n *= 10;
+  const double ns = BestNs(arguments, [n](Cx cx) -> Task<double> {
+    const double start = NowNs();
+    auto root = cx.Spawn("root", SkynetNode, int64_t{0}, n);
+    Outcome<int64_t> sum = co_await OrReturn(root.Join(cx));
+    const double elapsed = NowNs() - start;
+    if (co_await OrReturn(std::move(sum)) != n * (n - 1) / 2) {
+      co_return absl::InternalError("skynet: wrong sum");
+    }
+    co_return elapsed;
+  });
+  Print(arguments.bench, ns / static_cast<double>(n), "ns/op");
+}
+
+void YieldTasks(const Arguments& arguments) {
+  constexpr int64_t kTasks = 100;
+  const int64_t each = arguments.CountOr(1'000'000) / kTasks;
+  const double ns = BestNs(arguments, [each](Cx cx) -> Task<double> {
+    std::vector<TaskHandle<void>> tasks;
+    const double start = NowNs();
+    for (int64_t i = 0; i < kTasks; ++i) tasks.push_back(cx.Spawn("yielder", Yielder, each));
+    for (TaskHandle<void>& task : tasks) (void)co_await OrReturn(task.Join(cx));
+    co_return NowNs() - start;
+  });
+  Print(arguments.bench, ns / static_cast<double>(kTasks * each), "ns/op");
+}
+
+}  // namespace quiesce_bench

@@ -1,0 +1,294 @@
+// wait_contract.h: the contract that every wait of every primitive keeps, as a test of one line.
+//
+// Why:        "was I given the value, or was I cancelled?" has to be answered right at every instant and
+//             under every kind of cancel (G4, G8). Nobody thinks of all of them; this sweeps them.
+// Example:    struct MailboxContract : WaitContractDefaults {
+//               explicit MailboxContract(SteppedRuntime&) {}
+//               auto Start(const Cx& cx) { return box.Take(cx); }            // the wait
+//               void Grant() { box.Put(42); }                               // ends it; any thread
+//               std::string CheckValue(Outcome<int>& got) { … }             // what Ok means
+//               std::string CheckState(bool ok, bool granted) { … }         // taken iff Ok
+//               Mailbox box;
+//             };
+//             INSTANTIATE_TYPED_TEST_SUITE_P(Mailbox, WaitContract, MailboxContract);
+// Checked, in each scenario (scenario.h) of {moment of the cancel} x {its source} x {moment of the
+//             grant} x {kind of wait} x {from where}:
+//             (1) the wait yields Ok or Cancelled: Ok only if granted, Cancelled only if a cancel came
+//                 that ends this kind of wait, with its reason; where the order of the two decides,
+//                 as the order says;
+//             (2) a cancelled wait took nothing and left nothing: CheckState, and a second wait
+//                 gets what the first did not;
+//             (3) no wake-up is lost, none is doubled: nothing stays parked, each park posts once;
+//             (4) the waiter is in no queue; every region closes; all memory comes back.
+//             Then the same with threads that really race (for ThreadSanitizer), with no order given.
+#ifndef QUIESCE_TESTING_CONTRACT_WAIT_CONTRACT_H_
+#define QUIESCE_TESTING_CONTRACT_WAIT_CONTRACT_H_
+
+#include <atomic>
+#include <bitset>
+#include <concepts>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "gtest/gtest.h"
+#include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/region/region.h"
+#include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/observer.h"
+#include "quiesce/testing/contract/scenario.h"
+#include "quiesce/testing/contract/stepped_runtime.h"
+
+namespace quiesce::contract {
+
+// The moments of a wait that is made of Wait<Op>. A contract that has fewer hides this.
+inline constexpr uint32_t kAllMoments = (1u << kMoments) - 1;
+constexpr uint32_t Bit(Moment moment) { return 1u << static_cast<int>(moment); }
+
+// What a contract inherits, and hides where it differs.
+struct WaitContractDefaults {
+  // Nothing ends the wait once it has begun.
+  static constexpr bool kStructural = false;
+  // It ends by itself; Grant is never needed.
+  static constexpr bool kEndsAlone = false;
+  // When Grant() returns the wait has been decided: no further step had to run for it.
+  static constexpr bool kGrantIsImmediate = true;
+  // What was granted before a cancel came is taken. False for readiness, which only says "try again".
+  static constexpr bool kGrantIsKept = true;
+  // Grant() moves the clock: by one millisecond, from the start of the scenario.
+  static constexpr bool kGrantMovesTime = false;
+  // Tasks of the contract live in the region that is cancelled, until Grant().
+  static constexpr bool kHoldsRegion = false;
+  // The wait may be made in a finalizer.
+  static constexpr bool kInFinalizer = true;
+  // The moments that must be reached in the sweep.
+  static constexpr uint32_t kReached = kAllMoments;
+
+  // Before the scenario, in a region that is not cancelled.
+  Task<void> SetUp(Cx) { co_return Ok(); }
+  // In the region that is cancelled, before the waiting task is spawned into it.
+  void SetUpInside(const Cx&) {}
+  static RegionOptions InsideOptions() { return RegionOptions(); }
+};
+
+// A contract without its type.
+class Subject {
+ public:
+  struct Traits {
+    bool structural, ends_alone, grant_is_immediate, grant_is_kept, grant_moves_time, holds_region;
+  };
+  virtual ~Subject() = default;
+  virtual Traits traits() const = 0;
+  virtual Task<void> SetUp(Cx cx) = 0;
+  virtual void SetUpInside(const Cx& cx) = 0;
+  virtual RegionOptions InsideOptions() = 0;
+  virtual Task<void> WaitOnce(Cx cx, class WaitDriver& driver) = 0;
+  virtual Task<std::string> WaitAgain(Cx cx) = 0;
+  virtual void Grant() = 0;
+};
+
+// Runs scenarios on one subject after another.
+class WaitDriver : private EventObserver {
+ public:
+  WaitDriver();
+  ~WaitDriver() override;
+
+  SteppedRuntime& runtime() { return runtime_; }
+
+  // One scenario. Returns what is wrong, or an empty string.
+  std::string Run(const Scenario& scenario, std::unique_ptr<Subject> subject);
+  // The same with threads that race; `seed` moves them against each other.
+  std::string Race(const Scenario& scenario, uint32_t seed, std::unique_ptr<Subject> subject);
+  // Each Moment that a scenario has reached, as Bit()s.
+  uint32_t reached() const { return reached_.load(); }
+
+  // ---- for SubjectOf ----
+  void Hit(Moment moment);
+  void EnterWait(const CxBase& cx);
+  void LeaveWait(const Waiter* waiter);
+  void Report(Outcome<void> result, std::string problem);
+  bool racing() const { return racing_; }
+  bool granted() const { return granted_.load(); }
+
+ private:
+  class Watchdog;
+
+  void OnEvent(EventKind kind, uint64_t region, uint64_t task, uint64_t arg,
+               const char* name) override;
+  void Begin(const Scenario& scenario, std::unique_ptr<Subject> subject);
+  std::string End(size_t memory_before);
+  Task<void> Main(Cx cx);
+  Task<void> Inside(Cx cx);
+  Task<void> Waiting(Cx cx);
+  void Act(Moment moment);
+  void Grant(Moment moment, bool steps_follow);
+  void Cancel(Moment moment, bool steps_follow);
+  void RunSource();
+  bool EndsWait(Moment moment) const;
+  std::string Judge();
+  std::string JudgeOrder();
+  void Wrong(const std::string& what);
+
+  SteppedRuntime runtime_;
+  EventObserver* const observer_before_;
+  std::unique_ptr<Watchdog> watchdog_;
+
+  // ---- of the scenario ----
+  Scenario scenario_;
+  std::unique_ptr<Subject> subject_;
+  Subject::Traits traits_ = {};
+  Instant start_;
+  bool racing_ = false;
+  uint32_t seed_ = 0;
+  std::optional<RegionRef> parent_;
+  std::optional<RegionRef> inside_;
+  std::optional<TaskHandle<void>> handle_;
+  std::atomic<bool> handle_ready_{false};
+  std::atomic<uint32_t> reached_{0};
+  std::atomic<uint32_t> acted_{0};
+
+  std::atomic<bool> in_wait_{false};
+  std::atomic<uint64_t> waiting_task_{0};
+  bool wait_ended_ = false;  // written by the waiting task, read where that is ordered
+  std::atomic<bool> inside_closed_{false};
+  std::optional<Outcome<void>> result_;
+  std::string wrong_;
+  Mutex wrong_mutex_;
+
+  // What was really done, in order, while the wait had not ended.
+  std::atomic<bool> granted_{false};
+  std::atomic<bool> cancelled_{false};
+  struct Deed {
+    Moment moment = Moment::kNever;
+    bool in_time = false;    // before the wait had ended
+    bool immediate = false;  // complete when it returned: no step had to follow
+    int number = 0;
+  };
+  int deeds_ = 0;
+  Deed grant_;
+  Deed cancel_;
+};
+
+template <class C>
+class SubjectOf final : public Subject {
+ public:
+  explicit SubjectOf(SteppedRuntime& runtime) : contract_(runtime) {}
+
+  Traits traits() const override {
+    return {.structural = C::kStructural,
+            .ends_alone = C::kEndsAlone,
+            .grant_is_immediate = C::kGrantIsImmediate,
+            .grant_is_kept = C::kGrantIsKept,
+            .grant_moves_time = C::kGrantMovesTime,
+            .holds_region = C::kHoldsRegion};
+  }
+  Task<void> SetUp(Cx cx) override { return contract_.SetUp(cx); }
+  void SetUpInside(const Cx& cx) override { contract_.SetUpInside(cx); }
+  RegionOptions InsideOptions() override { return C::InsideOptions(); }
+  void Grant() override { contract_.Grant(); }
+
+  Task<void> WaitOnce(Cx cx, WaitDriver& driver) override {
+    driver.Hit(Moment::kBeforeWait);
+    auto wait = contract_.Start(cx);
+    driver.Hit(Moment::kBeforeAwait);
+    driver.EnterWait(cx);
+    auto result = co_await wait;
+    if constexpr (std::derived_from<decltype(wait), Waiter>) {
+      driver.LeaveWait(&wait);
+    } else {
+      driver.LeaveWait(nullptr);
+    }
+    std::string problem;
+    if (result.ok()) problem = contract_.CheckValue(result);
+    if (!driver.racing()) problem += contract_.CheckState(result.ok(), driver.granted());
+    if (result.ok()) {
+      driver.Report(Ok(), std::move(problem));
+    } else {
+      driver.Report(Outcome<void>::FromFailure(result), std::move(problem));
+    }
+    driver.Hit(Moment::kAfter);
+    co_return Ok();
+  }
+  Task<std::string> WaitAgain(Cx cx) override {
+    auto wait = contract_.Start(cx);
+    auto result = co_await wait;
+    if (!result.ok()) co_return "the second wait yields " + result.ToString();
+    co_return contract_.CheckValue(result);
+  }
+
+ private:
+  C contract_;
+};
+
+template <class C>
+class WaitContract : public ::testing::Test {
+ protected:
+  // Every scenario of one mode. The environment variable QUIESCE_CONTRACT_SCENARIO=number runs one.
+  void Sweep(Mode mode) {
+    if (mode == Mode::kFinalizer && !C::kInFinalizer) return;
+    WaitDriver driver;
+    Failures failures;
+    int number = -1;
+    for (const Scenario& scenario : AllScenarios(mode)) {
+      if (!Wanted(++number)) continue;
+      const std::string wrong =
+          driver.Run(scenario, std::make_unique<SubjectOf<C>>(driver.runtime()));
+      if (!wrong.empty() && failures.Add(number, scenario, wrong)) return;
+    }
+    // A moment that is never reached is a moment that is not tested.
+    if (!Wanted(-1)) return;
+    uint32_t expected = C::kReached;
+    if (mode == Mode::kFinalizer) expected &= ~Bit(Moment::kBeforeStart);
+    EXPECT_EQ(std::bitset<kMoments>(driver.reached() & expected), std::bitset<kMoments>(expected));
+  }
+
+  void RaceAll(uint32_t rounds) {
+    WaitDriver driver;
+    Failures failures;
+    for (uint32_t round = 0; round < rounds; ++round) {
+      Scenario scenario;
+      scenario.mode = static_cast<Mode>(round % (C::kInFinalizer ? 4 : 3));
+      scenario.source = static_cast<Source>(round / 4 % kSources);
+      const std::string wrong =
+          driver.Race(scenario, round, std::make_unique<SubjectOf<C>>(driver.runtime()));
+      if (!wrong.empty() && failures.Add(static_cast<int>(round), scenario, wrong)) return;
+    }
+  }
+
+ private:
+  class Failures {
+   public:
+    // True once there are enough to see the pattern.
+    bool Add(int number, const Scenario& scenario, const std::string& wrong) {
+      ADD_FAILURE() << "scenario " << number << ": " << scenario.ToString() << "\n" << wrong;
+      return ++count_ == 5;
+    }
+
+   private:
+    int count_ = 0;
+  };
+
+  static bool Wanted(int number) {
+    const char* only = std::getenv("QUIESCE_CONTRACT_SCENARIO");
+    return only == nullptr || std::atoi(only) == number;
+  }
+};
+
+TYPED_TEST_SUITE_P(WaitContract);
+
+TYPED_TEST_P(WaitContract, OrdinaryWaitAtEachMoment) { this->Sweep(Mode::kOrdinary); }
+TYPED_TEST_P(WaitContract, DrainWaitAtEachMoment) { this->Sweep(Mode::kForDrain); }
+TYPED_TEST_P(WaitContract, MaskedWaitAtEachMoment) { this->Sweep(Mode::kMasked); }
+TYPED_TEST_P(WaitContract, WaitInFinalizerAtEachMoment) { this->Sweep(Mode::kFinalizer); }
+TYPED_TEST_P(WaitContract, GrantAndCancelOnRacingThreads) { this->RaceAll(600); }
+
+REGISTER_TYPED_TEST_SUITE_P(WaitContract, OrdinaryWaitAtEachMoment, DrainWaitAtEachMoment,
+                            MaskedWaitAtEachMoment, WaitInFinalizerAtEachMoment,
+                            GrantAndCancelOnRacingThreads);
+
+}  // namespace quiesce::contract
+
+#endif  // QUIESCE_TESTING_CONTRACT_WAIT_CONTRACT_H_
