@@ -26,7 +26,9 @@
 #include "quiesce/runtime/blocking/blocking_pool.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/outcome/panic.h"
 #include "quiesce/runtime/region/spawn_name.h"
+#include "quiesce/runtime/task/promise.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/wait.h"
 
@@ -147,15 +149,9 @@ class CallOf : public Call {
   static void Run(BlockingJob* job) {
     auto* self = static_cast<CallOf*>(job);
     if (self->probe().ShouldStop()) return;
-#if defined(__cpp_exceptions)
-    try {
-      self->result_.emplace(OutcomeOf<T>(self->fn_, self->probe()));
-    } catch (...) {
-      self->result_.emplace(PanicFromCurrentException());
-    }
-#else
-    self->result_.emplace(OutcomeOf<T>(self->fn_, self->probe()));
-#endif
+    auto call = [self] { self->result_.emplace(OutcomeOf<T>(self->fn_, self->probe())); };
+    std::optional<Panic> panic = CallCatching(call);
+    if (panic.has_value()) self->result_.emplace(*std::move(panic));
   }
 
   F& fn_;

@@ -293,7 +293,11 @@ TEST_F(TcpStreamTest, CancelAndDataAtOnceLoseNothing) {
         received.append(buffer, 0, n);
         co_return Ok();
       });
-      if (i % 4 != 0) co_await OrReturn(UntilParked(cx, *runtime_, "TcpStream::Read"));
+      // It does not wait if the round before has left its byte.
+      while (i % 4 != 0 && !reader.ended() &&
+             CountOf(runtime_->DumpRegions(), "TcpStream::Read") == 0) {
+        co_await OrReturn(Yield(cx));
+      }
       const char byte = static_cast<char>('a' + i % 26);
       EXPECT_TRUE(peer_.Send(absl::string_view(&byte, 1)));
       reader.Cancel();
@@ -402,7 +406,7 @@ TEST_F(TcpStreamTest, CancelGivesConnectUp) {
     Outcome<void> late = co_await Region::Open(
         cx, "by deadline", connects, FailFast(),
         RegionOptions().WithBudget(Budget::Timeout(absl::Milliseconds(20))));
-    EXPECT_TRUE(late.ok() || late.is_cancelled()) << late.ToString();
+    EXPECT_TRUE(late.is_cancelled()) << late.ToString();
     co_return Ok();
   });
 }

@@ -100,26 +100,12 @@ class CloseOp {
   RegionScope* region_;
 };
 
-// Calls `body`, or a finalizer; one that throws instead of returning a Task is one that panicked.
-template <class T, class Body, class CxType>
-Task<T> CallBody(Body& body, const CxType& cx) {
-#if defined(__cpp_exceptions)
-  try {
-    return body(cx);
-  } catch (...) {
-    return [](Panic panic) -> Task<T> { co_return panic; }(PanicFromCurrentException());
-  }
-#else
-  return body(cx);
-#endif
-}
-
 template <class T, class Body, class CxType>
 Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOptions options) {
   Opening region(cx, name, policy, options);
   if (!region.refused().ok()) co_return Outcome<T>::FromFailure(std::move(region.refused()));
   const auto body_cx = CxMint::Make<CxType>(region.authority(), region.task(), region.body_flags());
-  Task<T> running = CallBody<T>(body, body_cx);
+  Task<T> running = task_internal::CallForTask<T>([&] { return body(body_cx); });
   Outcome<T> result = co_await running;
   {
     Outcome<void> failure = Ok();
@@ -131,8 +117,8 @@ Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOpt
   const auto finalizer_cx =
       CxMint::Make<CxType>(region.authority(), region.task(), region.finalizer_flags());
   while (std::unique_ptr<Finalizer> finalizer = region.NextFinalizer()) {
-    auto run = [&finalizer](const CxType& cx) -> Task<void> { return finalizer->Run(cx); };
-    Task<void> finalizing = CallBody<void>(run, finalizer_cx);
+    Task<void> finalizing =
+        task_internal::CallForTask<void>([&] { return finalizer->Run(finalizer_cx); });
     Outcome<void> ended = co_await finalizing;
     region.FinalizerEnded(*finalizer, ended);
   }

@@ -211,11 +211,6 @@ Outcome<void> RegionCore::Full() const {
       " bytes): shed the work, or wait with SpawnWhenAdmitted"));
 }
 
-void RegionCore::TaskAbandoned(uint32_t size) {
-  if (limited_) ReturnAdmission(size);
-  CountDown();
-}
-
 void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
   if (!failure->ok()) [[unlikely]] JoinChild(*failure, task->site->name, /*is_body=*/false);
   if (limited_) [[unlikely]] ReturnAdmission(task->block_size);

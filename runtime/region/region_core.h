@@ -90,8 +90,6 @@ class RegionCore : public RegionScope, public SiblingHook {
   // From other tasks and threads: also refused once the region has nothing left to wait for.
   Outcome<void> AdmitFromOutside(uint32_t size, bool for_drain);
   void TaskEnded(TaskCore* task, Outcome<void>* failure);
-  // Takes a task back that was admitted and does not come.
-  void TaskAbandoned(uint32_t size);
   // The body has returned. Its failure is joined like a child's.
   void BodyEnded(const Outcome<void>& failure);
 

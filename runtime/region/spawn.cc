@@ -71,16 +71,10 @@ void Launch(TaskCore* core, PromiseBase* root, size_t closure_size, const FrameA
 }
 
 void MarkRefused(TaskCore* core) {
-  core->flags |= kHasResult | kRefusedSpawn;
+  core->flags |= kHasResult;
   core->word.store(task_word::kEnded, std::memory_order_relaxed);
   core->joiner.store(TaskCore::kJoinDone, std::memory_order_relaxed);
   core->refs.store(1, std::memory_order_relaxed);
-}
-
-void AbandonTask(TaskCore* core) {
-  CoreOf(core->scope)->TaskAbandoned(core->block_size);
-  core->refs.store(1, std::memory_order_relaxed);
-  core->Unref();
 }
 
 Outcome<void> Admit(Admission admission, RegionScope* region, const CxBase* spawner,

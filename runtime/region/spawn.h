@@ -51,7 +51,7 @@ struct Ops {
         how.started ? task_internal::PromiseOf<T>(how.root).TakeOutcome()
                     : Outcome<T>::FromFailure(std::move(how.not_started));
     if (how.root != nullptr) DestroyChain(how.unwind_from, how.root);
-    static_cast<C*>(core->payload())->~C();
+    if ((core->flags & kNoClosure) == 0) static_cast<C*>(core->payload())->~C();
     if (keep) {
       Outcome<void> failure = Ok();
       if (!outcome.ok()) failure = Outcome<void>::FromFailure(outcome);
@@ -92,8 +92,6 @@ void Launch(TaskCore* core, PromiseBase* root, size_t closure_size, const FrameA
             SpawnSite* site, const CxBase* spawner);
 // Makes it a task that never was: ended, with the outcome that has been put into its block.
 void MarkRefused(TaskCore* core);
-// The callable threw before it gave a Task.
-void AbandonTask(TaskCore* core);
 
 enum class Admission : uint8_t {
   kInside,    // by a task of the region, through its Cx
@@ -119,17 +117,6 @@ struct Spawned {
   }
 };
 
-template <class C>
-struct Undo {
-  explicit Undo(TaskCore* core) : core(core) {}
-  ~Undo() {
-    if (closure != nullptr) closure->~C();
-    if (core != nullptr) AbandonTask(core);
-  }
-  TaskCore* core;
-  C* closure = nullptr;
-};
-
 // `size` is the block's, of which the region's admission has been asked or will be.
 template <class CxType, class F, class... Args>
 auto SpawnSized(uint32_t size, RegionScope* region, const Authority* authority, uint32_t cx_flags,
@@ -148,17 +135,18 @@ auto SpawnSized(uint32_t size, RegionScope* region, const Authority* authority, 
     MarkRefused(core);
     return TaskHandle<T>(core);
   }
-  Undo<C> undo(core);
-  undo.closure = new (core->payload()) C(std::forward<F>(callable), std::forward<Args>(args)...);
   FrameArena arena(static_cast<char*>(core->payload()) + S::kClosureSize,
                    size - TaskCore::kPayloadOffset - S::kClosureSize);
-  const auto cx = CxMint::Make<CxType>(authority, core, cx_flags);
-  C& closure = *undo.closure;
-  Task<T> task = std::apply(
-      [&](auto&... arguments) { return closure.callable(cx, std::move(arguments)...); },
-      closure.arguments);
-  undo.core = nullptr;
-  undo.closure = nullptr;
+  // An argument whose copy throws, or a callable that throws before it gives a Task, is a task that panicked.
+  C* closure = nullptr;
+  Task<T> task = task_internal::CallForTask<T>([&] {
+    closure = new (core->payload()) C(std::forward<F>(callable), std::forward<Args>(args)...);
+    const auto cx = CxMint::Make<CxType>(authority, core, cx_flags);
+    return std::apply(
+        [&](auto&... arguments) { return closure->callable(cx, std::move(arguments)...); },
+        closure->arguments);
+  });
+  if (closure == nullptr) core->flags |= kNoClosure;
   Launch(core, task.Release(), S::kClosureSize, arena, site, spawner);
   return TaskHandle<T>(core);
 }

@@ -142,7 +142,8 @@ TEST_F(SignalHubTest, ASecondHubIsRefusedAndToldWhoHasTheSignals) {
 }
 
 TEST_F(SignalHubTest, TheDestructorGivesBackWhatWasThereBefore) {
-  static std::atomic<int> old_handler_calls{0};
+  static std::atomic<int> old_handler_calls;
+  old_handler_calls = 0;
   struct sigaction mine = {}, before = {};
   mine.sa_handler = [](int) { ++old_handler_calls; };
   mine.sa_flags = SA_NODEFER;

@@ -29,6 +29,10 @@ thread_local FrameArena* current_arena = nullptr;
   if (size <= kMaxSlabBlock) {
     void* block = SlabBlockStart(frame);
     if (block != frame) {
+      if (current_arena != nullptr && current_arena->taken_ == frame) {
+        current_arena->taken_ = nullptr;  // gone again before its task was launched
+        return;
+      }
       // Inside a spawn block, which goes when the last reference to its task does.
       auto* core = static_cast<TaskCore*>(static_cast<Runnable*>(block));
       if (core->flags & kAdoptsForeignFrame) core->Unref();

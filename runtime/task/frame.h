@@ -32,6 +32,7 @@ class FrameArena {
 
  private:
   friend void* AllocateFrame(size_t size);
+  friend void FreeFrame(void* frame, size_t size);
   void* memory_;
   size_t size_;
   void* taken_ = nullptr;

@@ -18,5 +18,14 @@ Panic PanicFromCurrentException() {
   }
 }
 
+std::optional<Panic> CallCatching(void (*thunk)(void*), void* argument) {
+  try {
+    thunk(argument);
+    return std::nullopt;
+  } catch (...) {
+    return PanicFromCurrentException();
+  }
+}
+
 }  // namespace v0
 }  // namespace quiesce

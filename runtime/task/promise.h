@@ -12,6 +12,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <source_location>
 #include <utility>
 
@@ -86,6 +87,16 @@ std::coroutine_handle<> FinishRoot(PromiseBase* root, PromiseBase* unwind_from);
 
 // The exception now being handled, as a Panic. Only called where exceptions are on.
 Panic PanicFromCurrentException();
+
+// Calls thunk(argument), and returns the panic that an exception out of it amounts to, if there was one.
+// Templates call the user's code through this instead of `try`: what they compile to must not depend
+// on whether exceptions are on, since the linker keeps any one of the copies that a program has.
+std::optional<Panic> CallCatching(void (*thunk)(void* argument), void* argument);
+// For a callable without parameters. It must have nothing to destroy when it throws.
+template <class Call>
+std::optional<Panic> CallCatching(Call& call) {
+  return CallCatching([](void* argument) { (*static_cast<Call*>(argument))(); }, &call);
+}
 
 }  // namespace v0
 }  // namespace quiesce

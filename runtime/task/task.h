@@ -260,6 +260,24 @@ Task<T> task_internal::Promise<T>::get_return_object() {
   return Task<T>(this);
 }
 
+namespace task_internal {
+
+template <class T>
+Task<T> Panicked(Panic panic) {
+  co_return panic;
+}
+
+// Calls `call`, which returns a Task<T>; one that throws instead is one that panicked.
+template <class T, class Call>
+Task<T> CallForTask(Call call) {
+  std::optional<Task<T>> task;
+  auto into = [&] { task.emplace(call()); };
+  if (std::optional<Panic> panic = CallCatching(into)) return Panicked<T>(*std::move(panic));
+  return *std::move(task);
+}
+
+}  // namespace task_internal
+
 // `co_await OrReturn(outcome)`: yields the T, or ends the awaiting coroutine with the failure.
 template <class T>
 class OutcomeOrReturn {

@@ -32,7 +32,7 @@ enum TaskFlags : uint8_t {
   kSpawnedInGrace = 2,      // … with the waits of a finalizer
   kAdoptsForeignFrame = 4,  // the block's tail was taken by a frame that is not the task's root
   kHasResult = 8,           // the outcome is in the block
-  kRefusedSpawn = 16,       // never belonged to its region
+  kNoClosure = 16,          // copying the callable or an argument threw
 };
 
 // How a task's coroutine came to its end.

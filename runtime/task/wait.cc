@@ -56,9 +56,12 @@ Waiter::Decision Waiter::TakeDecision() {
   const uint32_t state = StateOf(task->word.load(std::memory_order_acquire));
   // Who cancelled has also taken the waiter out of the registry; who granted has not.
   if (state == task_word::kGranted) cx_.region()->parked->Remove(this);
-  task->word.fetch_and(~kStateMask, std::memory_order_acq_rel);
   At(EventKind::kWaitSettle, state != task_word::kGranted);
   return state == task_word::kGranted ? Decision::kGranted : Decision::kCancelled;
+}
+
+void Waiter::EndDecision() {
+  cx_.task()->word.fetch_and(~kStateMask, std::memory_order_acq_rel);
 }
 
 void Waiter::CountResume() {

@@ -7,7 +7,7 @@
 //               Wait<MyOperation> Receive(const CxBase& cx);
 // How a wait goes: check the cancel state; Try; else register for cancel with the region; Enqueue in
 //             the primitive; commit by parked := running. Whoever moves the word from running or parked
-//             to granted (a primitive, under its lock, while the Waiter is queued) or to cancelled
+//             to granted (a primitive, under its lock, which takes the Waiter out) or to cancelled
 //             (a sweep of the region, under the registry's lock; TaskHandle::Cancel) has decided, and if
 //             the task was already parked, posts it. The resumed task leaves both queues before it
 //             goes on.
@@ -58,9 +58,11 @@ class Waiter : public QueueHook, public ParkHook {
   Waiter(const Waiter&) = delete;
   Waiter& operator=(const Waiter&) = delete;
 
-  // For primitives: gives this waiter what it waits for, unless a cancel came first. The caller holds
-  // the lock under which the waiter is queued, and takes it out of the queue if (and only if) the
-  // result is true; false means that the waiter will withdraw by itself and must get nothing.
+  // For primitives: gives this waiter what it waits for, unless a cancel came first: false means that the
+  // waiter withdraws by itself and must get nothing. The caller holds the lock under which the waiter
+  // is queued, and has taken it out of the queue *before*: after a true result the task may run on
+  // another worker, and unless Harvest takes that lock the waiter may be gone. (So Withdraw finds a
+  // waiter that is queued no more, if it was passed over.)
   bool Grant();
 
   const CxBase& cx() const { return cx_; }
@@ -92,9 +94,12 @@ class Waiter : public QueueHook, public ParkHook {
   void Unregister();
   // running -> parked. False if a decision came first (or is taken here, for a cancelled task).
   bool CommitPark();
-  // What was decided, after leaving the registry; the word is running again.
+  // What was decided, after leaving the registry. The word keeps the decision, so that no second one
+  // can be made while the waiter may still be in the primitive's queue …
   enum class Decision : uint8_t { kGranted, kCancelled };
   Decision TakeDecision();
+  // … until it is out of there. The word is running again.
+  void EndDecision();
   // Counts the resume, against masks and poll quotas.
   void CountResume();
   // Queues the task again at once, behind others.
@@ -203,10 +208,13 @@ class [[nodiscard]] Wait : public Waiter {
   // After a decision: true once `result_` is set, false if the wait has to be made again.
   bool Settle() {
     if (TakeDecision() == Decision::kGranted) {
-      if (op_.Harvest(result_)) return true;
+      const bool done = op_.Harvest(result_);
+      EndDecision();
+      if (done) return true;
       if (!MustFail()) return op_.Try(result_);
     } else {
       op_.Withdraw(*this);
+      EndDecision();
     }
     result_.emplace(FailReason());
     return true;

@@ -1,6 +1,8 @@
 // The contract (wait_contract.h) for the waits of the core: floors 4 to 6 without I/O.
+#include <atomic>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
@@ -39,8 +41,7 @@ INSTANTIATE_TYPED_TEST_SUITE_P(Mailbox, WaitContract, MailboxContract);
 struct StructuralMailboxContract : MailboxContract {
   using MailboxContract::MailboxContract;
   static constexpr bool kStructural = true;
-  // A structural wait does not fail even when it is cancelled before it begins; a task that was
-  // cancelled before it started does not start.
+  static constexpr bool kChecksFirst = false;
   auto Start(const Cx& cx) { return box.TakeStructural(cx); }
 };
 INSTANTIATE_TYPED_TEST_SUITE_P(StructuralMailbox, WaitContract, StructuralMailboxContract);
@@ -128,11 +129,10 @@ struct AdmissionContract : WaitContractDefaults {
   static RegionOptions InsideOptions() { return RegionOptions().WithMaxTasks(2); }
   void SetUpInside(const Cx& cx) {
     region = CoreOf(cx.region());
-    (void)cx.Spawn("first", [this](Cx cx) -> Task<void> {
+    first.emplace(cx.ForDrain().Spawn("first", [this](Cx cx) -> Task<void> {
       co_await OrReturn(gate.TakeStructural(cx));
-      first_ended = true;
       co_return Ok();
-    });
+    }));
   }
   auto Start(const Cx& cx) {
     region = CoreOf(cx.region());
@@ -145,14 +145,14 @@ struct AdmissionContract : WaitContractDefaults {
     return "";
   }
   std::string CheckState(bool ok, bool) {
-    const bool expected = first_ended && !(ok && spawned);
+    const bool expected = first->ended() && !(ok && spawned);
     const bool free = region->TryReserveAdmission(1);
     if (free) region->ReturnAdmission(1);
     return free == expected ? "" : free ? "one too many is admitted" : "an admission is lost";
   }
   RegionCore* region = nullptr;
   Mailbox gate;
-  bool first_ended = false;
+  std::optional<TaskHandle<void>> first;
   bool spawned = false;
 };
 INSTANTIATE_TYPED_TEST_SUITE_P(SpawnWhenAdmitted, WaitContract, AdmissionContract);
@@ -177,26 +177,44 @@ struct RegionCloseContract : WaitContractDefaults {
   static constexpr bool kStructural = true;
   static constexpr bool kHoldsRegion = true;
   static constexpr bool kGrantIsImmediate = false;
+  static constexpr const char* kWaitName = "Region close";
   explicit RegionCloseContract(SteppedRuntime&) {}
+  // Tells the body that the task in its region runs, or will never.
+  struct Arrival {
+    explicit Arrival(Mailbox* to) : to(to) {}
+    Arrival(Arrival&& other) noexcept : to(std::exchange(other.to, nullptr)) {}
+    ~Arrival() { Now(); }
+    void Now() {
+      if (to != nullptr) std::exchange(to, nullptr)->Put(1);
+    }
+    Mailbox* to;
+  };
   auto Start(const Cx& cx) {
     return Region::Open(cx, "closing", [this](Cx cx) -> Task<void> {
-      opened = true;
-      (void)cx.ForDrain().Spawn("held", [this](Cx cx) -> Task<void> {
-        co_await OrReturn(gate.TakeStructural(cx));
-        held_ended = true;
-        co_return Ok();
-      });
+      (void)cx.ForDrain().Spawn(
+          "held",
+          [this](Cx cx, Arrival arrival) -> Task<void> {
+            held = true;
+            arrival.Now();
+            co_await OrReturn(gate.TakeStructural(cx));
+            held = false;
+            co_return Ok();
+          },
+          Arrival(&arrived));
+      co_await OrReturn(arrived.TakeStructural(cx));
+      started = held;
       co_return Ok();
     });
   }
   void Grant() { gate.Put(42); }
-  std::string CheckValue(Outcome<void>&) { return held_ended ? "" : "closed over a live task (G2)"; }
+  std::string CheckValue(Outcome<void>&) { return held ? "closed over a live task (G2)" : ""; }
   std::string CheckState(bool ok, bool) {
-    return !ok && opened ? "the body has run, but the region yields Cancelled" : "";
+    return !ok && started ? "all that ran ended Ok, but the region yields Cancelled" : "";
   }
   Mailbox gate;
-  bool opened = false;
-  bool held_ended = false;
+  Mailbox arrived;
+  bool started = false;
+  std::atomic<bool> held{false};
 };
 INSTANTIATE_TYPED_TEST_SUITE_P(RegionClose, WaitContract, RegionCloseContract);
 

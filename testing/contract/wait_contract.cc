@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/base/slab.h"
 
@@ -158,6 +159,7 @@ Task<void> WaitDriver::Inside(Cx cx) {
         cx.Defer("waiting-finalizer", [this](Cx cx) { return Waiting(cx); });
     QUIESCE_CHECK(deferred.ok(), "contract: Defer was refused");
     handle_ready_.store(true);
+    Hit(Moment::kBeforeStart);
     co_return Ok();
   }
   const Cx spawning = scenario_.mode == Mode::kForDrain ? cx.ForDrain() : cx;
@@ -210,7 +212,8 @@ void WaitDriver::Wrong(const std::string& what) {
 
 // ---- the moments ------------------------------------------------------------------------------------
 
-void WaitDriver::OnEvent(EventKind kind, uint64_t, uint64_t task, uint64_t, const char*) {
+void WaitDriver::OnEvent(EventKind kind, uint64_t, uint64_t task, uint64_t,
+                         const char* name) {
   if (racing_) {
     // Moves the threads against each other; a lock may be held here.
     thread_local uint32_t random = 1;
@@ -219,6 +222,7 @@ void WaitDriver::OnEvent(EventKind kind, uint64_t, uint64_t task, uint64_t, cons
     return;
   }
   if (!in_wait_.load() || task != waiting_task_.load()) return;
+  if (traits_.wait_name != nullptr && name != absl::string_view(traits_.wait_name)) return;
   switch (kind) {
     case EventKind::kCheckpoint:
       return Hit(Moment::kChecked);
@@ -266,6 +270,7 @@ void WaitDriver::Act(Moment moment) {
 }
 
 void WaitDriver::Grant(Moment moment, bool steps_follow) {
+  if (granted_.load()) return;  // a later one than planned: the wait would not have ended
   grant_ = {.moment = moment,
             .in_time = !wait_ended_,
             .immediate = steps_follow || traits_.grant_is_immediate,
@@ -368,7 +373,9 @@ std::string WaitDriver::Run(const Scenario& scenario, std::unique_ptr<Subject> s
     Hit(Moment::kParked);
     runtime_.RunUntilIdle();
   }
-  const bool ended_by_cancel = cancelled_.load() && EndsWait(cancel_.moment);
+  // An alarm that comes a step later may be too late for a wait that becomes structural.
+  const bool ended_by_cancel = cancelled_.load() && EndsWait(cancel_.moment) &&
+                               (cancel_.immediate || !traits_.structural);
   if (in_wait_.load() && (traits_.ends_alone || granted_.load() || ended_by_cancel)) {
     Wrong(absl::StrCat("a wake-up is lost (G4):\n", runtime_.Dump()));
   }
@@ -432,7 +439,10 @@ std::string WaitDriver::Race(const Scenario& scenario, uint32_t seed,
 // Does the cancel, coming at `moment`, end the wait?
 bool WaitDriver::EndsWait(Moment moment) const {
   const bool not_started = moment == Moment::kBeforeStart;
-  if (traits_.structural && moment > Moment::kBeforeAwait) return false;
+  if (traits_.structural && !not_started &&
+      (moment > Moment::kBeforeAwait || !traits_.checks_first)) {
+    return false;
+  }
   switch (scenario_.mode) {
     case Mode::kOrdinary:
       return true;
@@ -446,14 +456,17 @@ bool WaitDriver::EndsWait(Moment moment) const {
   return false;
 }
 
+// A grant that moves the time may move it past the deadline, or the end of the finalizers' time.
+bool WaitDriver::TimeMayCancel() const {
+  return traits_.grant_moves_time && (scenario_.source == Source::kDeadline ||
+                                      scenario_.source == Source::kGraceSpent);
+}
+
 std::string WaitDriver::Judge() {
   if (!result_.has_value()) return "the wait has yielded nothing";
   const Outcome<void>& result = *result_;
   if (!result.ok() && !result.is_cancelled()) return "the wait yields " + result.ToString();
-  // Moving the time may have passed the deadline, or the finalizers' time, as well.
-  const bool time_may_cancel =
-      traits_.grant_moves_time && (scenario_.source == Source::kDeadline ||
-                                   scenario_.source == Source::kGraceSpent);
+  const bool time_may_cancel = TimeMayCancel();
   bool may_be_cancelled = cancelled_.load() && EndsWait(racing_ ? Moment::kBeforeStart
                                                                 : cancel_.moment);
   if (!racing_ && !cancel_.in_time) may_be_cancelled = false;
@@ -478,9 +491,9 @@ std::string WaitDriver::JudgeOrder() {
   const bool ok = result_->ok();
   const bool cancel_ends = cancel_.number != 0 && cancel_.in_time && EndsWait(cancel_.moment);
   const bool granted = grant_.number != 0 && grant_.in_time && grant_.moment != Moment::kNever;
-  if (!cancel_ends) return "";
+  if (!cancel_ends || TimeMayCancel()) return "";
   if (!ok) {
-    const bool granted_before = granted && grant_.immediate && grant_.number < cancel_.number;
+    const bool granted_before = granted && !traits_.ends_alone && grant_.immediate && grant_.number < cancel_.number;
     const bool queued_then = grant_.moment == Moment::kParking || grant_.moment == Moment::kParked;
     const bool tried_then = grant_.moment <= Moment::kChecked && cancel_.moment >= Moment::kChecked;
     if (granted_before && (tried_then || (queued_then && traits_.grant_is_kept))) {

@@ -116,7 +116,6 @@ async def stop_in_the_middle(server):
 
     async def talker():
         reader, writer = await connect(server.port)
-        talking.release()
 
         async def send():
             try:
@@ -138,6 +137,8 @@ async def stop_in_the_middle(server):
             data = await reader.read(65536)  # a reset would raise here, and fail the test
             if not data:
                 break
+            if not received:
+                talking.release()  # from its first answer on; one that was never read from may be reset
             received += data
         totals["received"] += len(received)
         stopped_early = not stopped.is_set()
@@ -157,14 +158,20 @@ async def stop_in_the_middle(server):
         writer.close()
 
     async def holder():
-        # Keeps its side open, so that the server is still draining while others try to connect.
+        # Sends a lot and reads nothing, so that the server has to wait with answers in its hands, and is
+        # still draining while others try to connect.
         reader, writer = await connect(server.port)
-        await exchange(reader, writer, b"hello")
-        totals["sent"] += 5
-        totals["received"] += 5
+        data = random.randbytes(16 << 20)
+        writer.write(data)
         talking.release()
-        check(await reader.read() == b"", "data on an idle connection")
         await held.wait()
+        received = bytearray()
+        while chunk := await reader.read(1 << 20):
+            received += chunk
+        check(data.startswith(received), "an answer differs from what was sent")
+        check(received, "the server answered nothing of what it had read")
+        totals["sent"] += len(data)
+        totals["received"] += len(received)
         writer.close()
 
     clients = [asyncio.create_task(holder())]

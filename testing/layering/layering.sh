@@ -9,7 +9,7 @@
 #   2. A may only look into its own tower and into those that its line names.
 #   3. Each include of our own code begins with "quiesce/": a consumer has folders named runtime and testing too.
 #   4. Each folder with code has a line here (a folder below it counts to it, unless it has a line of its own).
-# The same holds for `deps` in BUILD.bazel. Files named *_test.cc, *_bench.cc, *_testing.h, *_testing.cc and rules named *_test or marked testonly stand
+# The same holds for `deps` in BUILD.bazel. Files named *_test.cc, *_bench.cc, *_testing.*, *_test_support.* and rules named *_test or marked testonly stand
 # with their neighbours but see what testing/ sees, since nothing is built on them.
 FLOORS='
 # folder               tower     floor  remarks
@@ -104,7 +104,7 @@ BEGIN {
 FNR == 1 {
   folder = parent(FILENAME)
   build = FILENAME ~ /BUILD\.bazel$/
-  view = !build && FILENAME ~ /_(test\.cc|bench\.cc|testing\.h|testing\.cc)$/ ? "testing" : ""
+  view = !build && FILENAME ~ /_(test\.cc|bench\.cc|testing\.h|testing\.cc|test_support\.h|test_support\.cc)$/ ? "testing" : ""
   rule = ""; in_deps = 0
   if (room(folder) == "" && !build)
     report("folder " folder " has no floor.\n    Give it a line in FLOORS of testing/layering/layering.sh (and in ARCHITECTURE.md).")
