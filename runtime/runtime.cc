@@ -1,5 +1,7 @@
 #include "quiesce/runtime/runtime.h"
 
+#include <signal.h>
+
 #include <cstdio>
 #include <vector>
 
@@ -56,6 +58,13 @@ struct Runtime::State {
     return all;
   }
 
+  void Shutdown(const Budget& drain, absl::string_view message) {
+    for (RegionCore* root : Roots()) {
+      root->Cancel(CancelKind::kShutdown, message, drain);
+      root->Unref();
+    }
+  }
+
   std::string DumpRegions() {
     std::string text;
     for (RegionCore* root : Roots()) {
@@ -71,6 +80,7 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
   WorkerPoolOptions pool_options;
   pool_options.workers = options.workers();
   pool_options.name = options.name();
+  pool_options.housekeeping = [](void*) { RegionCore::FlushEndedTasks(); };
   absl::StatusOr<std::unique_ptr<WorkerPool>> pool = WorkerPool::Create(pool_options);
   if (!pool.ok()) return pool.status();
   state->pool = *std::move(pool);
@@ -87,6 +97,12 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
     absl::StatusOr<std::unique_ptr<SignalHub>> hub = SignalHub::Create(
         SignalHubOptions()
             .WithOwner(options.name())
+            .WithOnUnclaimed(
+                [](int signal_number, void* argument) {
+                  static_cast<State*>(argument)->Shutdown(
+                      Budget(), signal_number == SIGINT ? "SIGINT" : "SIGTERM");
+                },
+                state.get())
             .WithOnDump(
                 [](void* argument) {
                   auto* dumped = static_cast<State*>(argument);
@@ -115,10 +131,7 @@ Runtime::~Runtime() {
 const RuntimeServices& Runtime::services() const { return state_->services; }
 
 void Runtime::Shutdown(const Budget& drain, absl::string_view message) {
-  for (RegionCore* root : state_->Roots()) {
-    root->Cancel(CancelKind::kShutdown, message, drain);
-    root->Unref();
-  }
+  state_->Shutdown(drain, message);
 }
 
 std::string Runtime::DumpRegions() { return state_->DumpRegions(); }
@@ -179,8 +192,7 @@ void Runtime::Root::FillReport(DrainReport* report) {
   const int64_t first = stats.first_request_ns.load(std::memory_order_relaxed);
   report->cancelled = first != 0;
   report->tasks_cut_off = stats.tasks_cut_off.load(std::memory_order_relaxed);
-  report->tasks_drained =
-      stats.tasks_cancelled.load(std::memory_order_relaxed) - report->tasks_cut_off;
+  report->tasks_drained = stats.tasks_drained.load(std::memory_order_relaxed);
   report->finalizers_run = stats.finalizers_run.load(std::memory_order_relaxed);
   report->time =
       first == 0 ? absl::ZeroDuration() : state_->closed_at - Instant::FromNanos(first);

@@ -74,7 +74,7 @@ class RuntimeOptions {
 // What the cancels below one root did.
 struct DrainReport {
   bool cancelled = false;       // was there a request at all?
-  int64_t tasks_drained = 0;    // alive when a request reached them, and ended within the budget
+  int64_t tasks_drained = 0;    // ended after a request had reached them, and were not cut off
   int64_t tasks_cut_off = 0;    // had a wait fail because the drain budget was spent
   int64_t finalizers_run = 0;
   absl::Duration time;          // from the first request to the close

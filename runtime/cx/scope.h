@@ -81,6 +81,9 @@ struct RegionOps {
   void (*charge)(RegionScope* region, TaskScope* task, int64_t polls, int64_t cost);
   // Why `task`, in `region`, is cancelled.
   CancelReason (*reason)(RegionScope* region, TaskScope* task);
+  // Keeps the region's record, for a step that may come after its close.
+  void (*ref)(RegionScope* region);
+  void (*unref)(RegionScope* region);
   // A wait of `task` failed because the drain budget was spent.
   void (*cut_off)(RegionScope* region, TaskScope* task);
 };

@@ -36,7 +36,8 @@ inline absl::Span<std::byte> Room(std::string& text) {
   return {reinterpret_cast<std::byte*>(text.data()), text.size()};
 }
 
-// A blocking socket of the kernel's own kind.
+// A blocking socket of the kernel's own kind. A task may use it where only the kernel has to do something;
+// what another task has to do first would wait behind a step that blocks.
 class Peer {
  public:
   Peer() = default;
@@ -101,6 +102,13 @@ class Peer {
       all.append(chunk, 0, static_cast<size_t>(n));
     }
   }
+  // As Receive, but what is there now: empty if there is nothing yet, or nothing more.
+  std::string TryReceive(size_t size) {
+    std::string data(size, '\0');
+    const ssize_t n = recv(fd_.get(), data.data(), size, MSG_DONTWAIT);
+    data.resize(n < 0 ? 0 : static_cast<size_t>(n));
+    return data;
+  }
   void ShutdownWrite() { shutdown(fd_.get(), SHUT_WR); }
   void Close() { fd_.Reset(); }
   // Ends the connection with a reset.
@@ -141,6 +149,16 @@ class NetTest : public testing::Test {
   // The same, for threads.
   static void AwaitParked(Runtime& runtime, const std::string& wait) {
     while (CountOf(runtime.DumpRegions(), " in " + wait) == 0) sched_yield();
+  }
+
+  // What some task sends to `peer`: `size` bytes.
+  static Task<std::string> Receive(Cx cx, Peer& peer, size_t size) {
+    std::string all;
+    while (true) {
+      all += peer.TryReceive(size - all.size());
+      if (all.size() == size) co_return all;
+      co_await OrReturn(Yield(cx));
+    }
   }
 
   static size_t CountOf(const std::string& text, const std::string& part) {

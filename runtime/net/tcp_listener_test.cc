@@ -261,7 +261,8 @@ class DrainTest : public TcpListenerTest {
         while (!IsRefused(address)) co_await OrReturn(Yield(cx.ForDrain()));
         EXPECT_FALSE(server.ended());
         EXPECT_TRUE(peer.Send("still there?"));
-        EXPECT_EQ(peer.Receive(12), "still there?");
+        std::string answer = co_await OrReturn(Receive(cx.ForDrain(), peer, 12));
+        EXPECT_EQ(answer, "still there?");
         peer.Close();
         Outcome<void> ended = co_await OrReturn(server.Join(cx.ForDrain()));
         EXPECT_TRUE(ended.is_cancelled()) << ended.ToString();

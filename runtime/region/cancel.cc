@@ -20,9 +20,8 @@ constexpr absl::Duration kLongestReportInterval = absl::Minutes(1);
 // From so many tasks on a cancelled region gives each worker a copy of its reason.
 constexpr uint64_t kManyTasks = 256;
 
-void CountCancelled(DrainStats* stats, int64_t tasks, Instant when) {
+void NoteRequest(DrainStats* stats, Instant when) {
   if (stats == nullptr) return;
-  stats->tasks_cancelled.fetch_add(tasks, std::memory_order_relaxed);
   int64_t none = 0;
   stats->first_request_ns.compare_exchange_strong(none, when.nanos(), std::memory_order_relaxed);
 }
@@ -183,12 +182,8 @@ void RegionCore::Mark(const CancelRequest& request, bool top) {
     }
     RearmAlarm();
   }
-  const uint64_t before = word.fetch_or(region_word::kCancelled, std::memory_order_acq_rel);
-  if ((before & region_word::kCancelled) == 0) {
-    const int64_t body = body_running_.load(std::memory_order_relaxed) ? 1 : 0;
-    CountCancelled(stats_, static_cast<int64_t>(before & region_word::kCountMask) - body,
-                   request.reason.time());
-  }
+  word.fetch_or(region_word::kCancelled, std::memory_order_acq_rel);
+  NoteRequest(stats_, request.reason.time());
   Emit(EventKind::kCancelRequest, id, 0, static_cast<uint64_t>(request.reason.kind()), name_);
 }
 
@@ -375,7 +370,7 @@ void RegionCore::CancelTask(TaskCore* task, CancelKind kind, absl::string_view m
     if ((before & task_word::kEnded) != 0) return;
     made = MakeRequest(CancelReason(kind, Origin(task), now, message), drain, now);
     const CancelRequest& request = *made;
-    if ((before & task_word::kCancelled) == 0) CountCancelled(stats_, 1, now);
+    NoteRequest(stats_, now);
     TaskCancel* cancel = FindTaskCancel(task);
     if (cancel == nullptr) {
       cancel = new TaskCancel(this, task, request.reason);

@@ -17,6 +17,19 @@ std::atomic<uint64_t> next_region_id{1};
 // The default ErrorSink, see region_policy.h.
 constexpr int kSinkLines = 16;
 
+// Tasks of one region that have ended on this thread and are not counted down yet: in a big region workers
+// would meet on its word. The word then says more than there is, never less. Given back when a task of
+// another region ends, when there are many, when the region has become small, and by the worker's
+// housekeeping. Read in functions that are never inlined.
+struct EndedTasks {
+  RegionCore* region = nullptr;
+  uint32_t count = 0;
+  uint32_t drained = 0;
+};
+thread_local EndedTasks ended_tasks;
+constexpr uint64_t kPoolFrom = 1024;
+constexpr uint32_t kMostPooled = 256;
+
 const RegionOps kOps = {
     .task_ended =
         [](TaskScope* task, Outcome<void>* failure) {
@@ -28,6 +41,8 @@ const RegionOps kOps = {
           CoreOf(region)->Charge(static_cast<TaskCore*>(task), polls, cost);
         },
     .reason = [](RegionScope* region, TaskScope* task) { return CoreOf(region)->ReasonFor(task); },
+    .ref = [](RegionScope* region) { CoreOf(region)->Ref(); },
+    .unref = [](RegionScope* region) { CoreOf(region)->Unref(); },
     .cut_off = [](RegionScope* region, TaskScope* task) { CoreOf(region)->CutOff(task); },
 };
 
@@ -54,7 +69,7 @@ RegionCore::RegionCore(const RuntimeServices* services, RegionCore* parent, Task
       name_(name),
       file_(file),
       line_(line),
-      registry_(services->scheduler) {
+      registry_(this, services->scheduler) {
   this->services = services;
   ops = &kOps;
   parked = &registry_;
@@ -108,7 +123,6 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
   core->authority_.parent = cx.authority();
   core->deadline = budget.deadline() < parent->deadline ? budget.deadline() : parent->deadline;
   core->word.store(region_word::kOne, std::memory_order_relaxed);  // the body
-  core->body_running_.store(true, std::memory_order_relaxed);
   {
     MutexLock lock(parent->mutex_);
     const uint64_t above = parent->word.load(std::memory_order_acquire);
@@ -170,11 +184,11 @@ Outcome<void> RegionCore::AdmitFromInside(const CxBase& cx, uint32_t size, bool 
     if (!TryReserveAdmission(size)) return Full();
   }
   // The spawner is counted itself, so the count cannot be zero and the close cannot have begun.
-  const uint64_t before = word.fetch_add(region_word::kOne, std::memory_order_acq_rel);
+  const uint64_t before = CountUp();
   if (cx_internal::MustFail(mode, before, cx.task()->word.load(std::memory_order_relaxed)))
       [[unlikely]] {
     if (limited_) ReturnAdmission(size);
-    word.fetch_sub(region_word::kOne, std::memory_order_acq_rel);
+    CountDown(/*drained=*/0);
     return ReasonFor(cx.task());
   }
   return Ok();
@@ -221,27 +235,60 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
     if ((before & task_word::kCancelled) != 0) [[unlikely]] ForgetTaskCancel(task);
     task->PublishEnd();
   }
+  const uint32_t own = task->word.load(std::memory_order_relaxed);
+  const bool drained =
+      ((word.load(std::memory_order_relaxed) & region_word::kCancelled) != 0 ||
+       (own & task_word::kCancelled) != 0) &&
+      (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
   task->id = 0;  // a Cx of this task is stale from here on (R7)
-  CountDown();   // nothing of the region is touched after this
+  CountDown(drained ? 1 : 0);  // nothing of the region is touched after this
   task->Unref();
 }
 
-void RegionCore::CountDown() {
-  const uint64_t before = word.fetch_sub(region_word::kOne, std::memory_order_acq_rel);
-  if ((before & region_word::kCountMask) != 1) return;
+[[gnu::noinline]] uint64_t RegionCore::CountUp() {
+  EndedTasks& mine = ended_tasks;
+  if (mine.count == 0 || mine.region != this) {
+    return word.fetch_add(region_word::kOne, std::memory_order_acq_rel);
+  }
+  --mine.count;  // the place of one that has ended
+  return word.load(std::memory_order_acquire);
+}
+
+[[gnu::noinline]] void RegionCore::CountDown(uint32_t drained) {
+  EndedTasks& mine = ended_tasks;
+  if (mine.region != this) {
+    FlushEndedTasks();
+    mine.region = this;
+  }
+  ++mine.count;
+  mine.drained += drained;
+  const uint64_t counted = word.load(std::memory_order_relaxed) & region_word::kCountMask;
+  if (counted < kPoolFrom || mine.count >= kMostPooled) FlushEndedTasks();
+}
+
+[[gnu::noinline]] void RegionCore::FlushEndedTasks() {
+  EndedTasks& mine = ended_tasks;
+  if (mine.count == 0) return;
+  RegionCore* region = mine.region;  // held by what is not counted down yet
+  const uint32_t count = std::exchange(mine.count, 0);
+  const uint32_t drained = std::exchange(mine.drained, 0);
+  if (drained != 0 && region->stats_ != nullptr) {
+    region->stats_->tasks_drained.fetch_add(drained, std::memory_order_relaxed);
+  }
+  const uint64_t before = region->word.fetch_sub(count, std::memory_order_acq_rel);
+  if ((before & region_word::kCountMask) != count) return;
   if ((before & region_word::kCloserParked) == 0) return;
   // The last one, and the opener waits: it cannot go on, nor the region away, before this grant.
-  if (closer_ != nullptr) {
-    closer_->Grant();
+  if (region->closer_ != nullptr) {
+    region->closer_->Grant();
   } else {
-    on_quiescent(this);
+    region->on_quiescent(region);
   }
 }
 
 void RegionCore::BodyEnded(const Outcome<void>& failure) {
   if (!failure.ok()) JoinChild(failure, name_, /*is_body=*/true);
-  body_running_.store(false, std::memory_order_relaxed);
-  CountDown();
+  CountDown(/*drained=*/0);
 }
 
 bool RegionCore::CauseLiesInside(const CancelReason& reason) const {
@@ -273,9 +320,12 @@ void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, 
     }
     if (failure.is_error()) return;
   }
-  {
+  // A tie changes nothing: a million cancelled tasks need not meet at the mutex.
+  const auto severity = static_cast<uint8_t>(failure.severity());
+  if (severity > joined_severity_.load(std::memory_order_acquire)) {
     MutexLock lock(mutex_);
     JoinInto(joined_, failure);
+    joined_severity_.store(static_cast<uint8_t>(joined_.severity()), std::memory_order_release);
   }
   if (!failure.is_cancelled() && policy_.kind() == RegionPolicy::Kind::kFailFast) {
     Cancel(CancelKind::kFailFast, absl::StrCat("'", task_name, "' ended with ", failure.ToString()),

@@ -34,7 +34,9 @@ inline namespace v0 {
 
 // What a cancel below one root did, for the drain report. Relaxed counters.
 struct DrainStats {
-  std::atomic<int64_t> tasks_cancelled{0};  // alive when a request reached them
+  // Ended after a request had reached them, without having been cut off; not counting those that were
+  // spawned for the drain.
+  std::atomic<int64_t> tasks_drained{0};
   std::atomic<int64_t> tasks_cut_off{0};    // had a wait fail because the drain budget was spent
   std::atomic<int64_t> finalizers_run{0};
   std::atomic<int64_t> first_request_ns{0};  // 0: there was none
@@ -79,6 +81,9 @@ class RegionCore : public RegionScope, public SiblingHook {
   static RegionCore* Open(const CxBase& cx, const char* name, const char* file, uint32_t line,
                           RegionPolicy policy, const RegionOptions& options,
                           Outcome<void>& refused);
+
+  // A worker's housekeeping: counts down what has ended on this thread. May post.
+  static void FlushEndedTasks();
 
   void Ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
   void Unref();
@@ -146,7 +151,10 @@ class RegionCore : public RegionScope, public SiblingHook {
              const char* name, const char* file, uint32_t line);
   ~RegionCore();
 
-  void CountDown();
+  // One task more, one less: in the word, or in this thread's EndedTasks. CountUp returns the word, and is
+  // for tasks of the region.
+  uint64_t CountUp();
+  void CountDown(uint32_t drained);
   CancelOrigin Origin(const TaskCore* task) const;
   // The reason of this region's cancel, if it has one: the worker's own copy where there are any.
   std::optional<CancelReason> RegionReason();
@@ -198,8 +206,6 @@ class RegionCore : public RegionScope, public SiblingHook {
   DrainStats* stats_ = nullptr;
   Budget drain_default_;
   absl::Duration grace_ = absl::Seconds(1);
-  // The count includes the body: set at opening, cleared by the opener. Relaxed, for statistics only.
-  std::atomic<bool> body_running_{false};
   bool limited_ = false;
   bool own_quota_ = false;
   int64_t max_tasks_ = Budget::kUnlimited;
@@ -216,6 +222,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   std::atomic<int64_t> drain_cost_left_{Budget::kUnlimited};
   std::atomic<int64_t> gentle_polls_left_{Budget::kUnlimited};
   std::atomic<int64_t> gentle_cost_left_{Budget::kUnlimited};
+  // That of joined_, written with it; only rises while the region is open.
+  std::atomic<uint8_t> joined_severity_{0};
   Waiter* closer_ = nullptr;  // published by kCloserParked
 
   // A reason's count is touched by every task that it ends. In a big region each worker gets a copy of the

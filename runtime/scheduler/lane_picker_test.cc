@@ -88,7 +88,9 @@ TEST(LanePickerTest, PicksOnlyLanesWithWorkAndNothingOnlyIfThereIsNone) {
     for (unsigned bits = 0; bits < 8; ++bits) {
       const std::optional<Lane> picked = graph.edges(state)[bits].picked;
       EXPECT_EQ(picked.has_value(), bits != 0);
-      if (picked.has_value()) EXPECT_TRUE(WaitingOf(bits).In(*picked));
+      if (picked.has_value()) {
+        EXPECT_TRUE(WaitingOf(bits).In(*picked));
+      }
     }
   }
 }

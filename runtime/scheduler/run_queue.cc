@@ -17,6 +17,7 @@ bool RunQueue::PushUrgent(Runnable* runnable, Lane lane, Instant deadline) {
 }
 
 bool RunQueue::Append(RunnableQueue& batch, Lane lane) {
+  OwnerScope inside(gate_);
   if (lane == Lane::kCancel) urgent_ += batch.size();
   RunnableQueue& back = (lane == Lane::kCancel ? cancel_ : ready_).back;
   back.Append(batch);
@@ -94,7 +95,12 @@ Runnable* RunQueue::PopHungry() {
 }
 
 void RunQueue::Publish() {
-  if (private_empty()) return;
+  OwnerScope inside(gate_);
+  PublishAsVisitor();
+}
+
+void RunQueue::PublishAsVisitor() {
+  if (urgent_ == 0 && slot_ == nullptr && ready_.size() == 0) return;
   SpinLockHolder held(lock_);
   PublishLocked();
   UpdateAttention();
@@ -130,6 +136,7 @@ void RunQueue::TakeShared(PrivateFifo& fifo, RunnableQueue RunQueue::*shared) {
 
 bool RunQueue::StealFrom(RunQueue& victim, Lane lane) {
   if ((victim.shared_lanes() & BitOf(lane)) == 0) return false;
+  OwnerScope inside(gate_);
   SpinLockHolder held(victim.lock_);
   if (lane == Lane::kTimed) {
     const size_t before = timed_.size();

@@ -6,15 +6,17 @@
 //             the one that thieves and foreign threads know. The owner *publishes*: all of its private
 //             part becomes shared. It does so when somebody is hungry and it is about to begin a step,
 //             and when the private part has grown by kPrivateBound. While nobody is hungry, it takes
-//             the shared part back as a whole. The ready lane has, beside this, a slot for what was
-//             woken last, which runs next since what woke it has just touched its data.
+//             the shared part back as a whole. If it is stuck in a long step, a *visitor* can publish
+//             in its place. The ready lane has, beside this, a slot for what was woken last, which runs
+//             next since what woke it has just touched its data.
 // Invariants: (1) LanePicker says from which lane each step comes;
 //             (2) the cancel and ready lanes are first in, first out for what one thread posts, and
 //                 nothing in them is overtaken for ever; only the slot overtakes, at most
 //                 kMaxSlotStreak times in a row; the timed lane gives the earliest deadline;
 //             (3) after Pop(true), and after Publish(), the private part is empty;
 //             (4) shared_lanes() is exact while the lock is held, and a hint otherwise.
-// Threads:    "owner" operations only on the owner's thread; the others on any. `lock_` is a leaf.
+// Threads:    "owner" operations only on the owner's thread; the others on any.
+//             Lock order: a gate, then a lock_, which is a leaf.
 #ifndef QUIESCE_RUNTIME_SCHEDULER_RUN_QUEUE_H_
 #define QUIESCE_RUNTIME_SCHEDULER_RUN_QUEUE_H_
 
@@ -26,6 +28,7 @@
 #include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/budget/instant.h"
 #include "quiesce/runtime/scheduler/lane_picker.h"
+#include "quiesce/runtime/scheduler/owner_gate.h"
 #include "quiesce/runtime/scheduler/runnable.h"
 #include "quiesce/runtime/scheduler/scheduler.h"
 #include "quiesce/runtime/scheduler/timed_heap.h"
@@ -48,7 +51,9 @@ class RunQueue {
   // ---- owner ----
 
   // Both return true if so much has gathered that Publish() is due.
-  bool Push(Runnable* runnable, Lane lane, Place place, Instant deadline) {
+  bool Push(Runnable* runnable, Lane lane, Place place, Instant deadline)
+      ABSL_LOCKS_EXCLUDED(gate_) {
+    OwnerScope inside(gate_);
     if (lane == Lane::kReady) [[likely]] {
       if (place == Place::kNext) {
         Runnable* displaced = slot_;
@@ -61,10 +66,11 @@ class RunQueue {
     }
     return PushUrgent(runnable, lane, deadline);
   }
-  bool Append(RunnableQueue& batch, Lane lane);
+  bool Append(RunnableQueue& batch, Lane lane) ABSL_LOCKS_EXCLUDED(gate_);
 
   // The next one, or null. With `hungry`, everything else becomes shared.
-  Runnable* Pop(bool hungry) {
+  Runnable* Pop(bool hungry) ABSL_LOCKS_EXCLUDED(gate_) {
+    OwnerScope inside(gate_);
     if (hungry) [[unlikely]] return PopHungry();
     if (shared_lanes() != 0 || urgent_ != 0) [[unlikely]] return PopAnyLane();
     Runnable* runnable = PopReady();
@@ -72,20 +78,25 @@ class RunQueue {
     return runnable;
   }
 
-  void Publish();
+  void Publish() ABSL_LOCKS_EXCLUDED(gate_);
 
-  bool private_empty() const {
-    return slot_ == nullptr && urgent_ == 0 && ready_.front.empty() && ready_.back.empty();
+  bool private_empty() ABSL_LOCKS_EXCLUDED(gate_) {
+    OwnerScope inside(gate_);
+    return urgent_ == 0 && slot_ == nullptr && ready_.size() == 0;
   }
 
   // Takes half of what `victim` shares of `lane`, rounded up, the oldest or the earliest; at most
   // kMaxSteal, of the timed lane kMaxTimedSteal. False if there was nothing.
-  bool StealFrom(RunQueue& victim, Lane lane);
+  bool StealFrom(RunQueue& victim, Lane lane) ABSL_LOCKS_EXCLUDED(gate_);
 
   // ---- any thread ----
 
   void PushShared(Runnable* runnable, Lane lane, Instant deadline);
   void AppendShared(RunnableQueue& batch, Lane lane);
+
+  // A visitor, who holds the gate, publishes what the owner has no time for.
+  OwnerGate& gate() ABSL_LOCK_RETURNED(gate_) { return gate_; }
+  void PublishAsVisitor() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
 
   // One bit for each lane whose shared part is not empty; zero: nothing to steal.
   uint32_t shared_lanes() const { return attention_.load(std::memory_order_relaxed); }
@@ -103,10 +114,11 @@ class RunQueue {
     size_t size() const { return front.size() + back.size(); }
   };
 
-  bool PushUrgent(Runnable* runnable, Lane lane, Instant deadline);
-  Runnable* PopHungry();
-  Runnable* PopAnyLane();
-  Runnable* PopReady() {
+  bool PushUrgent(Runnable* runnable, Lane lane, Instant deadline)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
+  Runnable* PopHungry() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
+  Runnable* PopAnyLane() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
+  Runnable* PopReady() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_) {
     if (slot_ != nullptr) {
       Runnable* runnable = slot_;
       slot_ = nullptr;
@@ -126,7 +138,7 @@ class RunQueue {
     fifo.front.Append(fifo.back);
   }
   void TakeShared(PrivateFifo& fifo, RunnableQueue RunQueue::*shared) ABSL_LOCKS_EXCLUDED(lock_);
-  void PublishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void PublishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_, lock_);
   void UpdateAttention() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   // Which lanes have a shared part: kCancelBit, kTimedBit, kReadyBit. Written with lock_ held (relaxed);
@@ -138,14 +150,15 @@ class RunQueue {
   RunnableQueue shared_ready_ ABSL_GUARDED_BY(lock_);
   TimedHeap shared_timed_ ABSL_GUARDED_BY(lock_);
 
-  // The owner's alone.
-  alignas(64) Runnable* slot_ = nullptr;
-  uint32_t slot_streak_ = 0;  // polls in a row from the slot
-  LanePicker picker_;
-  size_t urgent_ = 0;  // private cancel and timed work
-  PrivateFifo ready_;
-  PrivateFifo cancel_;
-  TimedHeap timed_;
+  // The private part.
+  alignas(64) OwnerGate gate_;
+  uint32_t slot_streak_ ABSL_GUARDED_BY(gate_) = 0;  // polls in a row from the slot
+  Runnable* slot_ ABSL_GUARDED_BY(gate_) = nullptr;
+  LanePicker picker_ ABSL_GUARDED_BY(gate_);
+  size_t urgent_ ABSL_GUARDED_BY(gate_) = 0;  // private cancel and timed work
+  PrivateFifo ready_ ABSL_GUARDED_BY(gate_);
+  PrivateFifo cancel_ ABSL_GUARDED_BY(gate_);
+  TimedHeap timed_ ABSL_GUARDED_BY(gate_);
 };
 
 }  // namespace v0

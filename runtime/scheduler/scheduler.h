@@ -29,6 +29,13 @@ class Scheduler {
   // Posts all of `batch` to the back of `lane` (kCancel or kReady) with one wake-up.
   virtual void PostBatch(RunnableQueue batch, Lane lane) = 0;
 
+  // As Post to the back of the cancel lane, but preferably on `worker`, whose caches hold what the step
+  // will touch. A hint: another worker may take it.
+  virtual void PostNear(uint32_t worker, Runnable* runnable) {
+    (void)worker;
+    Post(runnable, Lane::kCancel, Place::kBack, Instant::InfiniteFuture());
+  }
+
   // Steps run by this scheduler happen on workers 0 .. worker_count()-1.
   virtual uint32_t worker_count() const = 0;
   // The worker whose step is the caller, or kNoWorker on a foreign thread.

@@ -33,7 +33,9 @@ TEST(TimedHeapTest, GivesTheEarliestDeadlineFirstAndEqualOnesInTheirOrder) {
     const Item* item = static_cast<Item*>(heap.Pop());
     if (last != nullptr) {
       EXPECT_LE(last->deadline, item->deadline);
-      if (last->deadline == item->deadline) EXPECT_LT(last->number, item->number);
+      if (last->deadline == item->deadline) {
+        EXPECT_LT(last->number, item->number);
+      }
     }
     last = item;
   }

@@ -205,7 +205,9 @@ TEST_P(TimerWheelPropertyTest, BehavesLikeASortedMap) {
         reference.erase(found);
       }
       current_tick = std::max(current_tick, now / kTick);
-      if (!reference.empty()) ASSERT_GT(reference.begin()->first, current_tick) << "late";
+      if (!reference.empty()) {
+        ASSERT_GT(reference.begin()->first, current_tick) << "late";
+      }
     }
     ASSERT_EQ(wheel.size(), reference.size());
     const Instant next = wheel.NextExpiry();

@@ -65,7 +65,14 @@ inline Runnable* Worker::Pick() {
   return runnable;
 }
 
+void Worker::KeepHouse() {
+  const WorkerPoolOptions& options = pool_->options_;
+  if (options.housekeeping != nullptr) options.housekeeping(options.housekeeping_context);
+}
+
 Runnable* Worker::Search() {
+  KeepHouse();
+  if (Runnable* runnable = Pick()) return runnable;
   IdleSet& idle = pool_->idle_;
   bool slept = false;
   idle.StartSearching();
@@ -83,7 +90,6 @@ Runnable* Worker::Search() {
       StopSearching();
       return nullptr;
     }
-    if (pool_->options_.on_idle != nullptr) pool_->options_.on_idle(pool_->options_.on_idle_context);
     idle.Park(this);
     // From here on every producer sees us; and we see what was there before.
     if (!pool_->AnyStealable() && !pool_->stopping_.load(std::memory_order_seq_cst)) Sleep();
@@ -140,14 +146,28 @@ Instant Worker::WatchAt(Instant now) {
   return Instant::FromNanos(now.nanos() + watch_nanos_);
 }
 
-// Slept as a watcher: a worker that is still in the step in which it was then cannot look after its
-// descriptors. (Its timers are everybody's.)
+// Slept as a watcher: a worker that is still in the step in which it was then can neither look after its
+// descriptors nor share what it keeps to itself. (Its timers are everybody's.)
 void Worker::WatchOthers() {
+  stuck_.clear();
   for (uint32_t i = 0; i < pool_->worker_count(); ++i) {
     Worker& worker = *pool_->workers_[i];
-    if (&worker == this || worker.steps() != steps_seen_[i]) continue;
-    if (worker.running_.load(std::memory_order_relaxed) == nullptr) continue;
-    if (worker.poller_->source_count() != 0) worker.poller_->Wait(absl::ZeroDuration());
+    if (&worker != this && worker.steps() == steps_seen_[i] &&
+        worker.running_.load(std::memory_order_relaxed) != nullptr) {
+      stuck_.push_back(&worker);
+    }
+  }
+  for (Worker* worker : stuck_) {
+    if (worker->poller_->source_count() != 0) worker->poller_->Wait(absl::ZeroDuration());
+  }
+  if (!OwnerGate::Supported()) return;
+  std::erase_if(stuck_, [](Worker* worker) { return !worker->queue_.gate().TryClose(); });
+  if (stuck_.empty()) return;
+  OwnerGate::Barrier();
+  for (Worker* worker : stuck_) {
+    worker->queue_.gate().AwaitOwner();
+    worker->queue_.PublishAsVisitor();
+    worker->queue_.gate().Open();
   }
 }
 
@@ -156,6 +176,7 @@ void Worker::WatchOthers() {
 // Called every check_steps_ steps. That number follows the length of the steps, so that long ones do
 // not make timers late and short ones do not pay for the clock.
 void Worker::LookAround() {
+  KeepHouse();
   const Instant now = pool_->Now();
   const int64_t elapsed = std::max<int64_t>(now.nanos() - last_check_.nanos(), 1);
   if (elapsed >= kCheckIntervalNanos) {

@@ -99,6 +99,7 @@ class Worker : public IdleSet::Member {
   // When to wake up for watching; InfiniteFuture if nothing has run since the last time.
   Instant WatchAt(Instant now);
   void WatchOthers();
+  void KeepHouse();    // the pool's hook
   void LookAround();  // timers and readiness, from time to time while busy
   void CheckTimers(Instant now);
   void RunStep(Runnable* runnable);
@@ -116,6 +117,7 @@ class Worker : public IdleSet::Member {
   Instant last_check_;
   int64_t watch_nanos_ = kMinWatchNanos;
   bool watched_ = false;  // slept as a watcher the last time
+  std::vector<Worker*> stuck_;        // scratch
   std::vector<uint64_t> steps_seen_;  // of each worker, when this one last went to sleep as a watcher
   std::atomic<const Runnable*> running_{nullptr};  // null between steps (relaxed: a hint to others)
   OwnedCounter steps_;

@@ -124,6 +124,11 @@ void WorkerPool::Post(Runnable* runnable, Lane lane, Place place, Instant deadli
   }
 }
 
+void WorkerPool::PostNear(uint32_t worker, Runnable* runnable) {
+  workers_[worker]->queue().PushShared(runnable, Lane::kCancel, Instant::InfiniteFuture());
+  if (idle_.NeedsWake()) WakeOne();
+}
+
 void WorkerPool::PostBatch(RunnableQueue batch, Lane lane) {
   QUIESCE_CHECK(lane != Lane::kTimed, "PostBatch: the timed lane needs a deadline for each; use Post");
   if (batch.empty()) return;

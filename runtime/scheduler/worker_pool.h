@@ -41,10 +41,10 @@ struct WorkerPoolOptions {
   uint32_t workers = 0;
   // Threads are named after it, with their number: at most 15 characters are seen by the system.
   std::string name = "quiesce";
-  // If set, called by each worker each time it has found nothing to do and is about to sleep. Must
-  // neither block nor Post.
-  void (*on_idle)(void* context) = nullptr;
-  void* on_idle_context = nullptr;
+  // If set, called by each worker when it has found nothing more to do, before it looks elsewhere or
+  // sleeps, and between steps, at least every 64. Must not block; may Post.
+  void (*housekeeping)(void* context) = nullptr;
+  void* housekeeping_context = nullptr;
 };
 
 class WorkerPool final : public Scheduler, public Clock, public Poller {
@@ -79,6 +79,7 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
   // Scheduler.
   void Post(Runnable* runnable, Lane lane, Place place, Instant deadline) override;
   void PostBatch(RunnableQueue batch, Lane lane) override;
+  void PostNear(uint32_t worker, Runnable* runnable) override;
   uint32_t worker_count() const override { return static_cast<uint32_t>(workers_.size()); }
   uint32_t current_worker() const override;
 

@@ -7,7 +7,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -20,7 +21,6 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "quiesce/runtime/base/spin_lock.h"
 
 namespace quiesce {
 namespace {
@@ -37,20 +37,27 @@ std::unique_ptr<WorkerPool> StartPool(uint32_t workers) {
   return *std::move(pool);
 }
 
-// Something that happens a number of times, and can be waited for.
+// Something that happens a number of times, and can be waited for. May be destroyed by who waited.
 class Count {
  public:
   void Add() {
-    value_.fetch_add(1);
-    value_.notify_all();
+    std::lock_guard<std::mutex> lock(mutex_);
+    ++value_;
+    changed_.notify_all();
   }
   void WaitFor(int target) {
-    for (int value = value_.load(); value < target; value = value_.load()) value_.wait(value);
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return value_ >= target; });
   }
-  int value() const { return value_.load(); }
+  int value() const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return value_;
+  }
 
  private:
-  std::atomic<int> value_{0};
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  int value_ = 0;
 };
 
 // A step that is a function.
@@ -372,7 +379,7 @@ TEST_P(WorkerPoolTest, TimerEitherFiresOrIsDisarmed) {
   Count ended;
   std::deque<Call> calls;
   for (int i = 0; i < 4; ++i) {
-    calls.emplace_back([&, left = 2000, delay = int64_t{0}, i]() mutable {
+    calls.emplace_back([&, delay = int64_t{0}]() mutable {
       auto timer = std::make_unique<TestTimer>();
       delay = (delay + 7919) % 20'000;
       timer->when = Instant::FromNanos(pool->Now().nanos() + delay);
@@ -510,12 +517,12 @@ TEST_P(WorkerPoolTest, IdlePoolSleeps) {
   EXPECT_TRUE(pool->Disarm(&far));
 }
 
-TEST(WorkerPoolTest, IdleHookRunsBeforeEachSleep) {
+TEST(WorkerPoolTest, HousekeepingHookRunsBeforeASleep) {
   std::atomic<int> idle{0};
   WorkerPoolOptions options;
   options.workers = 2;
-  options.on_idle = [](void* context) { static_cast<std::atomic<int>*>(context)->fetch_add(1); };
-  options.on_idle_context = &idle;
+  options.housekeeping = [](void* context) { static_cast<std::atomic<int>*>(context)->fetch_add(1); };
+  options.housekeeping_context = &idle;
   auto pool = WorkerPool::Create(options);
   ASSERT_TRUE(pool.ok());
   ASSERT_TRUE((*pool)->Start().ok());
@@ -560,8 +567,6 @@ TEST(WorkerPoolTest, TooManyWorkersAreRefused) {
   options.workers = WorkerPool::kMaxWorkers + 1;
   EXPECT_EQ(WorkerPool::Create(options).status().code(), absl::StatusCode::kInvalidArgument);
 }
-
-using WorkerPoolDeathTest = ::testing::Test;
 
 TEST(WorkerPoolDeathTest, StopWithAnArmedTimerIsFatal) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");

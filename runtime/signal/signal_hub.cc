@@ -187,9 +187,14 @@ void SignalHub::Deliver(int signal_number) {
     return;
   }
   if (shutdown_signal() == 0) {
-    SpinLockHolder lock(lock_);
-    shutdown_signal_.store(signal_number, std::memory_order_release);
-    while (Waiter* waiter = waiters_.PopFront()) waiter->Grant();  // false: it leaves by itself
+    {
+      SpinLockHolder lock(lock_);
+      shutdown_signal_.store(signal_number, std::memory_order_release);
+      while (Waiter* waiter = waiters_.PopFront()) waiter->Grant();  // false: it leaves by itself
+    }
+    if (!claimed_.load(std::memory_order_relaxed) && options_.on_unclaimed() != nullptr) {
+      options_.on_unclaimed()(signal_number, options_.on_unclaimed_argument());
+    }
   } else if (options_.on_second() != nullptr) {
     options_.on_second()(signal_number, options_.on_second_argument());
   } else if (bound_) {

@@ -14,9 +14,9 @@
 //
 // signal          | first                          | second                        | later
 // ----------------|--------------------------------|-------------------------------|-----------------
-// SIGINT, SIGTERM | wakes each ShutdownSignal      | on_second                     | on_second
-//                 |                                | if null: the system's default | ends the process
-//                 |                                | is put back, with a message   |
+// SIGINT, SIGTERM | wakes each ShutdownSignal;     | on_second                     | on_second
+//                 | on_unclaimed, if there has     | if null: the system's default | ends the process
+//                 | never been one                 | is put back, with a message   |
 // SIGQUIT         | on_dump; if null, the signal is left alone: the system's default dumps core
 //
 // SIGINT and SIGTERM count together. They are taken over also where the process was started with them
@@ -72,7 +72,17 @@ class SignalHubOptions {
     return *this;
   }
 
+  // Called, as above, for the first SIGINT or SIGTERM if nobody has asked for ShutdownSignal before: a
+  // program that does not look for it can be asked to end all the same.
+  SignalHubOptions& WithOnUnclaimed(OnSecond on_unclaimed, void* argument) {
+    on_unclaimed_ = on_unclaimed;
+    on_unclaimed_argument_ = argument;
+    return *this;
+  }
+
   const std::string& owner() const { return owner_; }
+  OnSecond on_unclaimed() const { return on_unclaimed_; }
+  void* on_unclaimed_argument() const { return on_unclaimed_argument_; }
   OnDump on_dump() const { return on_dump_; }
   void* on_dump_argument() const { return on_dump_argument_; }
   OnSecond on_second() const { return on_second_; }
@@ -84,6 +94,8 @@ class SignalHubOptions {
   void* on_dump_argument_ = nullptr;
   OnSecond on_second_ = nullptr;
   void* on_second_argument_ = nullptr;
+  OnSecond on_unclaimed_ = nullptr;
+  void* on_unclaimed_argument_ = nullptr;
 };
 
 class SignalHub {
@@ -108,6 +120,8 @@ class SignalHub {
   // The signal that asked for shutdown: SIGINT or SIGTERM; 0: none yet. Acquire.
   int shutdown_signal() const { return shutdown_signal_.load(std::memory_order_acquire); }
 
+  // For ShutdownSignal: somebody looks for the signal.
+  void Claim() { claimed_.store(true, std::memory_order_relaxed); }
   // For ShutdownSignal: queues `waiter`, to be granted by the first signal. False if it has come.
   bool AddWaiter(Waiter* waiter) ABSL_LOCKS_EXCLUDED(lock_);
   void RemoveWaiter(Waiter* waiter) ABSL_LOCKS_EXCLUDED(lock_);
@@ -135,6 +149,7 @@ class SignalHub {
   // 0 -> SIGINT | SIGTERM, once, by Deliver with lock_ held (release: what Deliver's caller did before is
   // seen by who reads the signal).
   std::atomic<int> shutdown_signal_{0};
+  std::atomic<bool> claimed_{false};  // false -> true by Claim; relaxed, nothing is ordered by it
   SpinLock lock_;  // before a run queue's (inside Waiter::Grant)
   IntrusiveList<Waiter, QueueHook> waiters_ ABSL_GUARDED_BY(lock_);
 

@@ -1,19 +1,45 @@
 #include "quiesce/runtime/task/async_stack.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 
 namespace quiesce {
 inline namespace v0 {
 namespace {
 
-// "quiesce::v0::Task<void> Echo(Cx, TcpStream)" -> "Echo".
-absl::string_view FunctionName(absl::string_view pretty) {
-  const size_t arguments = pretty.find('(');
-  if (arguments == absl::string_view::npos) return pretty;
-  absl::string_view head = pretty.substr(0, arguments);
-  const size_t space = head.rfind(' ');
-  head = space == absl::string_view::npos ? head : head.substr(space + 1);
-  return head.empty() ? pretty : head;
+// Where `pretty` can be cut: the last `mark` outside of any brackets.
+size_t LastOutside(absl::string_view pretty, char mark) {
+  int depth = 0;
+  for (size_t i = pretty.size(); i > 0; --i) {
+    const char c = pretty[i - 1];
+    if (c == mark && depth == 0) return i - 1;
+    if (c == ')' || c == '>' || c == '}') ++depth;
+    if (c == '(' || c == '<' || c == '{') --depth;
+    if (c == mark && depth == 0) return i - 1;  // `mark` opens the last pair of brackets
+  }
+  return absl::string_view::npos;
+}
+
+// "quiesce::v0::Task<void> bank::(anonymous namespace)::Echo(Cx, TcpStream)" -> "bank::Echo";
+// "auto bank::Serve(Cx)::(anonymous class)::operator()(Cx) const" -> "a lambda in bank::Serve".
+// The names are the compilers': g++ says {anonymous} and <lambda(Cx)>.
+std::string FunctionName(absl::string_view pretty) {
+  absl::string_view head = pretty.substr(0, pretty.find(" ["));  // "[T = int]"
+  head = head.substr(0, LastOutside(head, '('));
+  const size_t space = LastOutside(head, ' ');
+  if (space != absl::string_view::npos) head = head.substr(space + 1);
+  std::string name;
+  size_t lambda = std::min(head.find("::(anonymous class)"), head.find("::<lambda"));
+  if (lambda != absl::string_view::npos) {
+    head = head.substr(0, lambda);
+    head = head.substr(0, LastOutside(head, '('));
+    name = "a lambda in ";
+  }
+  absl::StrAppend(&name, absl::StrReplaceAll(head, {{"(anonymous namespace)::", ""},
+                                                    {"{anonymous}::", ""}}));
+  return head.empty() ? std::string(pretty) : name;
 }
 
 // Frames of a chain that is longer are counted, not printed.

@@ -42,6 +42,7 @@ void ParkRegistry::Add(Waiter* waiter) {
   } else {
     waiter->shard_ = 0;
     first_.waiters.PushBack(waiter);
+    ++first_.size;
     first_.lock.Unlock();
     return;
   }
@@ -49,12 +50,15 @@ void ParkRegistry::Add(Waiter* waiter) {
   SpinLockHolder lock(shard.lock);
   waiter->shard_ = static_cast<uint16_t>(index);
   shard.waiters.PushBack(waiter);
+  ++shard.size;
 }
 
 void ParkRegistry::Remove(Waiter* waiter) {
   Shard& shard = ShardAt(waiter->shard_);
   SpinLockHolder lock(shard.lock);
-  if (shard.waiters.Linked(waiter)) shard.waiters.Remove(waiter);
+  if (!shard.waiters.Linked(waiter)) return;
+  shard.waiters.Remove(waiter);
+  --shard.size;
 }
 
 void ParkRegistry::AddShards() {
@@ -85,6 +89,7 @@ void ParkRegistry::SweepShard(Shard& shard, Kind kind) {
         continue;
       }
       shard.waiters.Remove(waiter);
+      --shard.size;
       // A task that is still arming finds the decision when it commits.
       if (state != task_word::kRunning) {
         Emit(EventKind::kWake, waiter->cx().region()->id, core->id, 1, waiter->ops()->name);
@@ -115,8 +120,38 @@ void ParkRegistry::DecideParked(TaskCore* core, Kind kind) {
   core->Post(region, Place::kBack);
 }
 
+struct ParkRegistry::SweepStep : Runnable {
+  SweepStep(ParkRegistry* registry, Shard* shard, Kind kind)
+      : Runnable(&Run), registry(registry), shard(shard), kind(kind) {}
+  static void Run(Runnable* runnable) {
+    auto* step = static_cast<SweepStep*>(runnable);
+    RegionScope* region = step->registry->region_;
+    step->registry->SweepShard(*step->shard, step->kind);
+    delete step;
+    region->ops->unref(region);
+  }
+  ParkRegistry* const registry;
+  Shard* const shard;
+  const Kind kind;
+};
+
 void ParkRegistry::Sweep(Kind kind) {
-  for (uint32_t i = 0; i < ShardCount(); ++i) SweepShard(ShardAt(i), kind);
+  const uint32_t here = scheduler_->current_worker();
+  for (uint32_t i = 0; i < ShardCount(); ++i) {
+    Shard& shard = ShardAt(i);
+    const uint32_t worker = i - 1;
+    bool big = false;
+    if (i > 0 && worker != here) {
+      SpinLockHolder lock(shard.lock);
+      big = shard.size > kBatch;
+    }
+    if (big) {
+      region_->ops->ref(region_);
+      scheduler_->PostNear(worker, new SweepStep(this, &shard, kind));
+    } else {
+      SweepShard(shard, kind);
+    }
+  }
 }
 
 }  // namespace v0

@@ -22,7 +22,8 @@ inline namespace v0 {
 
 class ParkRegistry {
  public:
-  explicit ParkRegistry(Scheduler* scheduler) : scheduler_(scheduler) {}
+  ParkRegistry(RegionScope* region, Scheduler* scheduler)
+      : region_(region), scheduler_(scheduler) {}
   ~ParkRegistry();
   ParkRegistry(const ParkRegistry&) = delete;
   ParkRegistry& operator=(const ParkRegistry&) = delete;
@@ -36,7 +37,9 @@ class ParkRegistry {
     kGraceSpent,  // … and waits of finalizers
   };
   // Decides every parked wait that `kind` ends and posts its task in the cancel lane. The caller has
-  // marked the region's word before, so that no such wait can register behind its back.
+  // marked the region's word before, so that no such wait can register behind its back. A big shard of
+  // another worker is swept by a step near that worker: the tasks are in its caches, and a million of
+  // them are then touched once each, by as many workers as have them.
   void Sweep(Kind kind);
 
   // Decides the wait of one task, whatever region it is made in, and posts the task. Nothing happens
@@ -57,8 +60,9 @@ class ParkRegistry {
  private:
   struct Shard {
     SpinLock lock;
+    uint32_t size = 0;
     IntrusiveList<Waiter, ParkHook> waiters;
-    char pad[40];  // a cache line of its own
+    char pad[32];  // a cache line of its own
   };
 
   uint32_t ShardCount() const {
@@ -67,9 +71,11 @@ class ParkRegistry {
   Shard& ShardAt(uint32_t index) {
     return index == 0 ? first_ : more_.load(std::memory_order_acquire)[index - 1];
   }
+  struct SweepStep;
   [[gnu::cold]] void AddShards();
   void SweepShard(Shard& shard, Kind kind);
 
+  RegionScope* const region_;
   Scheduler* const scheduler_;
   Shard first_;
   // Null until workers have met at first_; then one shard for each worker. Set once, with release.

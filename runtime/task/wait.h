@@ -155,10 +155,11 @@ class [[nodiscard]] Wait : public Waiter {
     At(EventKind::kCheckpoint, fail);
     if (fail) [[unlikely]] {
       result_.emplace(FailReason());
-      return true;
+    } else if (!op_.Try(result_)) {
+      return false;
     }
-    // After 256 waits that did not have to wait, the task lets others run once.
-    return op_.Try(result_) && ++cx_.task()->ready_streak != 0;
+    // After 256 waits that did not have to wait, or failed, the task lets others run once.
+    return ++cx_.task()->ready_streak != 0;
   }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> handle) {

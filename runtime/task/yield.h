@@ -19,8 +19,10 @@ class [[nodiscard]] YieldWait : public Waiter {
     mode_ = cx_internal::WaitMode(cx_, /*structural=*/false);
     const bool fail = MustFail();
     At(EventKind::kCheckpoint, fail);
-    if (fail) [[unlikely]] result_ = FailReason();
-    return fail;
+    if (!fail) [[likely]] return false;
+    result_ = FailReason();
+    // A loop that ignores its failed waits lets others run from time to time, as in Wait.
+    return ++cx_.task()->ready_streak != 0;
   }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> handle) {

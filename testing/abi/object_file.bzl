@@ -24,7 +24,7 @@ def _object_file_impl(ctx):
         inputs = depset([ctx.file.src], transitive = [context.headers for context in contexts]),
         outputs = [output],
         mnemonic = "ForeignCompile",
-        progress_message = "Compiling %{label} with " + ctx.attr.compiler,
+        progress_message = "Compiling %s with %s" % (ctx.label.name, ctx.attr.compiler),
         use_default_shell_env = True,  # finds the compiler on PATH
     )
     return [DefaultInfo(

@@ -55,9 +55,7 @@ Task<int> Fail(Cx) {
 #endif
 }
 
-Task<int> Open(Cx cx, Task<int> (*body)(Cx)) {
-  co_return co_await Region::Open(cx, "open", body);
-}
+Task<int> Open(Cx cx, Task<int> (*body)(Cx)) { co_return co_await Region::Open(cx, "open", body); }
 
 Task<int> Spawn(Cx cx, Task<int> (*body)(Cx)) {
   auto handle = cx.Spawn("spawn", body);

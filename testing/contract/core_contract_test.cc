@@ -55,7 +55,9 @@ struct SleepContract : WaitContractDefaults {
   auto Start(const Cx& cx) { return SleepUntil(cx, until); }
   void Grant() { runtime.AdvanceTo(until); }
   std::string CheckValue(Outcome<void>&) { return runtime.Now() >= until ? "" : "woke too early"; }
-  std::string CheckState(bool, bool) { return ""; }  // a timer that stays armed is the runtime's problem
+  std::string CheckState(bool, bool) {
+    return "";
+  }  // a timer that stays armed is the runtime's problem
   SteppedRuntime& runtime;
   const Instant until;
 };
@@ -104,9 +106,8 @@ struct JoinContract : WaitContractDefaults {
   static constexpr bool kGrantIsImmediate = false;  // the joined task has to run to its end
   explicit JoinContract(SteppedRuntime&) {}
   Task<void> SetUp(Cx cx) {
-    joined.emplace(cx.Spawn("joined", [this](Cx cx) -> Task<int> {
-      co_return co_await gate.TakeStructural(cx);
-    }));
+    joined.emplace(cx.Spawn(
+        "joined", [this](Cx cx) -> Task<int> { co_return co_await gate.TakeStructural(cx); }));
     co_return Ok();
   }
   auto Start(const Cx& cx) { return joined->Join(cx); }
@@ -159,9 +160,9 @@ INSTANTIATE_TYPED_TEST_SUITE_P(SpawnWhenAdmitted, WaitContract, AdmissionContrac
 
 struct YieldContract : WaitContractDefaults {
   static constexpr bool kEndsAlone = true;
-  static constexpr uint32_t kReached =
-      Bit(Moment::kBeforeStart) | Bit(Moment::kBeforeWait) | Bit(Moment::kBeforeAwait) |
-      Bit(Moment::kChecked) | Bit(Moment::kResuming) | Bit(Moment::kAfter);
+  static constexpr uint32_t kReached = Bit(Moment::kBeforeStart) | Bit(Moment::kBeforeWait) |
+                                       Bit(Moment::kBeforeAwait) | Bit(Moment::kChecked) |
+                                       Bit(Moment::kResuming) | Bit(Moment::kAfter);
   explicit YieldContract(SteppedRuntime&) {}
   auto Start(const Cx& cx) { return Yield(cx); }
   void Grant() {}

@@ -7,18 +7,27 @@
 namespace quiesce::contract {
 
 const char* MomentName(Moment moment) {
-  static constexpr const char* kNames[] = {
-      "before-start", "before-wait", "before-await", "checked", "arming", "registered", "enqueueing",
-      "parking",      "parked",      "resuming",     "settling", "after", "never"};
+  static constexpr const char* kNames[] = {"before-start", "before-wait", "before-await", "checked",
+                                           "arming",       "registered",  "enqueueing",   "parking",
+                                           "parked",       "resuming",    "settling",     "after",
+                                           "never"};
   static_assert(std::size(kNames) == kMoments + 1);
   return kNames[static_cast<int>(moment)];
 }
 
 const char* SourceName(Source source) {
-  static constexpr const char* kNames[] = {
-      "region-request", "parent-request", "handle-request", "shutdown",
-      "deadline",       "poll-quota",     "cost-quota",     "region-drain-time-spent",
-      "region-drain-polls-spent",         "handle-drain-time-spent", "grace-spent"};
+  static constexpr const char* kNames[] = {"region-request",
+                                           "parent-request",
+                                           "handle-request",
+                                           "shutdown",
+                                           "deadline",
+                                           "poll-quota",
+                                           "cost-quota",
+                                           "region-drain-time-spent",
+                                           "region-drain-polls-spent",
+                                           "handle-drain-time-spent",
+                                           "handle-drain-polls-spent",
+                                           "grace-spent"};
   static_assert(std::size(kNames) == kSources);
   return kNames[static_cast<int>(source)];
 }

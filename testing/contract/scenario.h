@@ -29,17 +29,18 @@ const char* MomentName(Moment moment);
 
 // What may end the wait.
 enum class Source : uint8_t {
-  kRegionRequest,    // RegionRef::Cancel of its region
-  kParentRequest,    // … of the region above
-  kHandleRequest,    // TaskHandle::Cancel
-  kShutdown,         // RegionRef::Shutdown
-  kDeadline,         // of its region
-  kPollQuota,        // of its region
-  kCostQuota,        // of its region
-  kRegionSpent,      // a request whose drain time is over at once
-  kRegionPollsSpent, // a request whose drain polls are used up at once
-  kHandleSpent,      // TaskHandle::Cancel with a drain time that is over at once
-  kGraceSpent,       // kRegionSpent, and the finalizers' grace is over as well
+  kRegionRequest,     // RegionRef::Cancel of its region
+  kParentRequest,     // … of the region above
+  kHandleRequest,     // TaskHandle::Cancel
+  kShutdown,          // RegionRef::Shutdown
+  kDeadline,          // of its region
+  kPollQuota,         // of its region
+  kCostQuota,         // of its region
+  kRegionSpent,       // a request whose drain time is over at once
+  kRegionPollsSpent,  // a request whose drain polls are used up at once
+  kHandleSpent,       // TaskHandle::Cancel with a drain time that is over at once
+  kHandlePollsSpent,  // TaskHandle::Cancel with drain polls that are used up at once
+  kGraceSpent,        // kRegionSpent, and the finalizers' grace is over as well
 };
 inline constexpr int kSources = static_cast<int>(Source::kGraceSpent) + 1;
 const char* SourceName(Source source);

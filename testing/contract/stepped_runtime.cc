@@ -138,7 +138,8 @@ bool SteppedRuntime::RunOne(uint32_t worker) {
     if (runnable == nullptr) return false;
     for (Runnable* other : running_) {
       // With threads of their own, a parked task's next step may begin before the last has returned.
-      if (other == runnable && !concurrent_) Problem("a step began while the one before it still runs");
+      if (other == runnable && !concurrent_)
+        Problem("a step began while the one before it still runs");
     }
     running_[worker] = runnable;
   }

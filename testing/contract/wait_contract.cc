@@ -25,9 +25,15 @@ Instant DeadlineOf(const Scenario& scenario, Instant start) {
   return start + (scenario.GrantLeads() ? absl::Milliseconds(2) : absl::Microseconds(500));
 }
 
+bool IsByHandle(Source source) {
+  return source == Source::kHandleRequest || source == Source::kHandleSpent ||
+         source == Source::kHandlePollsSpent;
+}
+
 bool SpendsDrain(Source source) {
   return source == Source::kRegionSpent || source == Source::kRegionPollsSpent ||
-         source == Source::kHandleSpent || source == Source::kGraceSpent;
+         source == Source::kHandleSpent || source == Source::kHandlePollsSpent ||
+         source == Source::kGraceSpent;
 }
 
 CancelKind RootKind(Source source) {
@@ -55,16 +61,6 @@ bool IsImmediate(Source source, Mode mode) {
       return mode == Mode::kOrdinary;
     default:
       return true;
-  }
-}
-
-// TODO: 4 arguments once settled.
-template <class F>
-void Charge(F charge, RegionScope* region, int64_t polls, int64_t cost) {
-  if constexpr (std::is_invocable_v<F, RegionScope*, TaskScope*, int64_t, int64_t>) {
-    charge(region, nullptr, polls, cost);
-  } else {
-    charge(region, polls, cost);
   }
 }
 
@@ -153,6 +149,7 @@ Task<void> WaitDriver::Main(Cx cx) {
 
 Task<void> WaitDriver::Inside(Cx cx) {
   inside_.emplace(cx.Ref());
+  opener_ = cx.task();
   subject_->SetUpInside(cx);
   if (scenario_.mode == Mode::kFinalizer) {
     const absl::Status deferred =
@@ -170,6 +167,7 @@ Task<void> WaitDriver::Inside(Cx cx) {
 }
 
 Task<void> WaitDriver::Waiting(Cx cx) {
+  waiting_.store(cx.task());
   switch (scenario_.mode) {
     case Mode::kForDrain: {
       co_return co_await subject_->WaitOnce(cx.ForDrain(), *this);
@@ -184,7 +182,7 @@ Task<void> WaitDriver::Waiting(Cx cx) {
 }
 
 void WaitDriver::EnterWait(const CxBase& cx) {
-  waiting_task_.store(cx.task()->id);
+  waiting_id_.store(cx.task()->id);
   in_wait_.store(true);
 }
 
@@ -212,8 +210,7 @@ void WaitDriver::Wrong(const std::string& what) {
 
 // ---- the moments ------------------------------------------------------------------------------------
 
-void WaitDriver::OnEvent(EventKind kind, uint64_t, uint64_t task, uint64_t,
-                         const char* name) {
+void WaitDriver::OnEvent(EventKind kind, uint64_t, uint64_t task, uint64_t, const char* name) {
   if (racing_) {
     // Moves the threads against each other; a lock may be held here.
     thread_local uint32_t random = 1;
@@ -221,7 +218,7 @@ void WaitDriver::OnEvent(EventKind kind, uint64_t, uint64_t task, uint64_t,
     if (random >> 30 == 0) std::this_thread::yield();
     return;
   }
-  if (!in_wait_.load() || task != waiting_task_.load()) return;
+  if (!in_wait_.load() || task != waiting_id_.load()) return;
   if (traits_.wait_name != nullptr && name != absl::string_view(traits_.wait_name)) return;
   switch (kind) {
     case EventKind::kCheckpoint:
@@ -281,11 +278,7 @@ void WaitDriver::Grant(Moment moment, bool steps_follow) {
 }
 
 void WaitDriver::Cancel(Moment moment, bool steps_follow) {
-  // In a finalizer there is no handle to cancel by.
-  if (!handle_.has_value() && (scenario_.source == Source::kHandleRequest ||
-                               scenario_.source == Source::kHandleSpent)) {
-    return;
-  }
+  if (!MayUseSource()) return;
   cancel_ = {.moment = moment,
              .in_time = !wait_ended_,
              .immediate = steps_follow || IsImmediate(scenario_.source, scenario_.mode),
@@ -293,6 +286,12 @@ void WaitDriver::Cancel(Moment moment, bool steps_follow) {
   cancelled_.store(true);
   RunSource();
   if (steps_follow) runtime_.RunReadySteps();
+}
+
+bool WaitDriver::MayUseSource() const {
+  // In a finalizer there is no handle to cancel by, and a task that has not begun uses up nothing.
+  if (IsByHandle(scenario_.source) && !handle_.has_value()) return false;
+  return scenario_.source != Source::kHandlePollsSpent || waiting_.load() != nullptr;
 }
 
 void WaitDriver::RunSource() {
@@ -311,16 +310,19 @@ void WaitDriver::RunSource() {
       return runtime_.AdvanceTo(DeadlineOf(scenario_, start_));
     // What the resumes and the Cx::Charge of other tasks of the region do.
     case Source::kPollQuota:
-      return Charge(region->ops->charge, region, kQuota, 0);
+      return region->ops->charge(region, opener_, kQuota, 0);
     case Source::kCostQuota:
-      return Charge(region->ops->charge, region, 0, kQuota);
+      return region->ops->charge(region, opener_, 0, kQuota);
     case Source::kRegionSpent:
       return inside_->Cancel(nothing);
     case Source::kRegionPollsSpent:
       inside_->Cancel(Budget::Polls(kQuota));
-      return Charge(region->ops->charge, region, kQuota, 0);
+      return region->ops->charge(region, opener_, kQuota, 0);
     case Source::kHandleSpent:
       return handle_->Cancel(nothing);
+    case Source::kHandlePollsSpent:
+      handle_->Cancel(Budget::Polls(kQuota));
+      return region->ops->charge(region, waiting_.load(), kQuota, 0);
     case Source::kGraceSpent:
       inside_->Cancel(nothing);
       return runtime_.AdvanceBy(kShortGrace);
@@ -336,6 +338,7 @@ void WaitDriver::Begin(const Scenario& scenario, std::unique_ptr<Subject> subjec
   traits_ = subject_->traits();
   start_ = runtime_.Now();
   handle_ready_.store(false);
+  waiting_.store(nullptr);
   acted_.store(0);
   in_wait_.store(false);
   wait_ended_ = false;
@@ -374,8 +377,8 @@ std::string WaitDriver::Run(const Scenario& scenario, std::unique_ptr<Subject> s
     runtime_.RunUntilIdle();
   }
   // An alarm that comes a step later may be too late for a wait that becomes structural.
-  const bool ended_by_cancel = cancelled_.load() && EndsWait(cancel_.moment) &&
-                               (cancel_.immediate || !traits_.structural);
+  const bool ended_by_cancel =
+      cancelled_.load() && EndsWait(cancel_.moment) && (cancel_.immediate || !traits_.structural);
   if (in_wait_.load() && (traits_.ends_alone || granted_.load() || ended_by_cancel)) {
     Wrong(absl::StrCat("a wake-up is lost (G4):\n", runtime_.Dump()));
   }
@@ -415,9 +418,7 @@ std::string WaitDriver::Race(const Scenario& scenario, uint32_t seed,
   });
   std::thread canceller([&] {
     after_a_while(1);
-    const bool by_handle = scenario.source == Source::kHandleRequest ||
-                           scenario.source == Source::kHandleSpent;
-    if (by_handle && scenario.mode == Mode::kFinalizer) return;
+    if (!MayUseSource()) return;
     cancelled_.store(true);
     RunSource();
   });
@@ -458,8 +459,8 @@ bool WaitDriver::EndsWait(Moment moment) const {
 
 // A grant that moves the time may move it past the deadline, or the end of the finalizers' time.
 bool WaitDriver::TimeMayCancel() const {
-  return traits_.grant_moves_time && (scenario_.source == Source::kDeadline ||
-                                      scenario_.source == Source::kGraceSpent);
+  return traits_.grant_moves_time &&
+         (scenario_.source == Source::kDeadline || scenario_.source == Source::kGraceSpent);
 }
 
 std::string WaitDriver::Judge() {
@@ -467,12 +468,13 @@ std::string WaitDriver::Judge() {
   const Outcome<void>& result = *result_;
   if (!result.ok() && !result.is_cancelled()) return "the wait yields " + result.ToString();
   const bool time_may_cancel = TimeMayCancel();
-  bool may_be_cancelled = cancelled_.load() && EndsWait(racing_ ? Moment::kBeforeStart
-                                                                : cancel_.moment);
+  bool may_be_cancelled =
+      cancelled_.load() && EndsWait(racing_ ? Moment::kBeforeStart : cancel_.moment);
   if (!racing_ && !cancel_.in_time) may_be_cancelled = false;
   if (result.is_cancelled()) {
     const CancelReason& reason = result.cancel_reason();
-    if (!may_be_cancelled && !time_may_cancel) return "Cancelled without a cause: " + result.ToString();
+    if (!may_be_cancelled && !time_may_cancel)
+      return "Cancelled without a cause: " + result.ToString();
     if (reason.root().kind() != RootKind(scenario_.source) && !time_may_cancel) {
       return "Cancelled for a wrong reason: " + result.ToString();
     }
@@ -493,7 +495,8 @@ std::string WaitDriver::JudgeOrder() {
   const bool granted = grant_.number != 0 && grant_.in_time && grant_.moment != Moment::kNever;
   if (!cancel_ends || TimeMayCancel()) return "";
   if (!ok) {
-    const bool granted_before = granted && !traits_.ends_alone && grant_.immediate && grant_.number < cancel_.number;
+    const bool granted_before =
+        granted && !traits_.ends_alone && grant_.immediate && grant_.number < cancel_.number;
     const bool queued_then = grant_.moment == Moment::kParking || grant_.moment == Moment::kParked;
     const bool tried_then = grant_.moment <= Moment::kChecked && cancel_.moment >= Moment::kChecked;
     if (granted_before && (tried_then || (queued_then && traits_.grant_is_kept))) {
@@ -502,16 +505,16 @@ std::string WaitDriver::JudgeOrder() {
     return "";
   }
   if (!cancel_.immediate) return "";
-  if (cancel_.moment <= Moment::kBeforeAwait) return "Ok, but it was cancelled before it began (R2)";
+  if (cancel_.moment <= Moment::kBeforeAwait)
+    return "Ok, but it was cancelled before it began (R2)";
   if (traits_.ends_alone) return "";
   if (cancel_.moment == Moment::kArming || cancel_.moment == Moment::kRegistered) {
     return "Ok, but it was cancelled before it was queued";
   }
   if (granted && grant_.number < cancel_.number) return "";
-  const bool by_handle =
-      scenario_.source == Source::kHandleRequest || scenario_.source == Source::kHandleSpent;
   // At kParking a region's request decides, a task's is seen when the park is committed.
-  if (cancel_.moment == Moment::kParked || (cancel_.moment == Moment::kParking && !by_handle)) {
+  if (cancel_.moment == Moment::kParked ||
+      (cancel_.moment == Moment::kParking && !IsByHandle(scenario_.source))) {
     return "Ok, but it had been cancelled before (G8)";
   }
   return "";

@@ -83,7 +83,8 @@ class Subject {
  public:
   struct Traits {
     const char* wait_name;
-    bool structural, checks_first, ends_alone, grant_is_immediate, grant_is_kept, grant_moves_time, holds_region;
+    bool structural, checks_first, ends_alone, grant_is_immediate, grant_is_kept, grant_moves_time,
+        holds_region;
   };
   virtual ~Subject() = default;
   virtual Traits traits() const = 0;
@@ -131,6 +132,7 @@ class WaitDriver : private EventObserver {
   void Act(Moment moment);
   void Grant(Moment moment, bool steps_follow);
   void Cancel(Moment moment, bool steps_follow);
+  bool MayUseSource() const;
   void RunSource();
   bool TimeMayCancel() const;
   bool EndsWait(Moment moment) const;
@@ -157,7 +159,9 @@ class WaitDriver : private EventObserver {
   std::atomic<uint32_t> acted_{0};
 
   std::atomic<bool> in_wait_{false};
-  std::atomic<uint64_t> waiting_task_{0};
+  std::atomic<uint64_t> waiting_id_{0};
+  std::atomic<TaskScope*> waiting_{nullptr};  // once it has begun
+  TaskScope* opener_ = nullptr;               // of its region
   bool wait_ended_ = false;  // written by the waiting task, read where that is ordered
   std::atomic<bool> inside_closed_{false};
   std::optional<Outcome<void>> result_;

@@ -26,7 +26,7 @@ if [ ${#cpp[@]} != 0 ]; then
     clang-format-19 -i "${cpp[@]}"
   elif ! wrong=$(clang-format-19 --dry-run --Werror --ferror-limit=1 "${cpp[@]}" 2>&1); then
     echo "These C++ files are not laid out by .clang-format (testing/format/format.sh --fix does it):"
-    grep -E ': error:|cannot' <<<"$wrong" | sed 's/: error: .*//; s/^/  /'
+    grep -E '^[^ ]+:[0-9]+:[0-9]+: error:' <<<"$wrong" | sed 's/: error: .*//; s/^/  /'
     failures=$((failures + 1))
   fi
 fi
