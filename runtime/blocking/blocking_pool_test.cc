@@ -94,18 +94,30 @@ TEST(BlockingPoolTest, IdleThreadsEndAfterTheTimeout) {
   }
 }
 
-TEST(BlockingPoolTest, TheDestructorJoinsThreadsThatStillWouldBeIdleForLong) {
-  std::atomic<int> finished{0};
-  {
-    BlockingPool pool(BlockingPoolOptions().WithIdleTimeout(absl::InfiniteDuration()));
-    RecordingJob jobs[3];
-    for (RecordingJob& job : jobs) ASSERT_TRUE(pool.TryStart(&job).value());
-    for (RecordingJob& job : jobs) {
-      job.AwaitEnd();
-      ++finished;
+// The owner goes on as soon as `finish` has told it to, while the thread is still in there.
+TEST(BlockingPoolTest, ThePoolMayBeDestroyedAsSoonAsItsJobsHaveEnded) {
+  struct Job : BlockingJob {
+    Job() : BlockingJob([](BlockingJob*) {}, &Finished) {}
+    static void Finished(BlockingJob* job) {
+      auto* self = static_cast<Job*>(job);
+      self->finished = true;
+      while (!self->destroying) std::this_thread::yield();
+      for (int i = 0; i < 100; ++i) std::this_thread::yield();
+      self->returned = true;
     }
+    std::atomic<bool> finished{false}, destroying{false}, returned{false};
+  };
+  Job jobs[3];
+  {
+    // Its threads would be idle for ever.
+    BlockingPool pool(BlockingPoolOptions().WithIdleTimeout(absl::InfiniteDuration()));
+    for (Job& job : jobs) ASSERT_TRUE(pool.TryStart(&job).value());
+    for (Job& job : jobs) {
+      while (!job.finished) std::this_thread::yield();
+    }
+    for (Job& job : jobs) job.destroying = true;
   }
-  EXPECT_EQ(finished, 3);
+  for (Job& job : jobs) EXPECT_TRUE(job.returned);
 }
 
 TEST(BlockingPoolTest, WithoutThreadsAJobIsCalledByItsStarter) {

@@ -82,6 +82,11 @@ void RegionCore::SetAlarm(Alarm& alarm, Instant when) {
 }
 
 void RegionCore::RearmAlarm() {
+  // A request through a RegionRef may come in the moment of the close.
+  if ((word.load(std::memory_order_relaxed) & region_word::kClosed) != 0) {
+    SetAlarm(alarm_, Instant::InfiniteFuture());
+    return;
+  }
   SetAlarm(alarm_,
            std::min({own_deadline_, gentle_by_, own_drain_by_, own_finalize_by_, report_at_}));
 }
@@ -97,6 +102,7 @@ void RegionCore::AlarmDue() {
   {
     MutexLock lock(mutex_);
     alarm_.pending = false;
+    if ((word.load(std::memory_order_relaxed) & region_word::kClosed) != 0) return;
     const Instant now = Now();
     const auto due = [now](Instant& at) {
       if (now < at) return false;
@@ -173,7 +179,8 @@ void RegionCore::Mark(const CancelRequest& request, bool top) {
     }
     metered.store(true, std::memory_order_relaxed);
   }
-  if (top && (word.load(std::memory_order_relaxed) & region_word::kClosed) == 0) {
+  if ((word.load(std::memory_order_relaxed) & region_word::kClosed) != 0) return;
+  if (top) {
     if ((word.load(std::memory_order_relaxed) & region_word::kSpent) == 0) {
       own_drain_by_ = std::min(own_drain_by_, request.drain_by);
     }

@@ -412,10 +412,8 @@ Outcome<void> RegionCore::Close() {
     joined = std::move(joined_);
     joined_ = Ok();
     nodes = std::exchange(authorities_, nullptr);
-    own_deadline_ = own_drain_by_ = own_finalize_by_ = gentle_by_ = report_at_ =
-        Instant::InfiniteFuture();
-    RearmAlarm();
     word.fetch_or(region_word::kClosed, std::memory_order_release);
+    RearmAlarm();
   }
   while (nodes != nullptr) delete std::exchange(nodes, nodes->next_owned);
   Emit(EventKind::kRegionClose, id, opener_ == nullptr ? 0 : opener_->id,

@@ -106,6 +106,14 @@ class IdleSet {
     return TakeLocked();
   }
 
+  // As Take, but this one, if it is parked.
+  bool TakeThis(Member* member) {
+    SpinLockHolder held(lock_);
+    if (!member->parked) return false;
+    RemoveLocked(member);
+    return true;
+  }
+
   // `member` is about to sleep. The next timer fires at `timer_at`; if it is to watch, it wakes up at
   // `watch_at`. Returns until when it has to sleep: for ever, if it need not watch and another one
   // looks after the timers; the past, if it was taken meanwhile.

@@ -60,7 +60,8 @@ Runnable* RunQueue::PopAnyLane() {
 
 Runnable* RunQueue::PopHungry() {
   // With one thing to run there is nothing to share.
-  const size_t private_size = urgent_ + (slot_ != nullptr ? 1 : 0) + ready_.size();
+  withholds_.store(false, std::memory_order_relaxed);
+  const size_t private_size = PrivateSize();
   if (private_size <= 1 && shared_lanes() == 0) {
     if (urgent_ != 0) return PopAnyLane();
     picker_.Next(false, false, private_size != 0);
@@ -100,13 +101,14 @@ void RunQueue::Publish() {
 }
 
 void RunQueue::PublishAsVisitor() {
-  if (urgent_ == 0 && slot_ == nullptr && ready_.size() == 0) return;
+  if (PrivateSize() == 0) return;
   SpinLockHolder held(lock_);
   PublishLocked();
   UpdateAttention();
 }
 
 void RunQueue::PublishLocked() {
+  withholds_.store(false, std::memory_order_relaxed);
   const auto publish = [](PrivateFifo& fifo, RunnableQueue& shared) {
     if (!fifo.front.empty()) {
       fifo.front.Append(shared);

@@ -72,9 +72,14 @@ class RunQueue {
   Runnable* Pop(bool hungry) ABSL_LOCKS_EXCLUDED(gate_) {
     OwnerScope inside(gate_);
     if (hungry) [[unlikely]] return PopHungry();
-    if (shared_lanes() != 0 || urgent_ != 0) [[unlikely]] return PopAnyLane();
-    Runnable* runnable = PopReady();
-    picker_.Next(false, false, runnable != nullptr);
+    Runnable* runnable;
+    if (shared_lanes() != 0 || urgent_ != 0) [[unlikely]] {
+      runnable = PopAnyLane();
+    } else {
+      runnable = PopReady();
+      picker_.Next(false, false, runnable != nullptr);
+    }
+    withholds_.store(PrivateSize() != 0, std::memory_order_relaxed);
     return runnable;
   }
 
@@ -82,7 +87,7 @@ class RunQueue {
 
   bool private_empty() ABSL_LOCKS_EXCLUDED(gate_) {
     OwnerScope inside(gate_);
-    return urgent_ == 0 && slot_ == nullptr && ready_.size() == 0;
+    return PrivateSize() == 0;
   }
 
   // Takes half of what `victim` shares of `lane`, rounded up, the oldest or the earliest; at most
@@ -97,6 +102,8 @@ class RunQueue {
   // A visitor, who holds the gate, publishes what the owner has no time for.
   OwnerGate& gate() ABSL_LOCK_RETURNED(gate_) { return gate_; }
   void PublishAsVisitor() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
+  // The owner kept something private when it began its step. A hint.
+  bool withholds() const { return withholds_.load(std::memory_order_relaxed); }
 
   // One bit for each lane whose shared part is not empty; zero: nothing to steal.
   uint32_t shared_lanes() const { return attention_.load(std::memory_order_relaxed); }
@@ -114,6 +121,9 @@ class RunQueue {
     size_t size() const { return front.size() + back.size(); }
   };
 
+  size_t PrivateSize() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_) {
+    return urgent_ + (slot_ != nullptr ? 1 : 0) + ready_.size();
+  }
   bool PushUrgent(Runnable* runnable, Lane lane, Instant deadline)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
   Runnable* PopHungry() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
@@ -152,6 +162,7 @@ class RunQueue {
 
   // The private part.
   alignas(64) OwnerGate gate_;
+  std::atomic<bool> withholds_{false};  // written with gate_ held, read by anybody (relaxed): a hint
   uint32_t slot_streak_ ABSL_GUARDED_BY(gate_) = 0;  // polls in a row from the slot
   Runnable* slot_ ABSL_GUARDED_BY(gate_) = nullptr;
   LanePicker picker_ ABSL_GUARDED_BY(gate_);

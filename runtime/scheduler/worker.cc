@@ -74,16 +74,16 @@ Runnable* Worker::Search() {
   KeepHouse();
   if (Runnable* runnable = Pick()) return runnable;
   IdleSet& idle = pool_->idle_;
-  bool slept = false;
   idle.StartSearching();
   while (true) {
-    CheckTimers(pool_->Now());
+    const Instant now = pool_->Now();
+    CheckTimers(now);
     Runnable* runnable = Pick();
-    if (runnable == nullptr && Steal()) runnable = Pick();
+    if (runnable == nullptr && (Steal() || (PublishWithheld(now) && Steal()))) runnable = Pick();
     if (runnable != nullptr) {
       StopSearching();
-      // Who watched may have been this one.
-      if (slept && idle.unwatched() && pool_->WakeOne()) wakes_.Add(1);
+      // Who went to sleep meanwhile saw nobody running; and who watched may have been this one.
+      if (idle.unwatched() && pool_->WakeOne()) wakes_.Add(1);
       return runnable;
     }
     if (pool_->stopping_.load(std::memory_order_seq_cst)) {
@@ -95,7 +95,6 @@ Runnable* Worker::Search() {
     if (!pool_->AnyStealable() && !pool_->stopping_.load(std::memory_order_seq_cst)) Sleep();
     idle.Unpark(this);
     if (watched_) WatchOthers();
-    slept = true;
   }
 }
 
@@ -147,7 +146,7 @@ Instant Worker::WatchAt(Instant now) {
 }
 
 // Slept as a watcher: a worker that is still in the step in which it was then can neither look after its
-// descriptors nor share what it keeps to itself. (Its timers are everybody's.)
+// descriptors nor share what it has posted since. (Its timers are everybody's.)
 void Worker::WatchOthers() {
   stuck_.clear();
   for (uint32_t i = 0; i < pool_->worker_count(); ++i) {
@@ -160,7 +159,23 @@ void Worker::WatchOthers() {
   for (Worker* worker : stuck_) {
     if (worker->poller_->source_count() != 0) worker->poller_->Wait(absl::ZeroDuration());
   }
-  if (!OwnerGate::Supported()) return;
+  PublishForStuck();
+}
+
+bool Worker::PublishWithheld(Instant now) {
+  if (now.nanos() < last_visit_.nanos() + kVisitIntervalNanos) return false;
+  stuck_.clear();
+  for (const std::unique_ptr<Worker>& worker : pool_->workers_) {
+    if (worker.get() != this && worker->queue_.withholds()) stuck_.push_back(worker.get());
+  }
+  if (stuck_.empty()) return false;
+  last_visit_ = now;
+  PublishForStuck();
+  return true;
+}
+
+void Worker::PublishForStuck() {
+  if (stuck_.empty() || !OwnerGate::Supported()) return;
   std::erase_if(stuck_, [](Worker* worker) { return !worker->queue_.gate().TryClose(); });
   if (stuck_.empty()) return;
   OwnerGate::Barrier();

@@ -85,6 +85,7 @@ class Worker : public IdleSet::Member {
   static constexpr uint32_t kCheckSteps = 64;
   static constexpr int64_t kCheckIntervalNanos = 50'000;
   static constexpr size_t kTimersAtOnce = 64;
+  static constexpr int64_t kVisitIntervalNanos = 100'000;
   static constexpr int64_t kMinWatchNanos = 1'000'000;
   static constexpr int64_t kMaxWatchNanos = 4'000'000;
 
@@ -99,6 +100,9 @@ class Worker : public IdleSet::Member {
   // When to wake up for watching; InfiniteFuture if nothing has run since the last time.
   Instant WatchAt(Instant now);
   void WatchOthers();
+  // Makes what other workers withhold everybody's. False if it has done so a moment ago.
+  bool PublishWithheld(Instant now);
+  void PublishForStuck();
   void KeepHouse();    // the pool's hook
   void LookAround();  // timers and readiness, from time to time while busy
   void CheckTimers(Instant now);
@@ -117,7 +121,8 @@ class Worker : public IdleSet::Member {
   Instant last_check_;
   int64_t watch_nanos_ = kMinWatchNanos;
   bool watched_ = false;  // slept as a watcher the last time
-  std::vector<Worker*> stuck_;        // scratch
+  Instant last_visit_ = Instant::InfinitePast();
+  std::vector<Worker*> stuck_;  // scratch
   std::vector<uint64_t> steps_seen_;  // of each worker, when this one last went to sleep as a watcher
   std::atomic<const Runnable*> running_{nullptr};  // null between steps (relaxed: a hint to others)
   OwnedCounter steps_;

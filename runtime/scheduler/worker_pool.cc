@@ -24,6 +24,20 @@ uint32_t UsableProcessors() {
 
 }  // namespace
 
+// What a foreign thread posts may run, and end everything, before the call has returned: Stop waits.
+class WorkerPool::ForeignCall {
+ public:
+  explicit ForeignCall(WorkerPool& pool) : pool_(pool) {
+    pool.foreign_calls_.fetch_add(1, std::memory_order_relaxed);
+  }
+  ~ForeignCall() { pool_.foreign_calls_.fetch_sub(1, std::memory_order_release); }
+  ForeignCall(const ForeignCall&) = delete;
+  ForeignCall& operator=(const ForeignCall&) = delete;
+
+ private:
+  WorkerPool& pool_;
+};
+
 WorkerPool::WorkerPool(WorkerPoolOptions options) : options_(std::move(options)) {}
 
 absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::Create(WorkerPoolOptions options) {
@@ -65,6 +79,7 @@ void WorkerPool::Stop() {
   stopping_.store(true, std::memory_order_seq_cst);
   for (const std::unique_ptr<Worker>& worker : workers_) worker->poller().Wake();
   for (const std::unique_ptr<Worker>& worker : workers_) worker->thread.join();
+  while (foreign_calls_.load(std::memory_order_acquire) != 0) sched_yield();
   for (const std::unique_ptr<Worker>& worker : workers_) worker->CheckNothingLeft();
 }
 
@@ -114,6 +129,7 @@ void WorkerPool::Post(Runnable* runnable, Lane lane, Place place, Instant deadli
   if (Worker* worker = Current()) [[likely]] {
     return worker->PostHere(runnable, lane, place, deadline);
   }
+  ForeignCall under_way(*this);
   bool wake;
   Worker* worker = TargetForForeign(&wake);
   worker->queue().PushShared(runnable, lane, deadline);
@@ -125,14 +141,25 @@ void WorkerPool::Post(Runnable* runnable, Lane lane, Place place, Instant deadli
 }
 
 void WorkerPool::PostNear(uint32_t worker, Runnable* runnable) {
-  workers_[worker]->queue().PushShared(runnable, Lane::kCancel, Instant::InfiniteFuture());
-  if (idle_.NeedsWake()) WakeOne();
+  Worker* const near = workers_[worker].get();
+  if (near == Current()) {
+    return near->PostHere(runnable, Lane::kCancel, Place::kBack, Instant::InfiniteFuture());
+  }
+  ForeignCall under_way(*this);  // or another worker's, which does no harm
+  near->queue().PushShared(runnable, Lane::kCancel, Instant::InfiniteFuture());
+  if (!idle_.NeedsWake()) return;
+  if (idle_.TakeThis(near)) {
+    near->poller().Wake();
+  } else {
+    WakeOne();
+  }
 }
 
 void WorkerPool::PostBatch(RunnableQueue batch, Lane lane) {
   QUIESCE_CHECK(lane != Lane::kTimed, "PostBatch: the timed lane needs a deadline for each; use Post");
   if (batch.empty()) return;
   if (Worker* worker = Current()) return worker->PostBatchHere(batch, lane);
+  ForeignCall under_way(*this);
   bool wake;
   Worker* worker = TargetForForeign(&wake);
   worker->queue().AppendShared(batch, lane);
@@ -145,11 +172,16 @@ void WorkerPool::PostBatch(RunnableQueue batch, Lane lane) {
 
 // ---- Clock ----------------------------------------------------------------------------------------
 
-Instant WorkerPool::Now() {
+namespace {
+Instant ReadClock(clockid_t clock) {
   timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return Instant::FromNanos(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
 }
+}  // namespace
+
+Instant WorkerPool::Now() { return ReadClock(CLOCK_MONOTONIC); }
+Instant WorkerPool::RecentNow() { return ReadClock(CLOCK_MONOTONIC_COARSE); }
 
 // timer->wheel: 0 if no wheel knows the timer, else its worker's number plus one. It belongs to who
 // arms and disarms the timer; the wheel's lock guards the rest.
@@ -161,6 +193,7 @@ void WorkerPool::Arm(Timer* timer) {
     return;
   }
   if (Worker* worker = Current()) return worker->Arm(timer);
+  ForeignCall under_way(*this);
   const Instant when = timer->when;  // the timer may have fired, and be gone, when Arm returns
   NextForForeign()->Arm(timer);
   std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the one in IdleSet::Park

@@ -73,7 +73,8 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
   // cannot be made; then none runs.
   absl::Status Start();
   // Returns when the workers have run everything that was posted and have ended. Nobody may Post any
-  // more from outside. A timer still armed or a source still added is a bug, and fatal.
+  // more from outside; a call whose step has run already may still be on its way back. A timer still
+  // armed or a source still added is a bug, and fatal.
   void Stop();
 
   // Scheduler.
@@ -85,6 +86,7 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
 
   // Clock.
   Instant Now() override;
+  Instant RecentNow() override;  // the kernel's last tick: up to 4 ms old
   void Arm(Timer* timer) override;
   bool Disarm(Timer* timer) override;
 
@@ -96,6 +98,7 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
 
  private:
   friend class Worker;
+  class ForeignCall;
 
   explicit WorkerPool(WorkerPoolOptions options);
 
@@ -117,6 +120,9 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
   // false -> true by Stop (seq_cst, before it wakes everybody).
   alignas(64) std::atomic<bool> stopping_{false};
   std::atomic<uint32_t> round_robin_{0};  // a counter (relaxed)
+  // Calls of foreign threads that are under way. Up (relaxed) before such a call makes its work visible,
+  // down (release) when it has touched the pool for the last time; Stop waits for zero (acquire).
+  std::atomic<uint32_t> foreign_calls_{0};
   alignas(64) IdleSet idle_;
 };
 

@@ -188,6 +188,7 @@ TEST(WorkerPoolTest, ThievesTakeCancelThenTimedThenReady) {
     post('c', Lane::kCancel);
   });
   ran.WaitFor(3);
+  pool->Stop();
   EXPECT_EQ(order, "ctr");
 }
 

@@ -14,7 +14,6 @@ bool ShutdownOp::Try(std::optional<Outcome<int>>& result) {
         "QUIESCE_MAIN does so"));
     return true;
   }
-  hub_->Claim();
   const int signal_number = hub_->shutdown_signal();
   if (signal_number == 0) return false;
   result.emplace(signal_number);

@@ -22,7 +22,9 @@ class ShutdownOp {
   using Value = int;
   static constexpr const char* kName = "ShutdownSignal";
   static constexpr bool kStructural = false;
-  explicit ShutdownOp(SignalHub* hub) : hub_(hub) {}
+  explicit ShutdownOp(SignalHub* hub) : hub_(hub) {
+    if (hub != nullptr) hub->Claim();
+  }
   bool Try(std::optional<Outcome<int>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<int>>& result);
   bool Harvest(std::optional<Outcome<int>>& result);

@@ -112,6 +112,33 @@ TEST(CompletionTest, WhatHappenedBeforeCompleteIsSeenAfterTheWait) {
   EXPECT_TRUE(ended.ok());
 }
 
+TEST(CompletionTest, AValueThatComesWhileTheTaskIsAboutToParkIsNotMissed) {
+  auto runtime = MakeRuntime();
+  std::atomic<Completion<int>*> slot{nullptr};
+  constexpr int kRounds = 20000;
+  std::thread foreign([&] {
+    for (int i = 0; i < kRounds; ++i) {
+      Completion<int>* done = nullptr;
+      // Spins, to come at the right moment, but not for ever where it is the only processor.
+      for (int spins = 1; (done = slot.exchange(nullptr)) == nullptr; ++spins) {
+        if (spins % 1000 == 0) std::this_thread::yield();
+      }
+      done->Complete(i);
+    }
+  });
+  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    for (int i = 0; i < kRounds; ++i) {
+      Completion<int> done;
+      slot = &done;
+      for (volatile int delay = i % 256; delay > 0;) delay = delay - 1;  // earlier or later
+      EXPECT_EQ(co_await OrReturn(done.Wait(cx)), i);
+    }
+    co_return Ok();
+  });
+  foreign.join();
+  EXPECT_TRUE(ended.ok()) << ended.ToString();
+}
+
 // --- plain threads ---------------------------------------------------------------------------------
 
 TEST(CompletionBlockingWaitTest, APlainThreadWaitsForATask) {
@@ -127,7 +154,7 @@ TEST(CompletionBlockingWaitTest, APlainThreadWaitsForATask) {
 }
 
 TEST(CompletionBlockingWaitTest, ACompletionMayGoAsSoonAsItsValueIsTaken) {
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < 1000; ++i) {
     auto done = std::make_unique<Completion<int>>();
     std::thread foreign([&done = *done] { done.Complete(1); });
     EXPECT_EQ(done->BlockingWait().value(), 1);
@@ -167,10 +194,29 @@ TEST(CompletionCancelTest, AWaitOfACancelledTaskTakesNothingAlsoWhereTheValueIsT
   EXPECT_TRUE(ended.ok()) << ended.ToString();
 }
 
+// G8: with one worker, the waiting task only runs when both have happened.
+TEST(CompletionCancelTest, OfACancelAndAValueTheFirstDecidesAndTheValueIsNeverLost) {
+  auto runtime = MakeRuntime(/*workers=*/1);
+  for (const bool cancel_first : {true, false}) {
+    const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+      Completion<int> done;
+      auto first = cx.Spawn("first", [&](Cx cx) -> Task<int> { co_return co_await done.Wait(cx); });
+      co_await OrReturn(UntilParked(cx, runtime.get()));
+      if (cancel_first) first.Cancel();
+      done.Complete(42);
+      if (!cancel_first) first.Cancel();
+      const Outcome<int> got = co_await OrReturn(first.Join(cx));
+      EXPECT_EQ(got.is_cancelled(), cancel_first) << got.ToString();
+      EXPECT_EQ(cancel_first ? co_await OrReturn(done.Wait(cx)) : got.value(), 42);
+      co_return Ok();
+    });
+    EXPECT_TRUE(ended.ok()) << ended.ToString();
+  }
+}
+
 // G8: the value and the cancel come at the same moment.
 TEST(CompletionCancelTest, AValueIsTakenByTheCancelledWaitOrByTheNext) {
   auto runtime = MakeRuntime();
-  int taken_by_first = 0;
   constexpr int kRounds = 3000;
   for (int round = 0; round < kRounds; ++round) {
     const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
@@ -185,7 +231,6 @@ TEST(CompletionCancelTest, AValueIsTakenByTheCancelledWaitOrByTheNext) {
       (void)co_await OrReturn(complete.Join(cx));
       const Outcome<int> got = co_await OrReturn(first.Join(cx));
       if (got.ok()) {
-        ++taken_by_first;
         EXPECT_EQ(*got, 42);
       } else {
         EXPECT_EQ(co_await OrReturn(done.Wait(cx)), 42);
@@ -194,7 +239,6 @@ TEST(CompletionCancelTest, AValueIsTakenByTheCancelledWaitOrByTheNext) {
     });
     ASSERT_TRUE(ended.ok()) << ended.ToString();
   }
-  RecordProperty("taken_by_first", taken_by_first);
 }
 
 // --- lifetime ----------------------------------------------------------------------------------------

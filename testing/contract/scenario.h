@@ -26,6 +26,9 @@ enum class Moment : uint8_t {
 };
 inline constexpr int kMoments = static_cast<int>(Moment::kNever);
 const char* MomentName(Moment moment);
+// Sets of moments.
+constexpr uint32_t Bit(Moment moment) { return 1u << static_cast<int>(moment); }
+inline constexpr uint32_t kAllMoments = (1u << kMoments) - 1;
 
 // What may end the wait.
 enum class Source : uint8_t {

@@ -537,7 +537,6 @@ TEST(DrainEndTest, CooperativeRegionClosesSoonAfterFinalizeBy) {
   EXPECT_EQ(report.tasks_cut_off, 101);
   EXPECT_EQ(report.finalizers_run, 1);
   EXPECT_LT(report.time, absl::Seconds(20));
-  EXPECT_TRUE(rt.reports.empty());
 }
 
 TEST(DrainEndTest, ReportCountsWhatWasDrainedAndWhatWasCutOff) {

@@ -25,6 +25,8 @@
 namespace quiesce::stress {
 namespace {
 
+constexpr int kDepth = 12;
+
 // A region as the test sees it: shared by everybody who may act in it.
 struct Life {
   std::atomic<bool> closed{false};
@@ -150,6 +152,8 @@ Task<void> OpenRegion(Cx cx, World& world, Random random, int depth) {
   };
   RegionPolicy policy = RandomPolicy(random, world);
   RegionOptions options = RandomOptions(random);
+  // Inherited by all of the tree: a wait that goes on in the drain ends soon.
+  if (depth == kDepth) options.WithDrain(Budget::Timeout(absl::Milliseconds(2)));
   Outcome<void> outcome = co_await Region::Open(cx, "grown", body, policy, options);
   life->closed.store(true, std::memory_order_release);
   world.regions_open.fetch_sub(1, std::memory_order_relaxed);
@@ -165,24 +169,50 @@ Task<int> Leaf(Cx cx, World& world, LifePtr life, Random random) {
   co_return 42;
 }
 
-// Takes a letter, under every kind of wait. Counts it exactly if the wait was Ok.
+// Takes a letter, under every kind of wait, in a region that soon ends. Counts it exactly if the wait
+// was Ok.
 Task<void> TakeLetter(Cx cx, World& world, Random random) {
-  contract::Mailbox& box = world.boxes[random.Below(4)];
-  Outcome<int> letter = CancelReason(CancelKind::kUser, CancelOrigin(), Instant(), "not asked");
-  switch (random.Below(3)) {
-    case 0:
-      letter = co_await box.Take(cx);
-      break;
-    case 1:
-      letter = co_await box.Take(cx.ForDrain());
-      break;
-    default: {
-      Masked mask(cx, 1 + static_cast<int>(random.Below(4)));
-      letter = co_await box.Take(cx);
+  auto body = [&world, random](Cx cx) mutable -> Task<void> {
+    contract::Mailbox& box = world.boxes[random.Below(4)];
+    const uint32_t kind = random.Below(3);
+    std::optional<Masked> mask;
+    if (kind == 2) mask.emplace(cx, 1 + static_cast<int>(random.Below(4)));
+    const Cx waiting = kind == 1 ? cx.ForDrain() : cx;
+    while (true) {
+      co_await OrReturn(box.Take(waiting));
+      world.takes.fetch_add(1, std::memory_order_relaxed);
     }
-  }
-  if (!letter.ok()) co_return Outcome<void>::FromFailure(std::move(letter));
-  world.takes.fetch_add(1, std::memory_order_relaxed);
+  };
+  RegionOptions options;
+  options.WithBudget(Budget::Timeout(absl::Microseconds(random.Below(500))));
+  options.WithDrain(Budget::Timeout(absl::Microseconds(random.Below(500))));
+  (void)co_await Region::Open(cx, "letters", body, FailFast(), options);
+  co_return Ok();
+}
+
+// Several tasks of a region queue for few places, until its deadline.
+Task<void> SpawnThroughAdmission(Cx cx, World& world, Random random) {
+  auto life = std::make_shared<Life>();
+  auto body = [&world, life](Cx cx) -> Task<void> {
+    for (int i = 0; i < 3; ++i) {
+      // Each holds a place of its own while it queues for others.
+      (void)cx.Spawn("queueing", [&world, life](Cx cx) -> Task<void> {
+        Alive alive(world, life);
+        while (std::optional<Random> fresh = world.NewTask()) {
+          (void)co_await OrReturn(
+              cx.SpawnWhenAdmitted("admitted", &Leaf, std::ref(world), life, *fresh));
+        }
+        co_return Ok();
+      });
+    }
+    co_return Ok();
+  };
+  RegionOptions options;
+  options.WithBudget(Budget::Timeout(absl::Microseconds(random.Below(500))));
+  if (random.OneIn(2)) options.WithMaxTasks(2 + random.Below(4));
+  if (random.OneIn(2)) options.WithMaxSpawnBytes(1024 + random.Below(4096));
+  (void)co_await Region::Open(cx, "admission", body, CollectAll(), options);
+  life->closed.store(true, std::memory_order_release);
   co_return Ok();
 }
 
@@ -246,11 +276,7 @@ Task<void> Grow(Cx cx, World& world, LifePtr life, Random random, int depth) {
         }
         break;
       case 13:
-        if (std::optional<Random> fresh = world.NewTask()) {
-          Outcome<TaskHandle<int>> admitted =
-              co_await cx.SpawnWhenAdmitted("admitted-leaf", &Leaf, std::ref(world), life, *fresh);
-          if (admitted.ok()) leaves.push_back(*std::move(admitted));
-        }
+        co_await OrReturn(SpawnThroughAdmission(cx, world, Random(random.Next())));
         break;
       case 14:
         cx.Charge(random.Below(4));
@@ -321,7 +347,7 @@ void RunProgram(uint32_t workers, uint64_t seed) {
       }
       for (int trees = 0; trees < 8 && world.tasks_left.load() > 0; ++trees) {
         (void)runtime->BlockOn([&](Cx cx) {
-          return OpenRegion(cx, world, Random(seed + static_cast<uint64_t>(trees)), 12);
+          return OpenRegion(cx, world, Random(seed + static_cast<uint64_t>(trees)), kDepth);
         });
         EXPECT_EQ(world.tasks_live.load(), 0) << "a task outlives its root (G1)";
         EXPECT_EQ(world.regions_open.load(), 0);

@@ -1,4 +1,4 @@
-#include "quiesce/testing/contract/wait_contract.h"
+#include "quiesce/testing/contract/wait_driver.h"
 
 #include <chrono>
 #include <condition_variable>
