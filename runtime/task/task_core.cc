@@ -21,6 +21,7 @@ void EndTask(TaskCore* core, PromiseBase* root, PromiseBase* unwind_from, bool s
       core->site->ops->finish(core, TaskFinish(root, unwind_from, started, std::move(not_started)), keep);
   Emit(EventKind::kTaskEnd, region->id, core->id, static_cast<uint64_t>(failure.severity()),
        core->site->name);
+  cx_internal::SetCurrentTask(nullptr, nullptr);  // before the region may close: it runs no more
   region->ops->task_ended(core, &failure);
 }
 

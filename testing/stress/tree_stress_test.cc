@@ -332,7 +332,13 @@ void Meddle(World& world, uint64_t seed, const std::atomic<bool>& stop) {
   }
 }
 
-void RunProgram(uint32_t workers, uint64_t seed) {
+struct Totals {
+  int64_t programs = 0;
+  int64_t tasks = 0;
+  int64_t regions = 0;
+};
+
+void RunProgram(uint32_t workers, uint64_t seed, Totals& totals) {
   SCOPED_TRACE(testing::Message() << "workers " << workers << ", program seed " << seed);
   const size_t memory_before = GetSlabStats().live_bytes;
   {
@@ -345,7 +351,7 @@ void RunProgram(uint32_t workers, uint64_t seed) {
       for (uint64_t i = 0; i < 2; ++i) {
         meddlers.emplace_back([&world, &stop, i, seed] { Meddle(world, seed * 31 + i, stop); });
       }
-      for (int trees = 0; trees < 8 && world.tasks_left.load() > 0; ++trees) {
+      for (int trees = 0; trees < 64 && world.tasks_left.load() > 0; ++trees) {
         (void)runtime->BlockOn([&](Cx cx) {
           return OpenRegion(cx, world, Random(seed + static_cast<uint64_t>(trees)), kDepth);
         });
@@ -356,6 +362,9 @@ void RunProgram(uint32_t workers, uint64_t seed) {
       for (std::thread& meddler : meddlers) meddler.join();
       world.published.clear();
     }  // the workers have ended: a timer or a step that is left would be fatal there
+    ++totals.programs;
+    totals.tasks += world.tasks_run.load();
+    totals.regions += world.regions_opened.load();
     EXPECT_EQ(world.tasks_live.load(), 0);
     EXPECT_EQ(world.ran_after_close.load(), 0) << "a task ran after its region had closed (G2)";
     EXPECT_EQ(world.finalizers_missed.load(), 0) << "(G6)";
@@ -375,11 +384,12 @@ class TreeStressTest : public testing::TestWithParam<uint32_t> {};
 
 TEST_P(TreeStressTest, EveryRegionOfARandomTreeCloses) {
   Duration duration;
-  uint64_t program = 0;
+  Totals totals;
   do {
-    RunProgram(GetParam(), Seed() + program++);
+    RunProgram(GetParam(), Seed() + static_cast<uint64_t>(totals.programs), totals);
   } while (duration.Going() && !HasFailure());
-  std::printf("%llu programs\n", static_cast<unsigned long long>(program));
+  std::printf("%lld programs, %lld tasks, %lld regions\n", static_cast<long long>(totals.programs),
+              static_cast<long long>(totals.tasks), static_cast<long long>(totals.regions));
 }
 INSTANTIATE_TEST_SUITE_P(Workers, TreeStressTest, testing::Values(1, 2, 3, 4, 8));
 
