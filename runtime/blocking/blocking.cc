@@ -20,18 +20,19 @@ void Call::Finish(BlockingJob* job) {
 
 bool StartOp::Try(std::optional<Outcome<void>>& result) {
   if (pool_ == nullptr) {
-    result.emplace(absl::FailedPreconditionError(absl::StrCat(
-        "RunBlocking('", name_->name, "') at ", name_->file, ":", name_->line,
-        ": this runtime has no pool of threads for blocking calls; make it with one "
-        "(RuntimeOptions::WithBlockingThreads), or make the call on a thread of your own and hand its "
-        "result over with a Completion")));
+    result.emplace(absl::FailedPreconditionError(
+        absl::StrCat("RunBlocking('", name_->name, "') at ", name_->file, ":", name_->line,
+                     ": this runtime has no pool of threads for blocking calls; make it with one "
+                     "(RuntimeOptions::WithBlockingThreads), or make the call on a thread of your "
+                     "own and hand its "
+                     "result over with a Completion")));
     return true;
   }
   absl::StatusOr<bool> started = pool_->TryStart(call_);
   if (!started.ok()) {
-    result.emplace(absl::Status(
-        started.status().code(), absl::StrCat("RunBlocking('", name_->name, "') at ", name_->file,
-                                              ":", name_->line, ": ", started.status().message())));
+    result.emplace(absl::Status(started.status().code(),
+                                absl::StrCat("RunBlocking('", name_->name, "') at ", name_->file,
+                                             ":", name_->line, ": ", started.status().message())));
     return true;
   }
   if (!*started) return false;

@@ -241,10 +241,11 @@ Task<T> RunCall(CxWith<cap::Blocking> cx, SpawnName name, F fn) {
 template <class F>
 auto RunBlocking(CxWith<cap::Blocking> cx, SpawnName name, F&& fn) {
   using Fn = std::remove_reference_t<F>;
-  static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_destructible_v<Fn>,
-                "RunBlocking: a callable that is not trivially destructible must be a named lvalue: "
-                "g++ 12 destroys such a temporary twice in a co_await expression (R10). Write "
-                "`auto call = [..] {..};` and pass `call`");
+  static_assert(
+      std::is_lvalue_reference_v<F> || std::is_trivially_destructible_v<Fn>,
+      "RunBlocking: a callable that is not trivially destructible must be a named lvalue: "
+      "g++ 12 destroys such a temporary twice in a co_await expression (R10). Write "
+      "`auto call = [..] {..};` and pass `call`");
   static_assert(std::is_invocable_v<Fn&> || blocking_internal::kTakesProbe<Fn>,
                 "RunBlocking(cx, name, fn): fn() or fn(const CancelProbe&) must be callable");
   using Returned = blocking_internal::ReturnedBy<Fn>;

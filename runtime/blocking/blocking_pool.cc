@@ -32,7 +32,8 @@ constexpr absl::Duration kLongestIdle = absl::Hours(24 * 365);
 struct BlockingPool::Seat : ListHook {
   Seat(BlockingPool* pool, BlockingJob* first) : pool(pool), job(first) {}
   BlockingPool* const pool;
-  BlockingJob* job;  // handed over and not yet begun; guarded by the pool's mutex once the thread runs
+  BlockingJob*
+      job;  // handed over and not yet begun; guarded by the pool's mutex once the thread runs
   std::condition_variable_any handed;
 };
 
@@ -74,9 +75,9 @@ absl::StatusOr<bool> BlockingPool::TryStart(BlockingJob* job) {
   --threads_;
   if (threads_ == 0) {
     FlushQueue();  // who found all seats taken, this one among them, would wait for nobody
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the blocking pool has no thread, and the system gives none (", strerror(error),
-                     "): lower the number of threads of this process, or raise its limit"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the blocking pool has no thread, and the system gives none (", strerror(error),
+        "): lower the number of threads of this process, or raise its limit"));
   }
   job->no_thread_for_it = true;
   return false;
@@ -182,9 +183,8 @@ BlockingJob* BlockingPool::NextJob(Seat& seat) {
   if (stopping_) return nullptr;
   idle_.PushFront(&seat);
   ++idle_count_;
-  const auto until =
-      std::chrono::steady_clock::now() +
-      absl::ToChronoNanoseconds(std::min(options_.idle_timeout(), kLongestIdle));
+  const auto until = std::chrono::steady_clock::now() +
+                     absl::ToChronoNanoseconds(std::min(options_.idle_timeout(), kLongestIdle));
   Lockable lockable(mutex_);
   // Whoever hands over a job, or stops the pool, takes the seat out of idle_.
   while (idle_.Linked(&seat)) {

@@ -108,7 +108,7 @@ class BlockingPool {
   struct Load {
     uint32_t threads = 0;  // alive
     uint32_t idle = 0;
-    uint32_t queued = 0;   // jobs without a thread
+    uint32_t queued = 0;  // jobs without a thread
   };
   // A consistent snapshot, which may be old when it is read.
   Load load() const ABSL_LOCKS_EXCLUDED(mutex_);

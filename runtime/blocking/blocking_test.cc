@@ -53,8 +53,8 @@ class Event {
 };
 
 std::unique_ptr<Runtime> MakeRuntime(uint32_t blocking_threads, uint32_t workers = 2) {
-  auto runtime = Runtime::Create(
-      RuntimeOptions().WithWorkers(workers).WithBlockingThreads(blocking_threads));
+  auto runtime =
+      Runtime::Create(RuntimeOptions().WithWorkers(workers).WithBlockingThreads(blocking_threads));
   EXPECT_TRUE(runtime.ok()) << runtime.status();
   return *std::move(runtime);
 }

@@ -223,8 +223,18 @@ void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits) 
   const bool grace_spent = (bits & region_word::kGraceSpent) != 0;
   for (size_t i = 0; i < regions.size(); ++i) {
     RegionCore* region = regions[i];
+    // The request itself may still be on its way down: its end must not arrive without its cause.
+    std::optional<CancelReason> above;
+    if (region->parent_ != nullptr) {
+      MutexLock lock(region->parent_->mutex_);
+      above = region->parent_->reason_;
+    }
     {
       MutexLock lock(region->mutex_);  // a child being opened copies the bit or is in the list below
+      if (!region->reason_.has_value() && above.has_value()) {
+        region->SetReason(CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
+                                               above->time(), "", *above));
+      }
       region->word.fetch_or(bits, std::memory_order_acq_rel);
     }
     Emit(EventKind::kBudgetSpent, region->id, 0, grace_spent, region->name_);

@@ -8,10 +8,12 @@ namespace signal_internal {
 
 bool ShutdownOp::Try(std::optional<Outcome<int>>& result) {
   if (hub_ == nullptr) {
-    result.emplace(absl::FailedPreconditionError(
-        "ShutdownSignal: this runtime was made without signals, and would wait for ever. Make it with "
-        "RuntimeOptions().WithSignals(), which takes over SIGINT, SIGTERM and SIGQUIT of the process; "
-        "QUIESCE_MAIN does so"));
+    result.emplace(
+        absl::FailedPreconditionError("ShutdownSignal: this runtime was made without signals, and "
+                                      "would wait for ever. Make it with "
+                                      "RuntimeOptions().WithSignals(), which takes over SIGINT, "
+                                      "SIGTERM and SIGQUIT of the process; "
+                                      "QUIESCE_MAIN does so"));
     return true;
   }
   const int signal_number = hub_->shutdown_signal();

@@ -9,9 +9,11 @@
 #include "absl/status/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "quiesce/runtime/outcome/cancel_reason.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/region/region.h"
 #include "quiesce/runtime/runtime.h"
+#include "quiesce/runtime/signal/signal_hub.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/yield.h"
 
@@ -23,6 +25,8 @@ using ::testing::HasSubstr;
 std::unique_ptr<Runtime> MakeRuntime() {
   auto runtime = Runtime::Create(RuntimeOptions().WithWorkers(2).WithSignals());
   EXPECT_TRUE(runtime.ok()) << runtime.status();
+  // As if some task had called ShutdownSignal: else a signal that comes first cancels every region.
+  (*runtime)->services().signals->Claim();
   return *std::move(runtime);
 }
 
@@ -114,10 +118,20 @@ TEST(ShutdownSignalTest, ACancelAtTheMomentOfTheSignalLosesNothing) {
   }
 }
 
+TEST(ShutdownSignalTest, ASignalThatNobodyAsksForCancelsEveryRegion) {
+  auto runtime = Runtime::Create(RuntimeOptions().WithWorkers(2).WithSignals());
+  const Outcome<void> ended = (*runtime)->BlockOn([](Cx cx) -> Task<void> {
+    raise(SIGTERM);
+    while (true) co_await OrReturn(Yield(cx));
+  });
+  ASSERT_TRUE(ended.is_cancelled()) << ended.ToString();
+  EXPECT_EQ(ended.cancel_reason().root().kind(), CancelKind::kShutdown);
+}
+
 TEST(ShutdownSignalTest, ARuntimeWithoutSignalsSaysHowToTurnThemOn) {
   auto runtime = Runtime::Create(RuntimeOptions().WithWorkers(1));
-  const Outcome<int> refused = (*runtime)->BlockOn(
-      [](Cx cx) -> Task<int> { co_return co_await ShutdownSignal(cx); });
+  const Outcome<int> refused =
+      (*runtime)->BlockOn([](Cx cx) -> Task<int> { co_return co_await ShutdownSignal(cx); });
   ASSERT_TRUE(refused.is_error());
   EXPECT_EQ(refused.error().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(refused.ToString(), HasSubstr("WithSignals()"));

@@ -67,7 +67,8 @@ struct Ownership {
 };
 
 Ownership& TheOwnership() {
-  static auto* ownership = new Ownership();  // never destroyed: a hub may outlive static destructors
+  static auto* ownership =
+      new Ownership();  // never destroyed: a hub may outlive static destructors
   return *ownership;
 }
 
@@ -80,10 +81,11 @@ absl::StatusOr<std::unique_ptr<SignalHub>> SignalHub::Create(SignalHubOptions op
   Ownership& ownership = TheOwnership();
   MutexLock lock(ownership.mutex);
   if (ownership.owned) {
-    return absl::AlreadyExistsError(absl::StrCat(
-        "the signals of this process already belong to '", ownership.owner, "', so '",
-        options.owner(), "' cannot take them: make only one runtime with signals, the one whose tasks "
-        "call ShutdownSignal, or destroy the other one first"));
+    return absl::AlreadyExistsError(
+        absl::StrCat("the signals of this process already belong to '", ownership.owner, "', so '",
+                     options.owner(),
+                     "' cannot take them: make only one runtime with signals, the one whose tasks "
+                     "call ShutdownSignal, or destroy the other one first"));
   }
   std::string owner = options.owner();
   std::unique_ptr<SignalHub> hub(new SignalHub(std::move(options), /*bound=*/true));
@@ -101,9 +103,10 @@ std::unique_ptr<SignalHub> SignalHub::CreateUnbound(SignalHubOptions options) {
 SignalHub::~SignalHub() {
   {
     SpinLockHolder lock(lock_);
-    QUIESCE_CHECK(waiters_.empty(),
-                  "a SignalHub was destroyed while a task waits in ShutdownSignal: close the regions of "
-                  "its runtime first");
+    QUIESCE_CHECK(
+        waiters_.empty(),
+        "a SignalHub was destroyed while a task waits in ShutdownSignal: close the regions of "
+        "its runtime first");
   }
   if (read_fd_ < 0) return;  // unbound, or it could not be bound
   Unbind();
@@ -115,8 +118,8 @@ SignalHub::~SignalHub() {
 absl::Status SignalHub::Bind() {
   int fds[2];
   if (pipe2(fds, O_CLOEXEC) != 0) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "no pipe for the signals of '", options_.owner(), "': ", strerror(errno)));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no pipe for the signals of '", options_.owner(), "': ", strerror(errno)));
   }
   fcntl(fds[1], F_SETFL, O_NONBLOCK);
   read_fd_ = fds[0];
@@ -130,8 +133,8 @@ absl::Status SignalHub::Bind() {
   if (error != 0) {
     close(std::exchange(read_fd_, -1));
     close(std::exchange(write_fd_, -1));
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "no thread for the signals of '", options_.owner(), "': ", strerror(error)));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no thread for the signals of '", options_.owner(), "': ", strerror(error)));
   }
   owner_pid.store(getpid(), std::memory_order_relaxed);
   pipe_fd.store(write_fd_, std::memory_order_seq_cst);
@@ -176,7 +179,8 @@ void SignalHub::ReadSignals() {
   while (true) {
     const ssize_t count = read(read_fd_, signals, sizeof signals);
     if (stopping_.load(std::memory_order_acquire)) return;
-    QUIESCE_CHECK(count > 0 || errno == EINTR, "the pipe of the signal hub was closed by somebody else");
+    QUIESCE_CHECK(count > 0 || errno == EINTR,
+                  "the pipe of the signal hub was closed by somebody else");
     for (ssize_t i = 0; i < count; ++i) Deliver(signals[i]);
   }
 }
@@ -199,10 +203,11 @@ void SignalHub::Deliver(int signal_number) {
     options_.on_second()(signal_number, options_.on_second_argument());
   } else if (bound_) {
     RestoreDefaults();
-    std::fprintf(stderr,
-                 "quiesce: %s came while '%s' shuts down; the next SIGINT or SIGTERM ends the process "
-                 "at once\n",
-                 signal_number == SIGINT ? "SIGINT" : "SIGTERM", options_.owner().c_str());
+    std::fprintf(
+        stderr,
+        "quiesce: %s came while '%s' shuts down; the next SIGINT or SIGTERM ends the process "
+        "at once\n",
+        signal_number == SIGINT ? "SIGINT" : "SIGTERM", options_.owner().c_str());
   }
 }
 

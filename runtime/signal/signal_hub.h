@@ -150,7 +150,7 @@ class SignalHub {
   // seen by who reads the signal).
   std::atomic<int> shutdown_signal_{0};
   std::atomic<bool> claimed_{false};  // false -> true by Claim; relaxed, nothing is ordered by it
-  SpinLock lock_;  // before a run queue's (inside Waiter::Grant)
+  SpinLock lock_;                     // before a run queue's (inside Waiter::Grant)
   IntrusiveList<Waiter, QueueHook> waiters_ ABSL_GUARDED_BY(lock_);
 
   // Of a bound hub. Constant while its thread runs, but for `defaulted`, which only that thread writes.
@@ -158,7 +158,8 @@ class SignalHub {
   int read_fd_ = -1;
   int write_fd_ = -1;
   pthread_t thread_ = {};
-  std::atomic<bool> stopping_{false};  // false -> true by Unbind, before the byte that wakes the thread
+  std::atomic<bool> stopping_{
+      false};  // false -> true by Unbind, before the byte that wakes the thread
 };
 
 }  // namespace v0

@@ -122,6 +122,19 @@ TEST_F(SignalHubTest, EachSignalAfterTheFirstGoesToOnSecond) {
   EXPECT_EQ(hub->shutdown_signal(), SIGTERM);
 }
 
+TEST_F(SignalHubTest, TheFirstSignalGoesToOnUnclaimedUnlessAskedForBefore) {
+  for (const bool claimed : {false, true}) {
+    Told told;
+    auto hub = SignalHub::CreateUnbound(SignalHubOptions().WithOnUnclaimed(
+        [](int number, void* argument) { static_cast<Told*>(argument)->Add(number); }, &told));
+    if (claimed) hub->Claim();
+    hub->Deliver(SIGTERM);
+    hub->Deliver(SIGINT);
+    EXPECT_EQ(told.count, claimed ? 0 : 1);
+    EXPECT_EQ(told.signal_number, claimed ? 0 : SIGTERM);
+  }
+}
+
 TEST_F(SignalHubTest, TheHandlerKeepsErrno) {
   Told told;
   auto hub = MakeHub(TellOnDump(&told));

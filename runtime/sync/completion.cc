@@ -21,10 +21,11 @@ bool Block::Enqueue(Waiter* waiter) {
   SpinLockHolder lock(lock_);
   if (done()) return false;
   if (waiter_ != nullptr) {
-    Fatal("Completion::Wait by task %llu while task %llu waits: its value can be taken once. Let one "
-          "task wait, and share what it got",
-          static_cast<unsigned long long>(waiter->task()->id),
-          static_cast<unsigned long long>(waiter_->task()->id));
+    Fatal(
+        "Completion::Wait by task %llu while task %llu waits: its value can be taken once. Let one "
+        "task wait, and share what it got",
+        static_cast<unsigned long long>(waiter->task()->id),
+        static_cast<unsigned long long>(waiter_->task()->id));
   }
   waiter_ = waiter;
   return true;
@@ -39,8 +40,9 @@ void Block::AwaitPublisher() { SpinLockHolder lock(lock_); }
 
 void Block::BlockThread() const {
   if (cx_internal::CurrentTask() != nullptr) {
-    Fatal("Completion::BlockingWait was called in a task, whose worker it would block: use co_await "
-          "OrReturn(completion.Wait(cx))");
+    Fatal(
+        "Completion::BlockingWait was called in a task, whose worker it would block: use co_await "
+        "OrReturn(completion.Wait(cx))");
   }
   uint32_t word = word_.load(std::memory_order_acquire);
   while (word < kDone) {
@@ -51,18 +53,23 @@ void Block::BlockThread() const {
 
 absl::Status Block::Dropped() {
   return absl::AbortedError(
-      "the Completion was not completed: the callback that was to do it was destroyed uncalled (its "
+      "the Completion was not completed: the callback that was to do it was destroyed uncalled "
+      "(its "
       "last Completer is gone)");
 }
 
 void Block::CompletedTwice() {
-  Fatal("a Completion was completed twice: its value may be taken already. Complete it in one place, or "
-        "use TryComplete where several may and the first counts");
+  Fatal(
+      "a Completion was completed twice: its value may be taken already. Complete it in one place, "
+      "or "
+      "use TryComplete where several may and the first counts");
 }
 
 void Block::TakenTwice() {
-  Fatal("Completion: a second wait, after the value was taken: it is moved out by the first. Keep what "
-        "the first wait returned, or use another Completion");
+  Fatal(
+      "Completion: a second wait, after the value was taken: it is moved out by the first. Keep "
+      "what "
+      "the first wait returned, or use another Completion");
 }
 
 }  // namespace completion_internal

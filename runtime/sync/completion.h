@@ -86,7 +86,8 @@ class Block {
                                          std::memory_order_relaxed);
   }
   void Claim() {
-    if (!TryClaim()) [[unlikely]] CompletedTwice();
+    if (!TryClaim()) [[unlikely]]
+      CompletedTwice();
   }
   // The caller holds a reference, since the waiter may give up all others meanwhile.
   void Publish() ABSL_LOCKS_EXCLUDED(lock_);
@@ -94,7 +95,8 @@ class Block {
   bool done() const { return word_.load(std::memory_order_acquire) >= kDone; }
   // Precondition: done(). Fatal for the second caller.
   void ClaimValue() {
-    if (word_.exchange(kTaken, std::memory_order_acq_rel) == kTaken) [[unlikely]] TakenTwice();
+    if (word_.exchange(kTaken, std::memory_order_acq_rel) == kTaken) [[unlikely]]
+      TakenTwice();
   }
 
   // False: done.

@@ -102,6 +102,9 @@ class Waiter : public QueueHook, public ParkHook {
   void EndDecision();
   // Counts the resume, against masks and poll quotas.
   void CountResume();
+  // After 256 waits in a row that did not have to wait, or failed, the task lets others run once: false
+  // then, and the waiter has to PostSelf.
+  bool MayGoOn() { return ++cx_.task()->ready_streak != 0; }
   // Queues the task again at once, behind others.
   void PostSelf();
 
@@ -158,18 +161,18 @@ class [[nodiscard]] Wait : public Waiter {
     } else if (!op_.Try(result_)) {
       return false;
     }
-    // After 256 waits that did not have to wait, or failed, the task lets others run once.
-    return ++cx_.task()->ready_streak != 0;
+    return MayGoOn();
   }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> handle) {
     frame_ = &handle.promise();
     task()->waiter = this;
-    if (result_.has_value()) {
-      PostSelf();
-      return true;
+    if (!result_.has_value()) {
+      if (Arm()) return true;
+      if (MayGoOn()) return false;  // granted, or cancelled, before it was parked
     }
-    return Arm();
+    PostSelf();
+    return true;
   }
   Outcome<Value> await_resume() { return *std::move(result_); }
 

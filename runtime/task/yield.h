@@ -22,7 +22,7 @@ class [[nodiscard]] YieldWait : public Waiter {
     if (!fail) [[likely]] return false;
     result_ = FailReason();
     // A loop that ignores its failed waits lets others run from time to time, as in Wait.
-    return ++cx_.task()->ready_streak != 0;
+    return MayGoOn();
   }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> handle) {

@@ -346,7 +346,7 @@ TEST(JoinTest, HandleKeepsTheResultButNeitherTheFrameNorTheCallableNorItsArgumen
   Outcome<void> outcome = rt.Run([&](Cx cx) -> Task<void> {
     auto child = cx.Spawn(
         "child",
-        [&trail, callable = Witness(&trail, "callable")](Cx, Witness argument) -> Task<std::string> {
+        [&trail, callable = Witness(&trail, "callable")](Cx, [[maybe_unused]] Witness argument) -> Task<std::string> {
           Witness local(&trail, "local");
           co_return "result";
         },

@@ -139,7 +139,7 @@ TEST(DrainTimeTest, TheFirstRequestFixesItForTheWholeSubtree) {
     RegionRef top = cx.Ref();
     (void)co_await Region::Open(
         cx, "inner",
-        [&](Cx cx) -> Task<void> {
+        [&](Cx) -> Task<void> {
           top.Cancel(Budget::Timeout(absl::Hours(10)));
           dump = rt->DumpRegions();
           co_return Ok();

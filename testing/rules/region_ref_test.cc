@@ -157,7 +157,9 @@ TEST(RegionRefTest, SpawnsThatRaceWithTheCloseAreAdmittedAndWaitedForOrRefused) 
       EXPECT_TRUE(handle.ended()) << "a task is left after the close";
       const Outcome<void> ended = std::move(handle).TakeOutcome();
       ok += ended.ok();
-      if (!ended.ok()) EXPECT_THAT(ended, IsErrorCode(absl::StatusCode::kFailedPrecondition));
+      if (!ended.ok()) {
+        EXPECT_THAT(ended, IsErrorCode(absl::StatusCode::kFailedPrecondition));
+      }
     }
     EXPECT_EQ(ok, ran_at_close);
     EXPECT_EQ(ran, ran_at_close) << "a task ran after the close";

@@ -291,15 +291,20 @@ Task<void> Grow(Cx cx, World& world, LifePtr life, Random random, int depth) {
   co_return Ok();
 }
 
-// Acts on regions from outside until told to stop.
+// Acts on regions from outside, a little for each task that has run, until told to stop.
 void Meddle(World& world, uint64_t seed, const std::atomic<bool>& stop) {
   Random random(seed);
+  int64_t next = 0;
   while (!stop.load(std::memory_order_acquire)) {
-    std::optional<std::pair<RegionRef, LifePtr>> picked = world.Pick(random.Below(1024));
+    std::optional<std::pair<RegionRef, LifePtr>> picked;
+    if (world.tasks_run.load(std::memory_order_relaxed) >= next) {
+      picked = world.Pick(random.Below(1024));
+    }
     if (!picked.has_value()) {
       std::this_thread::yield();
       continue;
     }
+    next = world.tasks_run.load(std::memory_order_relaxed) + random.Below(6);
     auto& [ref, life] = *picked;
     switch (random.Below(8)) {
       case 0:
