@@ -67,9 +67,9 @@ class Socket : private IoSource {
 
   // From now on an edge of either side counts for both: for one who waits for any change.
   void JoinSides();
-  // May a read that filled only a part of its buffer have left something? A peer's close that came
-  // together with its last bytes is no edge of its own.
-  bool MayHaveMoreAfterShortRead() const { return true; }
+  // After a read that filled a part of its buffer only: what there was has been read, but the peer's close
+  // may have come with its last bytes, in one edge. So the next read tries, too.
+  void EndShortRead() { SetReady(kRead); }
 
   // Fatal if an operation waits: for the end of `owner`, the type of the user's object.
   void CheckNobodyWaits(const char* owner);

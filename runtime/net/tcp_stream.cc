@@ -52,8 +52,11 @@ ssize_t Receive(TcpSocket& socket, absl::Span<std::byte> buffer) {
     n = recv(socket.fd(), buffer.data(), buffer.size(), 0);
   } while (n < 0 && errno == EINTR);
   if (n > 0) {
-    const bool full = n == static_cast<ssize_t>(buffer.size());
-    if (full || socket.MayHaveMoreAfterShortRead()) socket.SetReady(Socket::kRead);
+    if (n == static_cast<ssize_t>(buffer.size())) {
+      socket.SetReady(Socket::kRead);
+    } else {
+      socket.EndShortRead();
+    }
     return n;
   }
   if (n < 0 && errno == EAGAIN) return -EAGAIN;

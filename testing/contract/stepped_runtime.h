@@ -43,7 +43,8 @@ class SteppedRuntime final : public Scheduler, public Clock, public Poller {
   SteppedRuntime();
   ~SteppedRuntime() override;
 
-  const RuntimeServices& services() const { return services_; }
+  // A contract may add what its primitive needs (signals, say) before the root is opened.
+  RuntimeServices& services() { return services_; }
 
   // Begins a root region with `body` as its main task, whose callable is kept by the task.
   template <class Body>

@@ -127,6 +127,7 @@ TEST(DrainWaitTest, MadeAfterTheRequestItWorks) {
 void ExpectBudgetEndsDrainWaits(const Budget& drain, bool through_handle) {
   TestRuntime rt;
   Gate gate;
+  std::atomic<bool> looping{false};
   DrainReport report;
   Outcome<void> outcome = rt.Run(
       [&](Cx cx) -> Task<void> {
@@ -139,20 +140,21 @@ void ExpectBudgetEndsDrainWaits(const Budget& drain, bool through_handle) {
               EXPECT_FALSE((co_await Pass(cx.ForDrain(), gate)).ok());
               co_return Ok();
             });
-            cx.Spawn("looping", [](Cx cx) -> Task<void> {
+            cx.Spawn("looping", [&](Cx cx) -> Task<void> {
+              looping = true;
               while ((co_await Yield(cx.ForDrain())).ok()) cx.Charge(1);
               EXPECT_FALSE((co_await Yield(cx.ForDrain())).ok());
               co_return Ok();
             });
             if (!through_handle) {
-              co_await OrReturn(Until(cx, [&] { return gate.waiting() == 1; }));
+              co_await OrReturn(Until(cx, [&] { return looping && gate.waiting() == 1; }));
               cx.Ref().Cancel(drain);
             }
             co_return Ok();
           });
         });
         if (through_handle) {
-          co_await OrReturn(Until(cx, [&] { return gate.waiting() == 1; }));
+          co_await OrReturn(Until(cx, [&] { return looping && gate.waiting() == 1; }));
           opener.Cancel(drain);
         }
         EXPECT_THAT(co_await OrReturn(opener.Join(cx)), IsOk());
@@ -161,6 +163,7 @@ void ExpectBudgetEndsDrainWaits(const Budget& drain, bool through_handle) {
       &report);
   EXPECT_THAT(outcome, IsOk());
   EXPECT_EQ(report.tasks_cut_off, 2);
+  EXPECT_LT(report.time, absl::Seconds(4)) << "the default of five seconds has ended it, not the budget";
 }
 
 TEST(DrainWaitTest, EndsWhenTheTimeToDrainIsSpent) {
@@ -195,7 +198,8 @@ TEST(DrainWaitTest, OfTheCancelledTaskItselfEndsWhenTheHandlesBudgetIsSpent) {
   for (const Budget& drain :
        {Budget::Timeout(absl::Milliseconds(2)), Budget::Polls(20), Budget::Cost(20)}) {
     TestRuntime rt;
-    Outcome<void> outcome = rt.Run([&](Cx cx) -> Task<void> {
+    DrainReport report;
+    const auto body = [&](Cx cx) -> Task<void> {
       Gate started;
       auto child = cx.Spawn("child", [&](Cx cx) -> Task<void> {
         started.Open();
@@ -210,8 +214,9 @@ TEST(DrainWaitTest, OfTheCancelledTaskItselfEndsWhenTheHandlesBudgetIsSpent) {
       Outcome<void> ended = co_await OrReturn(child.Join(cx));
       EXPECT_THAT(ended, IsCancelled(CancelKind::kDrainBudgetSpent)) << drain.ToString();
       co_return Ok();
-    });
-    EXPECT_THAT(outcome, IsOk());
+    };
+    EXPECT_THAT(rt.Run(body, &report), IsOk());
+    EXPECT_LT(report.time, absl::Seconds(4)) << drain.ToString();
   }
 }
 

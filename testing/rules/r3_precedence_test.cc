@@ -197,12 +197,15 @@ TEST(MaskedTest, IsOfTheTaskAndNotOfWhatItSpawns) {
   TestRuntime rt;
   Gate gate;
   Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
-    Masked mask(cx, 100);
-    cx.Spawn("child", [&](Cx cx) -> Task<void> {
-      EXPECT_FALSE((co_await Pass(cx, gate)).ok());
-      co_return Ok();
-    });
+    {
+      Masked mask(cx, 100);
+      cx.Spawn("child", [&](Cx cx) -> Task<void> {
+        EXPECT_FALSE((co_await Pass(cx, gate)).ok());
+        co_return Ok();
+      });
+    }
     co_await OrReturn(Until(cx, [&] { return gate.waiting() == 1; }));
+    Masked mask(cx, 100);
     cx.Ref().Cancel();
     auto refused = cx.Spawn("late", [](Cx) -> Task<void> { co_return Ok(); });
     EXPECT_TRUE(refused.ended()) << "a mask admits no spawns";

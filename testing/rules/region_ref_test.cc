@@ -132,6 +132,7 @@ TEST(RegionRefTest, SpawnsThatRaceWithTheCloseAreAdmittedAndWaitedForOrRefused) 
     std::atomic<int> ran{0};
     std::optional<RegionRef> region;
     std::atomic<bool> ready{false};
+    std::atomic<int> spawned{0};
     std::vector<TaskHandle<void>> handles;
     std::thread foreign([&] {
       SpinUntil([&] { return ready.load(); });
@@ -141,12 +142,13 @@ TEST(RegionRefTest, SpawnsThatRaceWithTheCloseAreAdmittedAndWaitedForOrRefused) 
           ++ran;
           co_return Ok();
         }));
+        ++spawned;
       }
     });
     Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
       region = cx.Ref();
       ready = true;
-      for (int i = 0; i < round % 10; ++i) co_await OrReturn(Yield(cx));
+      co_await OrReturn(Until(cx, [&] { return spawned >= round % 20; }));
       co_return Ok();
     });
     const int ran_at_close = ran;

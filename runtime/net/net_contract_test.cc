@@ -1,0 +1,148 @@
+// The contract of every wait (testing/contract/wait_contract.h) for those on sockets.
+#include <poll.h>
+#include <sys/ioctl.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "quiesce/runtime/net/net_test_support.h"
+#include "quiesce/runtime/net/tcp_listener.h"
+#include "quiesce/runtime/net/tcp_stream.h"
+#include "quiesce/testing/contract/stepped_runtime.h"
+#include "quiesce/testing/contract/wait_contract.h"
+
+namespace quiesce::contract {
+namespace {
+
+// The descriptor of ours that is bound to `address`.
+int DescriptorAt(const std::string& address) {
+  for (int fd = 3;; ++fd) {
+    QUIESCE_CHECK(fd < 4096, "test: no descriptor is bound to the address");
+    sockaddr_storage storage{};
+    socklen_t size = sizeof storage;
+    if (getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) continue;
+    if (Address::FromKernel(storage).ToString() == address) return fd;
+  }
+}
+
+bool IsReady(int fd, short events, int timeout_ms) {
+  pollfd look = {.fd = fd, .events = events, .revents = 0};
+  return poll(&look, 1, timeout_ms) > 0 && (look.revents & events) != 0;
+}
+
+// A stream of ours and its peer; the kernel has done with what was asked of it when a call returns.
+struct Connection {
+  Task<void> Connect(Cx cx, int peer_buffer = 0) {
+    Peer listener = Peer::Listen(1);
+    if (peer_buffer > 0) {
+      setsockopt(listener.fd(), SOL_SOCKET, SO_RCVBUF, &peer_buffer, sizeof peer_buffer);
+    }
+    stream.emplace(co_await OrReturn(TcpStream::Connect(cx, listener.address())));
+    peer = listener.Accept();
+    fd = DescriptorAt(stream->local_address());
+    co_return Ok();
+  }
+  std::optional<TcpStream> stream;
+  Peer peer;
+  int fd = -1;
+};
+
+struct ReadContract : WaitContractDefaults {
+  explicit ReadContract(SteppedRuntime& runtime) : runtime(runtime) {}
+  Task<void> SetUp(Cx cx) { return connection.Connect(cx); }
+  auto Start(const Cx& cx) { return connection.stream->Read(cx, Room(buffer)); }
+  void Grant() {
+    connection.peer.Send("*");
+    IsReady(connection.fd, POLLIN, -1);
+    runtime.PollNow();
+  }
+  std::string CheckValue(Outcome<size_t>& got) {
+    return *got == 1 && buffer[0] == '*' ? "" : absl::StrCat("got ", *got, " bytes");
+  }
+  std::string CheckState(bool ok, bool granted) {
+    int left = 0;
+    ioctl(connection.fd, FIONREAD, &left);
+    const int expected = granted && !ok ? 1 : 0;
+    return left == expected ? "" : absl::StrCat(left, " bytes are left");
+  }
+  SteppedRuntime& runtime;
+  Connection connection;
+  std::string buffer = std::string(8, '\0');
+};
+INSTANTIATE_TYPED_TEST_SUITE_P(TcpRead, WaitContract, ReadContract);
+
+struct WriteAllContract : WaitContractDefaults {
+  explicit WriteAllContract(SteppedRuntime& runtime) : runtime(runtime) {}
+  Task<void> SetUp(Cx cx) {
+    co_await OrReturn(connection.Connect(cx, /*peer_buffer=*/2048));
+    const int small = 4096;
+    setsockopt(connection.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+    const std::string much(1 << 16, '.');
+    while (true) {
+      const ssize_t n = send(connection.fd, much.data(), much.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (n > 0) sent_before += static_cast<size_t>(n);
+      // What is under way may still make room.
+      if (n < 0 && !IsReady(connection.fd, POLLOUT, 0)) break;
+    }
+    co_return Ok();
+  }
+  auto Start(const Cx& cx) { return connection.stream->WriteAll(cx, Bytes("****"), &written); }
+  void Grant() {
+    while (!IsReady(connection.fd, POLLOUT, 0)) received += connection.peer.TryReceive(1 << 16);
+    runtime.PollNow();
+  }
+  std::string CheckValue(Outcome<void>&) {
+    return written == 4 ? "" : absl::StrCat("Ok, but ", written, " bytes are written");
+  }
+  std::string CheckState(bool ok, bool) {
+    // Whatever was reported as written arrives, and nothing else. A short wait after the last byte, since
+    // one too many would come with the others.
+    const size_t expected = sent_before + written;
+    while (received.size() < expected) received += connection.peer.TryReceive(1 << 16);
+    received += connection.peer.TryReceive(1 << 16);
+    if (received.size() != expected) {
+      return absl::StrCat("written: ", expected, ", received: ", received.size());
+    }
+    if (ok != (written == 4)) return absl::StrCat(written, " bytes written");
+    return received.substr(sent_before) == std::string(written, '*') ? "" : "other bytes";
+  }
+  SteppedRuntime& runtime;
+  Connection connection;
+  size_t sent_before = 0;
+  size_t written = 0;
+  std::string received;
+};
+INSTANTIATE_TYPED_TEST_SUITE_P(TcpWriteAll, WaitContract, WriteAllContract);
+
+struct AcceptContract : WaitContractDefaults {
+  explicit AcceptContract(SteppedRuntime& runtime) : runtime(runtime) {}
+  Task<void> SetUp(Cx cx) {
+    listener.emplace(co_await OrReturn(TcpListener::Bind(cx, "127.0.0.1:0")));
+    fd = DescriptorAt(listener->address());
+    co_return Ok();
+  }
+  auto Start(const Cx& cx) { return listener->Accept(cx); }
+  void Grant() {
+    peer = Peer::Connect(listener->address());
+    IsReady(fd, POLLIN, -1);
+    runtime.PollNow();
+  }
+  std::string CheckValue(Outcome<TcpStream>& got) {
+    return got->peer_address() == peer.address() ? "" : "another connection";
+  }
+  std::string CheckState(bool ok, bool granted) {
+    if (!listener->listening()) return "it has stopped listening";
+    const bool expected = granted && !ok;
+    return IsReady(fd, POLLIN, 0) == expected ? "" : "a connection is lost or doubled";
+  }
+  SteppedRuntime& runtime;
+  std::optional<TcpListener> listener;
+  Peer peer;
+  int fd = -1;
+};
+INSTANTIATE_TYPED_TEST_SUITE_P(TcpAccept, WaitContract, AcceptContract);
+
+}  // namespace
+}  // namespace quiesce::contract
