@@ -32,20 +32,23 @@ Task<void> Serve(Cx cx) {
   TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, any));
   std::printf("listening on %s\n", listener.address().c_str());
   std::fflush(stdout);
-  co_return co_await Region::Open(cx, "connections", [&](Cx cx) -> Task<void> {
-    while (true) {
-      TcpStream stream = co_await OrReturn(listener.Accept(cx));
-      cx.Spawn("connection", Echo, std::move(stream));
-    }
-  }, Isolate());  // one bad client harms nobody
+  co_return co_await Region::Open(
+      cx, "connections",
+      [&](Cx cx) -> Task<void> {
+        while (true) {
+          TcpStream stream = co_await OrReturn(listener.Accept(cx));
+          cx.Spawn("connection", Echo, std::move(stream));
+        }
+      },
+      Isolate());  // one bad client harms nobody
 }
 
 Task<void> Main(Cx cx, int argc, char** argv) {
   absl::ParseCommandLine(argc, argv);
   auto server = cx.Spawn("server", Serve);
-  co_await OrReturn(ShutdownSignal(cx));            // SIGINT, SIGTERM
+  co_await OrReturn(ShutdownSignal(cx));             // SIGINT, SIGTERM
   server.Cancel(Budget::Timeout(absl::Seconds(5)));  // everything below gets 5 s to drain
-  co_return Ok();                                   // the root region closes when all has ended
+  co_return Ok();                                    // the root region closes when all has ended
 }
 
 QUIESCE_MAIN(Main)

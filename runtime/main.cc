@@ -17,8 +17,8 @@ int Run(MainFunction main, int argc, char** argv) {
   const Outcome<void> outcome =
       (*runtime)->BlockOn([=](Cx cx) { return main(cx, argc, argv); }, &report);
   if (report.cancelled) std::fprintf(stderr, "quiesce: %s\n", report.ToString().c_str());
-  const bool shutdown = outcome.is_cancelled() &&
-                        outcome.cancel_reason().root().kind() == CancelKind::kShutdown;
+  const bool shutdown =
+      outcome.is_cancelled() && outcome.cancel_reason().root().kind() == CancelKind::kShutdown;
   if (!outcome.ok() && !shutdown) {
     std::fprintf(stderr, "quiesce: main ended with %s\n", outcome.ToString().c_str());
   }

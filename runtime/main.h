@@ -29,8 +29,9 @@ Task<void> Call(Cx cx, int argc, char** argv) {
   if constexpr (std::is_invocable_r_v<Task<void>, decltype(kMain), Cx, int, char**>) {
     return kMain(cx, argc, argv);
   } else {
-    static_assert(std::is_invocable_r_v<Task<void>, decltype(kMain), Cx>,
-                  "QUIESCE_MAIN(F): F is Task<void> F(Cx) or Task<void> F(Cx, int argc, char** argv)");
+    static_assert(
+        std::is_invocable_r_v<Task<void>, decltype(kMain), Cx>,
+        "QUIESCE_MAIN(F): F is Task<void> F(Cx) or Task<void> F(Cx, int argc, char** argv)");
     return kMain(cx);
   }
 }
@@ -39,8 +40,8 @@ Task<void> Call(Cx cx, int argc, char** argv) {
 }  // namespace v0
 }  // namespace quiesce
 
-#define QUIESCE_MAIN(function)                                                                  \
-  int main(int argc, char** argv) {                                                             \
+#define QUIESCE_MAIN(function)                                                                    \
+  int main(int argc, char** argv) {                                                               \
     return ::quiesce::main_internal::Run(&::quiesce::main_internal::Call<&function>, argc, argv); \
   }
 

@@ -106,8 +106,8 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
             .WithOnDump(
                 [](void* argument) {
                   auto* dumped = static_cast<State*>(argument);
-                  dumped->services.reports->Report(
-                      "quiesce: the live region tree (SIGQUIT)\n" + dumped->DumpRegions());
+                  dumped->services.reports->Report("quiesce: the live region tree (SIGQUIT)\n" +
+                                                   dumped->DumpRegions());
                 },
                 state.get()));
     if (!hub.ok()) return hub.status();
@@ -151,8 +151,9 @@ struct Runtime::Root::RootState {
 Runtime::Root::Root(Runtime* runtime) : state_(std::make_unique<RootState>()) {
   State& state = *runtime->state_;
   if (state.pool->current_worker() != Scheduler::kNoWorker) {
-    Fatal("Runtime::BlockOn was called on a worker of the same runtime, which it would block: use "
-          "co_await, or Cx::Spawn");
+    Fatal(
+        "Runtime::BlockOn was called on a worker of the same runtime, which it would block: use "
+        "co_await, or Cx::Spawn");
   }
   state_->runtime = runtime;
   state_->core = RegionCore::NewRoot(&state.services, "runtime", &state_->stats);
@@ -194,8 +195,7 @@ void Runtime::Root::FillReport(DrainReport* report) {
   report->tasks_cut_off = stats.tasks_cut_off.load(std::memory_order_relaxed);
   report->tasks_drained = stats.tasks_drained.load(std::memory_order_relaxed);
   report->finalizers_run = stats.finalizers_run.load(std::memory_order_relaxed);
-  report->time =
-      first == 0 ? absl::ZeroDuration() : state_->closed_at - Instant::FromNanos(first);
+  report->time = first == 0 ? absl::ZeroDuration() : state_->closed_at - Instant::FromNanos(first);
 }
 
 }  // namespace v0

@@ -73,11 +73,11 @@ class RuntimeOptions {
 
 // What the cancels below one root did.
 struct DrainReport {
-  bool cancelled = false;       // was there a request at all?
-  int64_t tasks_drained = 0;    // ended after a request had reached them, and were not cut off
-  int64_t tasks_cut_off = 0;    // had a wait fail because the drain budget was spent
+  bool cancelled = false;     // was there a request at all?
+  int64_t tasks_drained = 0;  // ended after a request had reached them, and were not cut off
+  int64_t tasks_cut_off = 0;  // had a wait fail because the drain budget was spent
   int64_t finalizers_run = 0;
-  absl::Duration time;          // from the first request to the close
+  absl::Duration time;  // from the first request to the close
 
   // "drained 1000 tasks, cut off 0, ran 3 finalizers, in 12.3ms"
   std::string ToString() const;
@@ -100,8 +100,7 @@ class Runtime {
   auto BlockOn(Body&& body, DrainReport* report = nullptr);
 
   // Asks every root region to stop, as the process does when it is asked to end. Does not wait.
-  void Shutdown(const Budget& drain = Budget(),
-                absl::string_view message = "Runtime::Shutdown");
+  void Shutdown(const Budget& drain = Budget(), absl::string_view message = "Runtime::Shutdown");
 
   // The live region tree: each region's phase and budget, each parked task with what it waits for, for
   // how long, and its async stack.
@@ -143,8 +142,8 @@ auto Runtime::BlockOn(Body&& body, DrainReport* report) {
   using T = typename spawn_internal::TaskValue<std::invoke_result_t<B&, Cx>>::type;
   Root root(this);
   auto main = spawn_internal::SpawnInto<Cx>(root.scope(), root.authority(), 0, nullptr,
-                                            spawn_internal::Admission::kOutside,
-                                            SpawnName("main"), &Drive<T, B>, &body);
+                                            spawn_internal::Admission::kOutside, SpawnName("main"),
+                                            &Drive<T, B>, &body);
   root.Wait();
   if (report != nullptr) root.FillReport(report);
   return std::move(main).TakeOutcome();

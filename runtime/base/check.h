@@ -26,8 +26,8 @@ bool DebugChecks();
 }  // namespace v0
 }  // namespace quiesce
 
-#define QUIESCE_CHECK(condition, message)                                      \
-  ((condition) ? static_cast<void>(0)                                          \
+#define QUIESCE_CHECK(condition, message) \
+  ((condition) ? static_cast<void>(0)     \
                : ::quiesce::CheckFailed(__FILE__, __LINE__, #condition, message))
 
 #endif  // QUIESCE_RUNTIME_BASE_CHECK_H_

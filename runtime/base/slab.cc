@@ -95,10 +95,11 @@ struct HeapFront;
 
 // The header of a slab. First line: the owner's. Second line: everybody's.
 struct alignas(64) Slab : ListHook {
-  Block* free = nullptr;         // ready to be handed out; the owner's
-  std::atomic<uint32_t> used{0};  // handed out and not yet back with the owner; written by the owner
-                                  // only (relaxed), read by GetSlabStats
-  uint32_t carved = 0;            // blocks made ready so far; the rest was never touched
+  Block* free = nullptr;  // ready to be handed out; the owner's
+  std::atomic<uint32_t> used{
+      0};               // handed out and not yet back with the owner; written by the owner
+                        // only (relaxed), read by GetSlabStats
+  uint32_t carved = 0;  // blocks made ready so far; the rest was never touched
   uint32_t capacity = 0;
   bool full = false;  // in the heap's `full` list: nothing free, nothing to carve
 
@@ -226,8 +227,7 @@ struct RemoteWord {
   uint64_t count;
   explicit RemoteWord(uint64_t word)
       : head(word & 0xffff), tail((word >> 16) & 0xffff), count(word >> 32) {}
-  RemoteWord(uint64_t head, uint64_t tail, uint64_t count)
-      : head(head), tail(tail), count(count) {}
+  RemoteWord(uint64_t head, uint64_t tail, uint64_t count) : head(head), tail(tail), count(count) {}
   uint64_t word() const { return head | tail << 16 | count << 32; }
 };
 
@@ -583,7 +583,8 @@ void TrimFreeSlabs() {
 // ---- the interface --------------------------------------------------------------------------------
 
 [[gnu::noinline]] void* SlabAllocate(size_t size) {
-  if (size > kMaxSlabBlock) [[unlikely]] return AllocateLarge(size);
+  if (size > kMaxSlabBlock) [[unlikely]]
+    return AllocateLarge(size);
   const uint32_t size_class = ClassOf(size);
   Slab* slab = t_heap->current[size_class];
   Block* block = slab->free;
@@ -598,7 +599,8 @@ void TrimFreeSlabs() {
 }
 
 [[gnu::noinline]] void SlabFree(void* memory, size_t size) {
-  if (size > kMaxSlabBlock) [[unlikely]] return FreeLarge(memory, size);
+  if (size > kMaxSlabBlock) [[unlikely]]
+    return FreeLarge(memory, size);
   Block* block = static_cast<Block*>(memory);
   Slab* slab = SlabOf(block);
   Poison(block, kClassSize[ClassOf(size)]);
@@ -610,8 +612,10 @@ void TrimFreeSlabs() {
   slab->free = block;
   const uint32_t used = slab->used.load(std::memory_order_relaxed) - 1;
   slab->used.store(used, std::memory_order_relaxed);
-  if (slab->full) [[unlikely]] OnAvailable(static_cast<Heap*>(heap), slab);
-  if (used == 0) [[unlikely]] OnEmpty(static_cast<Heap*>(heap), slab);
+  if (slab->full) [[unlikely]]
+    OnAvailable(static_cast<Heap*>(heap), slab);
+  if (used == 0) [[unlikely]]
+    OnEmpty(static_cast<Heap*>(heap), slab);
 }
 
 void* SlabBlockStart(const void* address) {

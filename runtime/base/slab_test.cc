@@ -204,7 +204,8 @@ TEST(SlabStressTest, NoBlockIsHandedOutTwice) {
           const uint32_t size = 8 + random() % (random() % 8 == 0 ? 4900 : 300);
           auto* block = static_cast<uint32_t*>(SlabAllocate(size));
           block[0] = size;
-          reinterpret_cast<unsigned char*>(block)[size - 1] = static_cast<unsigned char>(size % 251);
+          reinterpret_cast<unsigned char*>(block)[size - 1] =
+              static_cast<unsigned char>(size % 251);
           block = slots[random() % kSlots].exchange(block, std::memory_order_acq_rel);
           if (block != nullptr) release(block);
           if (random() % 4096 == 0) SlabTrim();

@@ -45,7 +45,9 @@ TEST(UniqueFdTest, MoveOntoItselfKeepsTheDescriptor) {
 
 TEST(UniqueFdTest, ReleaseLeavesTheDescriptorOpen) {
   const int fd = OpenSomething();
-  { EXPECT_EQ(UniqueFd(fd).Release(), fd); }
+  {
+    EXPECT_EQ(UniqueFd(fd).Release(), fd);
+  }
   EXPECT_TRUE(IsOpen(fd));
   UniqueFd closes(fd);
 }

@@ -55,9 +55,7 @@ uint64_t IdOfMaybeEnded(const TaskScope* task) {
 
 namespace cx_internal {
 
-[[gnu::noinline]] TaskScope* CurrentTask() {
-  return running.task.load(std::memory_order_relaxed);
-}
+[[gnu::noinline]] TaskScope* CurrentTask() { return running.task.load(std::memory_order_relaxed); }
 [[gnu::noinline]] void SetCurrentTask(TaskScope* task, const SpawnSite* site) {
   RunningSlot& slot = running;
   slot.task.store(task, std::memory_order_relaxed);
@@ -113,7 +111,8 @@ CancelReason CxBase::cancel_reason() const {
 
 Outcome<void> CxBase::TryCheckpoint() const {
   Verify();
-  if (!cancelled()) [[likely]] return Ok();
+  if (!cancelled()) [[likely]]
+    return Ok();
   if (!cx_internal::MustFailNow(*this, cx_internal::WaitMode(*this, /*structural=*/false))) {
     return Ok();
   }
@@ -126,22 +125,25 @@ void CxBase::Charge(int64_t cost) const {
     Fatal("Cx::Charge(%lld): a charge cannot be negative; a quota is never given back",
           static_cast<long long>(cost));
   }
-  if (region()->metered.load(std::memory_order_relaxed)) region()->ops->charge(region(), task_, 0, cost);
+  if (region()->metered.load(std::memory_order_relaxed))
+    region()->ops->charge(region(), task_, 0, cost);
 }
 
 void CxBase::VerifySlow() const {
   const uint64_t id = IdOfMaybeEnded(task_);
   if (static_cast<uint32_t>(id) != generation_) {
-    Fatal("a Cx was used after the end of its task (task %u): a Cx lives as long as the task it was "
-          "given to. For later or foreign use keep a RegionRef (Cx::Ref)",
-          generation_);
+    Fatal(
+        "a Cx was used after the end of its task (task %u): a Cx lives as long as the task it was "
+        "given to. For later or foreign use keep a RegionRef (Cx::Ref)",
+        generation_);
   }
   const TaskScope* current = cx_internal::CurrentTask();
   if (current != task_) {
-    Fatal("the Cx of task %u was used by %s %llu: a Cx belongs to one task. Use the Cx that the "
-          "spawned callable gets as its first parameter; other threads use a RegionRef (Cx::Ref)",
-          generation_, current == nullptr ? "a thread that runs no task, task" : "task",
-          current == nullptr ? 0ull : static_cast<unsigned long long>(current->id));
+    Fatal(
+        "the Cx of task %u was used by %s %llu: a Cx belongs to one task. Use the Cx that the "
+        "spawned callable gets as its first parameter; other threads use a RegionRef (Cx::Ref)",
+        generation_, current == nullptr ? "a thread that runs no task, task" : "task",
+        current == nullptr ? 0ull : static_cast<unsigned long long>(current->id));
   }
 }
 
@@ -152,9 +154,10 @@ Instant CxBase::Now() const {
 
 Masked::Masked(const CxBase& cx, int resumes) : task_(cx.task()), outer_(task_->masked_resumes) {
   if (resumes <= 0 || resumes > 65535) {
-    Fatal("Masked(cx, %d): the number of resumes must be between 1 and 65535; a mask without a bound "
-          "could hold up a drain for ever",
-          resumes);
+    Fatal(
+        "Masked(cx, %d): the number of resumes must be between 1 and 65535; a mask without a bound "
+        "could hold up a drain for ever",
+        resumes);
   }
   cx.Verify();
   start_ = static_cast<uint16_t>(resumes) > outer_ ? static_cast<uint16_t>(resumes) : outer_;

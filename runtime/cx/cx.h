@@ -76,7 +76,8 @@ class CxBase {
   // Fails with a message, where debug checks are on, if this Cx is used after its task's end or by
   // another task (R7).
   void Verify() const {
-    if (DebugChecks()) [[unlikely]] VerifySlow();
+    if (DebugChecks()) [[unlikely]]
+      VerifySlow();
   }
 
  protected:

@@ -132,8 +132,9 @@ inline constexpr uint32_t kParkedGrace = 7;
 inline constexpr uint32_t kCancelled = 1u << 8;
 inline constexpr uint32_t kSpent = 1u << 9;
 inline constexpr uint32_t kGraceSpent = 1u << 10;
-inline constexpr uint32_t kBoosted = 1u << 11;  // inherits the cancel lane from one who waits for it
-inline constexpr uint32_t kCutOff = 1u << 12;   // one of its waits failed with the drain budget
+inline constexpr uint32_t kBoosted = 1u
+                                     << 11;    // inherits the cancel lane from one who waits for it
+inline constexpr uint32_t kCutOff = 1u << 12;  // one of its waits failed with the drain budget
 inline constexpr uint32_t kEnded = 1u << 13;
 inline constexpr uint32_t kMetered = 1u << 14;  // was cancelled with a poll or cost quota to drain
 inline constexpr uint32_t kAnyCancel = kCancelled | kSpent | kGraceSpent;
@@ -144,7 +145,7 @@ struct TaskScope {
   std::atomic<uint32_t> word{0};
   // Masked(n): resumes left in the innermost mask, only touched by the task itself.
   uint16_t masked_resumes = 0;
-  uint8_t flags = 0;     // TaskFlags, constant after the spawn but for kRecordCutOff
+  uint8_t flags = 0;         // TaskFlags, constant after the spawn but for kRecordCutOff
   uint8_t ready_streak = 0;  // waits in a row that were ready at once, modulo 256
   // Identifies the task for the life of the process. Kept when the task ends, so that a stale Cx is
   // recognised.
@@ -152,9 +153,9 @@ struct TaskScope {
 };
 
 enum CxFlags : uint32_t {
-  kForDrain = 1,     // waits go on until the drain budget is spent
-  kGraceTime = 2,    // in a finalizer: waits go on until finalize_by
-  kNoSpawn = 4,      // in a finalizer's own Cx: Spawn and Defer are refused
+  kForDrain = 1,   // waits go on until the drain budget is spent
+  kGraceTime = 2,  // in a finalizer: waits go on until finalize_by
+  kNoSpawn = 4,    // in a finalizer's own Cx: Spawn and Defer are refused
 };
 
 }  // namespace v0

@@ -78,9 +78,10 @@ absl::StatusOr<Address> Address::Parse(absl::string_view text) {
   if (host == "localhost") {
     address.v4_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   } else if (!fits || inet_pton(AF_INET, literal, &address.v4_.sin_addr) != 1) {
-    return Bad(text, absl::StrCat("'", host,
-                                  "' is not an IPv4 address, and names are not resolved here, since "
-                                  "that blocks the thread"));
+    return Bad(text,
+               absl::StrCat("'", host,
+                            "' is not an IPv4 address, and names are not resolved here, since "
+                            "that blocks the thread"));
   }
   address.v4_.sin_port = htons(port);
   return address;

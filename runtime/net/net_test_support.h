@@ -45,7 +45,8 @@ class Peer {
   static Peer Connect(absl::string_view address, bool wait = true) {
     const Address parsed = Address::Parse(address).value();
     Peer peer;
-    peer.fd_.Reset(socket(parsed.family(), SOCK_STREAM | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0));
+    peer.fd_.Reset(
+        socket(parsed.family(), SOCK_STREAM | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0));
     const int result = connect(peer.fd_.get(), parsed.data(), parsed.size());
     peer.error_ = result == 0 ? 0 : errno;
     return peer;

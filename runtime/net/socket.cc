@@ -19,7 +19,8 @@ std::string Describe(int fd) {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
   auto* generic = reinterpret_cast<sockaddr*>(&storage);
-  if (getpeername(fd, generic, &size) == 0) return "peer " + Address::FromKernel(storage).ToString();
+  if (getpeername(fd, generic, &size) == 0)
+    return "peer " + Address::FromKernel(storage).ToString();
   size = sizeof storage;
   if (getsockname(fd, generic, &size) == 0) return "at " + Address::FromKernel(storage).ToString();
   return "closed";
@@ -27,10 +28,12 @@ std::string Describe(int fd) {
 
 [[noreturn, gnu::cold]] void TwoTasks(const char* operation, int fd, const Waiter& waiting) {
   const TaskCore* task = waiting.task();
-  Fatal("%s (%s) while task %llu ('%s', spawned at %s:%u) waits in %s of the same socket: one task at a "
-        "time uses each direction. Give it to one task, which passes on what it gets",
-        operation, Describe(fd).c_str(), static_cast<unsigned long long>(task->id), task->site->name,
-        task->site->file, task->site->line, waiting.ops()->name);
+  Fatal(
+      "%s (%s) while task %llu ('%s', spawned at %s:%u) waits in %s of the same socket: one task "
+      "at a "
+      "time uses each direction. Give it to one task, which passes on what it gets",
+      operation, Describe(fd).c_str(), static_cast<unsigned long long>(task->id), task->site->name,
+      task->site->file, task->site->line, waiting.ops()->name);
 }
 
 }  // namespace
@@ -54,7 +57,8 @@ bool Socket::TakeReady(Side side, const char* operation) {
   {
     SpinLockHolder lock(lock_);
     waiting = sides_[side].waiter;
-    if (waiting == nullptr) [[likely]] return std::exchange(sides_[side].ready, false);
+    if (waiting == nullptr) [[likely]]
+      return std::exchange(sides_[side].ready, false);
   }
   TwoTasks(operation, fd(), *waiting);
 }
@@ -112,13 +116,16 @@ void Socket::CheckNobodyWaits(const char* owner) {
     for (const SideState& state : sides_) {
       if (state.waiter != nullptr) waiting = state.waiter;
     }
-    if (waiting == nullptr) [[likely]] return;
+    if (waiting == nullptr) [[likely]]
+      return;
   }
   const TaskCore* task = waiting->task();
-  Fatal("a %s (%s) was closed or destroyed while task %llu ('%s', spawned at %s:%u) waits in %s of it: "
-        "keep it where it outlives its users, in the frame that opens their region",
-        owner, Describe(fd()).c_str(), static_cast<unsigned long long>(task->id), task->site->name,
-        task->site->file, task->site->line, waiting->ops()->name);
+  Fatal(
+      "a %s (%s) was closed or destroyed while task %llu ('%s', spawned at %s:%u) waits in %s of "
+      "it: "
+      "keep it where it outlives its users, in the frame that opens their region",
+      owner, Describe(fd()).c_str(), static_cast<unsigned long long>(task->id), task->site->name,
+      task->site->file, task->site->line, waiting->ops()->name);
 }
 
 void Socket::Wake(SideState& state) {

@@ -221,14 +221,17 @@ TEST_F(TcpLingerTest, ManyIdleConnectionsLeaveADrainAtOnce) {
           TcpStream stream = co_await OrReturn(listener.Accept(cx));
           stream.SetLinger(kForEver);
           EXPECT_TRUE(peers.back().Send("request"));
-          cx.Spawn("connection", [](Cx cx, TcpStream stream) -> Task<void> {
-            std::string buffer(64, '\0');
-            while (true) {
-              size_t n = co_await OrReturn(stream.Read(cx, Room(buffer)));
-              if (n == 0) co_return Ok();
-              co_await OrReturn(stream.WriteAll(cx.ForDrain(), Bytes(buffer).first(n)));
-            }
-          }, std::move(stream));
+          cx.Spawn(
+              "connection",
+              [](Cx cx, TcpStream stream) -> Task<void> {
+                std::string buffer(64, '\0');
+                while (true) {
+                  size_t n = co_await OrReturn(stream.Read(cx, Room(buffer)));
+                  if (n == 0) co_return Ok();
+                  co_await OrReturn(stream.WriteAll(cx.ForDrain(), Bytes(buffer).first(n)));
+                }
+              },
+              std::move(stream));
           std::string answer = co_await OrReturn(Receive(cx, peers.back(), 7));
           EXPECT_EQ(answer, "request");
         }
@@ -317,11 +320,14 @@ TEST_F(TcpLingerTest, RegionThatIsFullLetsItBeClosedAtOnce) {
     auto body = [&](Cx cx) -> Task<void> {
       TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
       stream.SetLinger(kForEver);
-      auto handle = cx.Spawn("connection", [](Cx cx, TcpStream stream, Peer* peer) -> Task<void> {
-        EXPECT_TRUE(peer->Send("unread"));
-        co_await OrReturn(stream.WriteAll(cx, Bytes("answer")));
-        co_return Ok();
-      }, std::move(stream), &peer_);
+      auto handle = cx.Spawn(
+          "connection",
+          [](Cx cx, TcpStream stream, Peer* peer) -> Task<void> {
+            EXPECT_TRUE(peer->Send("unread"));
+            co_await OrReturn(stream.WriteAll(cx, Bytes("answer")));
+            co_return Ok();
+          },
+          std::move(stream), &peer_);
       Outcome<void> ended = co_await OrReturn(handle.Join(cx));
       EXPECT_TRUE(ended.ok()) << ended.ToString();
       co_return Ok();

@@ -214,7 +214,9 @@ void TcpListener::Close() {
 
 AcceptWait TcpListener::Accept(const CxWith<cap::Net>& cx) {
   if (socket_ == nullptr) {
-    Fatal("TcpListener::Accept on a listener that was moved from: accept from the one it was moved to");
+    Fatal(
+        "TcpListener::Accept on a listener that was moved from: accept from the one it was moved "
+        "to");
   }
   return AcceptWait(cx, *socket_, cx);
 }

@@ -93,7 +93,8 @@ TEST_F(TcpListenerTest, ServerStartsAgainAtOnceWhereItsConnectionsHaveJustEnded)
       address = listener.address();
       Peer peer = Peer::Connect(address);
       TcpStream stream = co_await OrReturn(listener.Accept(cx));
-      EXPECT_TRUE(stream.ShutdownWrite().ok());  // the side that ends first keeps the address in TIME_WAIT
+      EXPECT_TRUE(
+          stream.ShutdownWrite().ok());  // the side that ends first keeps the address in TIME_WAIT
       EXPECT_EQ(peer.Receive(1), "");
     }
     co_return Ok();
@@ -357,9 +358,9 @@ TEST_F(TcpListenerTest, TimeoutAroundAcceptLeavesItListening) {
       TcpStream stream = co_await OrReturn(listener.Accept(cx));
       co_return Ok();
     };
-    Outcome<void> ended = co_await Region::Open(
-        cx, "short", accepts, FailFast(),
-        RegionOptions().WithBudget(Budget::Timeout(absl::Milliseconds(1))));
+    Outcome<void> ended =
+        co_await Region::Open(cx, "short", accepts, FailFast(),
+                              RegionOptions().WithBudget(Budget::Timeout(absl::Milliseconds(1))));
     EXPECT_TRUE(ended.is_cancelled()) << ended.ToString();
     EXPECT_TRUE(listener.listening());
     Peer peer = Peer::Connect(listener.address());

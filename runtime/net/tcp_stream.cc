@@ -151,10 +151,10 @@ void ConnectOp::Withdraw(Waiter&) {
 
 bool ReadOp::Try(std::optional<Outcome<size_t>>& result) {
   if (buffer_.empty()) {
-    result.emplace(absl::InvalidArgumentError(
-        absl::StrCat(kName, "(", socket_.peer.ToString(),
-                     "): the buffer is empty, so 0 would be mistaken for the end; pass at least one "
-                     "byte")));
+    result.emplace(absl::InvalidArgumentError(absl::StrCat(
+        kName, "(", socket_.peer.ToString(),
+        "): the buffer is empty, so 0 would be mistaken for the end; pass at least one "
+        "byte")));
     return true;
   }
   while (socket_.TakeReady(Socket::kRead, kName)) {
@@ -185,9 +185,9 @@ void ReadOp::Withdraw(Waiter&) { socket_.Leave(Socket::kRead); }
 
 bool WriteOp::Try(std::optional<Outcome<size_t>>& result) {
   if (data_.empty()) {
-    result.emplace(absl::InvalidArgumentError(
-        absl::StrCat(kName, "(", socket_.peer.ToString(),
-                     "): there is no data, and a Write writes at least one byte; WriteAll takes none")));
+    result.emplace(absl::InvalidArgumentError(absl::StrCat(
+        kName, "(", socket_.peer.ToString(),
+        "): there is no data, and a Write writes at least one byte; WriteAll takes none")));
     return true;
   }
   while (socket_.TakeReady(Socket::kWrite, kName)) {

@@ -134,9 +134,8 @@ TEST_F(TcpStreamTest, EndThatComesWithTheLastBytesIsNotMissed) {
   Run([&](Cx cx) -> Task<void> {
     for (int i = 0; i < 200; ++i) {
       TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
-      auto reader = cx.Spawn("reader", [&](Cx cx) -> Task<std::string> {
-        co_return co_await ReadToEnd(cx, stream);
-      });
+      auto reader = cx.Spawn(
+          "reader", [&](Cx cx) -> Task<std::string> { co_return co_await ReadToEnd(cx, stream); });
       if (i % 2 == 0) co_await OrReturn(UntilParked(cx, *runtime_, "TcpStream::Read"));
       EXPECT_TRUE(peer_.Send("last"));
       peer_.Close();
@@ -273,9 +272,9 @@ TEST_F(TcpStreamTest, DeadlineEndsReadThatWaits) {
       EXPECT_EQ(n, 4u) << "a drain wait goes on";
       co_return Ok();
     };
-    co_await OrReturn(Region::Open(cx, "short", body, FailFast(),
-                                   RegionOptions().WithBudget(
-                                       Budget::Timeout(absl::Milliseconds(1)))));
+    co_await OrReturn(
+        Region::Open(cx, "short", body, FailFast(),
+                     RegionOptions().WithBudget(Budget::Timeout(absl::Milliseconds(1)))));
     co_return Ok();
   });
 }
@@ -403,9 +402,9 @@ TEST_F(TcpStreamTest, CancelGivesConnectUp) {
     by_request.Cancel();
     Outcome<void> ended = co_await OrReturn(by_request.Join(cx));
     EXPECT_TRUE(ended.is_cancelled()) << ended.ToString();
-    Outcome<void> late = co_await Region::Open(
-        cx, "by deadline", connects, FailFast(),
-        RegionOptions().WithBudget(Budget::Timeout(absl::Milliseconds(20))));
+    Outcome<void> late =
+        co_await Region::Open(cx, "by deadline", connects, FailFast(),
+                              RegionOptions().WithBudget(Budget::Timeout(absl::Milliseconds(20))));
     EXPECT_TRUE(late.is_cancelled()) << late.ToString();
     co_return Ok();
   });
@@ -424,8 +423,9 @@ TEST_F(TcpStreamTest, ConnectWhereNobodyListensIsUnavailableAndSaysWhere) {
     EXPECT_TRUE(stream.is_error());
     if (!stream.is_error()) co_return Ok();
     EXPECT_EQ(stream.error().code(), absl::StatusCode::kUnavailable);
-    EXPECT_THAT(std::string(stream.error().message()),
-                AllOf(HasSubstr("TcpStream::Connect(" + address + ")"), HasSubstr("nobody listens")));
+    EXPECT_THAT(
+        std::string(stream.error().message()),
+        AllOf(HasSubstr("TcpStream::Connect(" + address + ")"), HasSubstr("nobody listens")));
     Outcome<TcpStream> bad = co_await TcpStream::Connect(cx, "nowhere");
     EXPECT_TRUE(bad.is_error());
     EXPECT_EQ(bad.ToStatus().code(), absl::StatusCode::kInvalidArgument);
@@ -456,9 +456,9 @@ TEST_F(TcpStreamTest, ResetIsAnErrorThatNamesThePeerAndStays) {
       Outcome<size_t> read = co_await stream.Read(cx, Room(buffer));
       EXPECT_TRUE(read.is_error()) << read.ToString();
       EXPECT_EQ(read.ToStatus().code(), absl::StatusCode::kUnavailable);
-      EXPECT_THAT(std::string(read.ToStatus().message()),
-                  AllOf(HasSubstr("TcpStream::Read(" + stream.peer_address() + ")"),
-                        HasSubstr("reset")));
+      EXPECT_THAT(
+          std::string(read.ToStatus().message()),
+          AllOf(HasSubstr("TcpStream::Read(" + stream.peer_address() + ")"), HasSubstr("reset")));
     }
     size_t written = 5;
     Outcome<void> write = co_await stream.WriteAll(cx, Bytes("to nobody"), &written);
@@ -575,18 +575,18 @@ TEST_F(TcpStreamDeathTest, TwoReadersAtOnceAreFatal) {
 
 TEST_F(TcpStreamDeathTest, DestroyingAStreamThatIsReadIsFatal) {
   testing::GTEST_FLAG(death_test_style) = "threadsafe";
-  EXPECT_DEATH(
-      Run([&](Cx cx) -> Task<void> {
-        TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
-        cx.Spawn("reader", [&](Cx cx) -> Task<void> {
-          std::string buffer(8, '\0');
-          co_await OrReturn(stream.Read(cx, Room(buffer)));
-          co_return Ok();
-        });
-        co_await OrReturn(UntilParked(cx, *runtime_, "TcpStream::Read"));
-        co_return Ok();
-      }),
-      "a TcpStream \\(peer 127.0.0.1:[0-9]+\\) was closed or destroyed while task [0-9]+ \\('reader'");
+  EXPECT_DEATH(Run([&](Cx cx) -> Task<void> {
+                 TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
+                 cx.Spawn("reader", [&](Cx cx) -> Task<void> {
+                   std::string buffer(8, '\0');
+                   co_await OrReturn(stream.Read(cx, Room(buffer)));
+                   co_return Ok();
+                 });
+                 co_await OrReturn(UntilParked(cx, *runtime_, "TcpStream::Read"));
+                 co_return Ok();
+               }),
+               "a TcpStream \\(peer 127.0.0.1:[0-9]+\\) was closed or destroyed while task [0-9]+ "
+               "\\('reader'");
 }
 
 TEST_F(TcpStreamDeathTest, UseAfterCloseIsFatal) {

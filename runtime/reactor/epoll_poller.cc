@@ -88,7 +88,8 @@ absl::StatusOr<std::unique_ptr<EpollPoller>> EpollPoller::Create() {
 }
 
 EpollPoller::~EpollPoller() {
-  QUIESCE_CHECK(source_count() == 0, "poller: a source is still registered at its end; Remove it first");
+  QUIESCE_CHECK(source_count() == 0,
+                "poller: a source is still registered at its end; Remove it first");
   close(wake_fd_);
   close(epoll_fd_);
   for (std::atomic<Slot*>& block : blocks_) delete[] block.load(std::memory_order_relaxed);

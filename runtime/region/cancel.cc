@@ -61,8 +61,9 @@ struct RegionCore::TaskCancel : Alarm {
 Alarm::Alarm(RegionCore* region, Runnable::Step on_due)
     : Timer([](Timer* timer) {
         auto* alarm = static_cast<Alarm*>(timer);
-        CoreOf(alarm->region)->services->scheduler->Post(alarm, Lane::kCancel, Place::kBack,
-                                                         Instant::InfiniteFuture());
+        CoreOf(alarm->region)
+            ->services->scheduler->Post(alarm, Lane::kCancel, Place::kBack,
+                                        Instant::InfiniteFuture());
       }),
       Runnable(on_due),
       region(region) {}
@@ -125,8 +126,8 @@ void RegionCore::AlarmDue() {
   if (shutdown) Cancel(CancelKind::kShutdown, "the gentle drain's budget is spent", Budget());
   if (spent || grace_spent) {
     Ref();
-    SpendSubtrees({this}, (spent ? region_word::kSpent : 0) |
-                              (grace_spent ? region_word::kGraceSpent : 0));
+    SpendSubtrees({this},
+                  (spent ? region_word::kSpent : 0) | (grace_spent ? region_word::kGraceSpent : 0));
   }
   if (report) {
     Emit(EventKind::kStall, id, 0, 0, name_);
@@ -136,12 +137,10 @@ void RegionCore::AlarmDue() {
 
 // --- requests ------------------------------------------------------------------------------------
 
-CancelRequest RegionCore::MakeRequest(CancelReason reason, const Budget& drain,
-                                      Instant now) const {
+CancelRequest RegionCore::MakeRequest(CancelReason reason, const Budget& drain, Instant now) const {
   const Budget asked = drain.Resolve(now);
   const Budget standard = drain_default_.Resolve(now);
-  const Instant drain_by =
-      asked.deadline().is_infinite() ? standard.deadline() : asked.deadline();
+  const Instant drain_by = asked.deadline().is_infinite() ? standard.deadline() : asked.deadline();
   return CancelRequest(std::move(reason), drain_by, drain_by + grace_,
                        asked.polls() == Budget::kUnlimited ? standard.polls() : asked.polls(),
                        asked.cost() == Budget::kUnlimited ? standard.cost() : asked.cost());
@@ -230,7 +229,8 @@ void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits) 
       above = region->parent_->reason_;
     }
     {
-      MutexLock lock(region->mutex_);  // a child being opened copies the bit or is in the list below
+      MutexLock lock(
+          region->mutex_);  // a child being opened copies the bit or is in the list below
       if (!region->reason_.has_value() && above.has_value()) {
         region->SetReason(CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
                                                above->time(), "", *above));
@@ -312,9 +312,8 @@ CancelReason RegionCore::ReasonFor(TaskScope* scope) {
       reason = cancel->reason;
     }
   }
-  const bool spent =
-      (region_state & (region_word::kSpent | region_word::kGraceSpent)) != 0 ||
-      (task_state & (task_word::kSpent | task_word::kGraceSpent)) != 0;
+  const bool spent = (region_state & (region_word::kSpent | region_word::kGraceSpent)) != 0 ||
+                     (task_state & (task_word::kSpent | task_word::kGraceSpent)) != 0;
   if (!spent && reason.has_value()) return *std::move(reason);
   // A finalizer's own time ran out, with no request before: there is no cause to name.
   if (!reason.has_value()) {

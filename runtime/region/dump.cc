@@ -103,10 +103,11 @@ std::string RegionCore::Dump() {
 }
 
 std::string RegionCore::StallReport() {
-  std::string text = absl::StrCat(
-      "quiesce: region '", name_, "' has not closed although its drain and finalizer budgets are "
-      "spent. Tasks that are parked are named below with what they wait for; a live task that is not "
-      "named is running or ready: it has not reached a checkpoint.\n");
+  std::string text = absl::StrCat("quiesce: region '", name_,
+                                  "' has not closed although its drain and finalizer budgets are "
+                                  "spent. Tasks that are parked are named below with what they "
+                                  "wait for; a live task that is not "
+                                  "named is running or ready: it has not reached a checkpoint.\n");
   text += Dump();
   text += DescribeRunningTasks();
   return text;

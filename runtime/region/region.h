@@ -145,8 +145,8 @@ class Region {
   // Compilers: a body that is not trivially destructible must be a named lvalue, which is copied by
   //          reference and must outlive the await (R10).
   template <class CxType, class Body>
-  static auto Open(const CxType& cx, SpawnName name, Body&& body,
-                   RegionPolicy policy = FailFast(), RegionOptions options = RegionOptions()) {
+  static auto Open(const CxType& cx, SpawnName name, Body&& body, RegionPolicy policy = FailFast(),
+                   RegionOptions options = RegionOptions()) {
     using B = std::remove_reference_t<Body>;
     static_assert(std::is_lvalue_reference_v<Body> || std::is_trivially_destructible_v<B>,
                   "Region::Open: a body that is not trivially destructible must be a named lvalue: "

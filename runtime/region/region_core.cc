@@ -111,12 +111,10 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
   core->sink_ = policy.sink() != nullptr ? policy.sink() : parent->sink_;
   core->stats_ = parent->stats_;
   core->drain_default_ = WithDefaults(options.drain(), parent->drain_default_);
-  core->grace_ =
-      options.grace() == absl::InfiniteDuration() ? parent->grace_ : options.grace();
+  core->grace_ = options.grace() == absl::InfiniteDuration() ? parent->grace_ : options.grace();
   core->max_tasks_ = options.max_tasks();
   core->max_bytes_ = options.max_spawn_bytes();
-  core->limited_ =
-      core->max_tasks_ != Budget::kUnlimited || core->max_bytes_ != Budget::kUnlimited;
+  core->limited_ = core->max_tasks_ != Budget::kUnlimited || core->max_bytes_ != Budget::kUnlimited;
   core->polls_left_.store(budget.polls(), std::memory_order_relaxed);
   core->cost_left_.store(budget.cost(), std::memory_order_relaxed);
   core->own_quota_ = budget.polls() != Budget::kUnlimited || budget.cost() != Budget::kUnlimited;
@@ -132,8 +130,9 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
     const uint64_t inherited = above & (region_word::kAnyCancel | region_word::kGentle);
     if (inherited != 0) {
       // Opened for drain, or in a finalizer: what is being drained above is drained here too.
-      core->word.fetch_or(inherited | ((above & region_word::kCancelled) ? region_word::kPropagated : 0),
-                          std::memory_order_release);
+      core->word.fetch_or(
+          inherited | ((above & region_word::kCancelled) ? region_word::kPropagated : 0),
+          std::memory_order_release);
       core->drain_by_ = parent->drain_by_;
       core->finalize_by_ = parent->finalize_by_;
       if (parent->reason_.has_value()) {
@@ -174,9 +173,10 @@ Outcome<void> RegionCore::AdmitFromInside(const CxBase& cx, uint32_t size, bool 
   // By its own Cx, or by one of the body that it has captured.
   if ((cx.flags() & kNoSpawn) != 0 ||
       (word.load(std::memory_order_relaxed) & region_word::kFinalizing) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "region '", name_, "': a finalizer cannot spawn into the region that it finalizes; open a "
-        "region in the finalizer (Region::Open) and spawn there"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("region '", name_,
+                     "': a finalizer cannot spawn into the region that it finalizes; open a "
+                     "region in the finalizer (Region::Open) and spawn there"));
   }
   const uint8_t mode = cx_internal::FlagMode(cx);
   if (limited_ && !reserved) {
@@ -198,17 +198,17 @@ Outcome<void> RegionCore::AdmitFromOutside(uint32_t size, bool for_drain) {
   if (limited_ && !TryReserveAdmission(size)) return Full();
   uint64_t before = word.load(std::memory_order_acquire);
   while (true) {
-    const bool over = (before & (region_word::kFinalizing | region_word::kClosed)) != 0 ||
-                      ((before & region_word::kCountMask) == 0 &&
-                       (before & region_word::kCloserParked) != 0);
+    const bool over =
+        (before & (region_word::kFinalizing | region_word::kClosed)) != 0 ||
+        ((before & region_word::kCountMask) == 0 && (before & region_word::kCloserParked) != 0);
     const uint64_t stops = for_drain ? region_word::kSpent : region_word::kAnyCancel;
     if (over || (before & stops) != 0) {
       if (limited_) ReturnAdmission(size);
       if (!over) return ReasonFor(nullptr);
-      return absl::FailedPreconditionError(
-          absl::StrCat("region '", name_, "' (opened at ", file_, ":", line_,
-                       ") is closed: a task cannot be spawned into it. Spawn before its body and its "
-                       "tasks have ended, or into a region that lives longer"));
+      return absl::FailedPreconditionError(absl::StrCat(
+          "region '", name_, "' (opened at ", file_, ":", line_,
+          ") is closed: a task cannot be spawned into it. Spawn before its body and its "
+          "tasks have ended, or into a region that lives longer"));
     }
     if (word.compare_exchange_weak(before, before + region_word::kOne, std::memory_order_acq_rel,
                                    std::memory_order_acquire)) {
@@ -226,21 +226,23 @@ Outcome<void> RegionCore::Full() const {
 }
 
 void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
-  if (!failure->ok()) [[unlikely]] JoinChild(*failure, task->site->name, /*is_body=*/false);
-  if (limited_) [[unlikely]] ReturnAdmission(task->block_size);
+  if (!failure->ok()) [[unlikely]]
+    JoinChild(*failure, task->site->name, /*is_body=*/false);
+  if (limited_) [[unlikely]]
+    ReturnAdmission(task->block_size);
   // With the last reference nobody can join or cancel the task any more.
   if (task->refs.load(std::memory_order_acquire) > 1 ||
       (task->word.load(std::memory_order_relaxed) & task_word::kCancelled) != 0) {
     const uint32_t before = task->word.fetch_or(task_word::kEnded, std::memory_order_acq_rel);
-    if ((before & task_word::kCancelled) != 0) [[unlikely]] ForgetTaskCancel(task);
+    if ((before & task_word::kCancelled) != 0) [[unlikely]]
+      ForgetTaskCancel(task);
     task->PublishEnd();
   }
   const uint32_t own = task->word.load(std::memory_order_relaxed);
-  const bool drained =
-      ((word.load(std::memory_order_relaxed) & region_word::kCancelled) != 0 ||
-       (own & task_word::kCancelled) != 0) &&
-      (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
-  task->id = 0;  // a Cx of this task is stale from here on (R7)
+  const bool drained = ((word.load(std::memory_order_relaxed) & region_word::kCancelled) != 0 ||
+                        (own & task_word::kCancelled) != 0) &&
+                       (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
+  task->id = 0;                // a Cx of this task is stale from here on (R7)
   CountDown(drained ? 1 : 0);  // nothing of the region is touched after this
   task->Unref();
 }

@@ -37,7 +37,7 @@ struct DrainStats {
   // Ended after a request had reached them, without having been cut off; not counting those that were
   // spawned for the drain.
   std::atomic<int64_t> tasks_drained{0};
-  std::atomic<int64_t> tasks_cut_off{0};    // had a wait fail because the drain budget was spent
+  std::atomic<int64_t> tasks_cut_off{0};  // had a wait fail because the drain budget was spent
   std::atomic<int64_t> finalizers_run{0};
   std::atomic<int64_t> first_request_ns{0};  // 0: there was none
 };

@@ -7,17 +7,20 @@ inline namespace v0 {
 
 RegionOptions& RegionOptions::WithGrace(absl::Duration grace) {
   if (grace < absl::ZeroDuration()) {
-    Fatal("RegionOptions::WithGrace(%s): a grace budget cannot be negative; zero lets no finalizer wait",
-          absl::FormatDuration(grace).c_str());
+    Fatal(
+        "RegionOptions::WithGrace(%s): a grace budget cannot be negative; zero lets no finalizer "
+        "wait",
+        absl::FormatDuration(grace).c_str());
   }
   grace_ = grace;
   return *this;
 }
 RegionOptions& RegionOptions::WithMaxTasks(int64_t tasks) {
   if (tasks <= 0) {
-    Fatal("RegionOptions::WithMaxTasks(%lld): the limit must be positive; a region that admits no "
-          "task needs no limit but no Spawn capability",
-          static_cast<long long>(tasks));
+    Fatal(
+        "RegionOptions::WithMaxTasks(%lld): the limit must be positive; a region that admits no "
+        "task needs no limit but no Spawn capability",
+        static_cast<long long>(tasks));
   }
   max_tasks_ = tasks;
   return *this;

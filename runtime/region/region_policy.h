@@ -17,7 +17,8 @@ class ErrorSink {
  public:
   virtual ~ErrorSink() = default;
   // `region` and `task` are names. `failure` is an Error or a Panic.
-  virtual void OnChildFailed(const char* region, const char* task, const Outcome<void>& failure) = 0;
+  virtual void OnChildFailed(const char* region, const char* task,
+                             const Outcome<void>& failure) = 0;
 };
 
 // child ends with  | FailFast                     | CollectAll | Isolate

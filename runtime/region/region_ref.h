@@ -43,7 +43,8 @@ class RegionRef {
   auto SpawnForDrain(SpawnName name, F&& callable, Args&&... args) const;
 
   // Asks everything in the region to stop (R5). Monotone; no effect after the close.
-  void Cancel(const Budget& drain = Budget(), absl::string_view message = "RegionRef::Cancel") const;
+  void Cancel(const Budget& drain = Budget(),
+              absl::string_view message = "RegionRef::Cancel") const;
   // The same, as the process does when it is asked to end.
   void Shutdown(const Budget& drain = Budget()) const;
   // The gentle form: raises Cx::Draining() for everything in the region, and becomes a kShutdown request

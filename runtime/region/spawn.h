@@ -47,9 +47,8 @@ constexpr size_t RoundUp16(size_t size) { return (size + 15) / 16 * 16; }
 template <class T, class C>
 struct Ops {
   static Outcome<void> Finish(TaskCore* core, TaskFinish how, bool keep) {
-    Outcome<T> outcome =
-        how.started ? task_internal::PromiseOf<T>(how.root).TakeOutcome()
-                    : Outcome<T>::FromFailure(std::move(how.not_started));
+    Outcome<T> outcome = how.started ? task_internal::PromiseOf<T>(how.root).TakeOutcome()
+                                     : Outcome<T>::FromFailure(std::move(how.not_started));
     if (how.root != nullptr) DestroyChain(how.unwind_from, how.root);
     if ((core->flags & kNoClosure) == 0) static_cast<C*>(core->payload())->~C();
     if (keep) {
@@ -108,9 +107,11 @@ struct Spawned {
   static_assert(std::is_invocable_v<Callable&, CxType, std::decay_t<Args>...>,
                 "Spawn(name, callable, args...): callable(cx, args...) must be callable; its first "
                 "parameter is a Cx, or a CxWith<...> that this Cx can narrow to");
-  using T = typename TaskValue<std::invoke_result_t<Callable&, CxType, std::decay_t<Args>...>>::type;
+  using T =
+      typename TaskValue<std::invoke_result_t<Callable&, CxType, std::decay_t<Args>...>>::type;
   using C = Closure<Callable, std::decay_t<Args>...>;
-  static_assert(alignof(C) <= 16, "Spawn: the callable or an argument is aligned to more than 16 bytes");
+  static_assert(alignof(C) <= 16,
+                "Spawn: the callable or an argument is aligned to more than 16 bytes");
   static constexpr size_t kClosureSize = RoundUp16(sizeof(C));
   static uint32_t Size(const SpawnSite* site) {
     return BlockSize(site, kClosureSize, sizeof(Outcome<T>));
@@ -130,7 +131,9 @@ auto SpawnSized(uint32_t size, RegionScope* region, const Authority* authority, 
   TaskCore* core = NewTask(site, size, region, cx_flags);
   if (!admitted.ok()) [[unlikely]] {
     // A refused spawn destroys what it was given.
-    { C unused(std::forward<F>(callable), std::forward<Args>(args)...); }
+    {
+      C unused(std::forward<F>(callable), std::forward<Args>(args)...);
+    }
     new (core->payload()) Outcome<T>(Outcome<T>::FromFailure(std::move(admitted)));
     MarkRefused(core);
     return TaskHandle<T>(core);

@@ -19,9 +19,10 @@ Enqueued EnqueueJoiner(TaskCore* core, Waiter& waiter) {
     return Enqueued::kRetry;
   }
   if (before != 0) {
-    Fatal("TaskHandle::Join on task '%s' (spawned at %s:%u) while another Join of the same handle "
-          "waits: join once, and share the outcome",
-          core->site->name, core->site->file, core->site->line);
+    Fatal(
+        "TaskHandle::Join on task '%s' (spawned at %s:%u) while another Join of the same handle "
+        "waits: join once, and share the outcome",
+        core->site->name, core->site->file, core->site->line);
   }
   core->UnlockJoiner(reinterpret_cast<uintptr_t>(&waiter));
   return Enqueued::kQueued;
@@ -45,8 +46,10 @@ void CancelTask(TaskCore* core, const Budget& drain) {
 }
 
 void JoinedTwice() {
-  Fatal("TaskHandle::Join: the task's outcome has been taken by an earlier Join. Keep the outcome that "
-        "the first Join returned");
+  Fatal(
+      "TaskHandle::Join: the task's outcome has been taken by an earlier Join. Keep the outcome "
+      "that "
+      "the first Join returned");
 }
 
 }  // namespace task_handle_internal

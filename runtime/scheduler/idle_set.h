@@ -39,7 +39,8 @@ class IdleSet {
     // Guarded by the set's lock.
     bool parked = false;
     bool watching = false;
-    Instant wake_at = Instant::InfiniteFuture();  // while parked: when it will look after the timers
+    Instant wake_at =
+        Instant::InfiniteFuture();  // while parked: when it will look after the timers
   };
   static constexpr uint64_t kMaxWatchers = 2;
 

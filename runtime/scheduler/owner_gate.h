@@ -36,7 +36,8 @@ class ABSL_LOCKABLE OwnerGate {
   void Enter() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
     inside_.store(true, std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the processor's order: see Barrier
-    if (closed_.load(std::memory_order_acquire)) [[unlikely]] EnterSlow();
+    if (closed_.load(std::memory_order_acquire)) [[unlikely]]
+      EnterSlow();
   }
   void Leave() ABSL_UNLOCK_FUNCTION() { inside_.store(false, std::memory_order_release); }
 

@@ -27,10 +27,10 @@ bool RunQueue::Append(RunnableQueue& batch, Lane lane) {
 Runnable* RunQueue::PopAnyLane() {
   while (true) {
     const uint32_t shared = shared_lanes();
-    const std::optional<Lane> lane = picker_.Next(
-        cancel_.size() != 0 || (shared & kCancelBit) != 0,
-        !timed_.empty() || (shared & kTimedBit) != 0,
-        slot_ != nullptr || ready_.size() != 0 || (shared & kReadyBit) != 0);
+    const std::optional<Lane> lane =
+        picker_.Next(cancel_.size() != 0 || (shared & kCancelBit) != 0,
+                     !timed_.empty() || (shared & kTimedBit) != 0,
+                     slot_ != nullptr || ready_.size() != 0 || (shared & kReadyBit) != 0);
     if (!lane.has_value()) return nullptr;
     Runnable* runnable;
     if (*lane == Lane::kReady) {
@@ -69,8 +69,9 @@ Runnable* RunQueue::PopHungry() {
   }
   SpinLockHolder held(lock_);
   const bool has_ready = private_size != urgent_ || !shared_ready_.empty();
-  const std::optional<Lane> lane = picker_.Next(cancel_.size() != 0 || !shared_cancel_.empty(),
-                                                !timed_.empty() || !shared_timed_.empty(), has_ready);
+  const std::optional<Lane> lane =
+      picker_.Next(cancel_.size() != 0 || !shared_cancel_.empty(),
+                   !timed_.empty() || !shared_timed_.empty(), has_ready);
   if (!lane.has_value()) return nullptr;
   Runnable* runnable = nullptr;
   if (*lane == Lane::kReady && slot_ != nullptr) {
@@ -130,7 +131,7 @@ void RunQueue::PublishLocked() {
   urgent_ = 0;
 }
 
-void RunQueue::TakeShared(PrivateFifo& fifo, RunnableQueue RunQueue::*shared) {
+void RunQueue::TakeShared(PrivateFifo& fifo, RunnableQueue RunQueue::* shared) {
   SpinLockHolder held(lock_);
   fifo.front.Append(this->*shared);
   UpdateAttention();
@@ -142,8 +143,8 @@ bool RunQueue::StealFrom(RunQueue& victim, Lane lane) {
   SpinLockHolder held(victim.lock_);
   if (lane == Lane::kTimed) {
     const size_t before = timed_.size();
-    victim.shared_timed_.MoveFront(
-        std::min((victim.shared_timed_.size() + 1) / 2, kMaxTimedSteal), timed_);
+    victim.shared_timed_.MoveFront(std::min((victim.shared_timed_.size() + 1) / 2, kMaxTimedSteal),
+                                   timed_);
     urgent_ += timed_.size() - before;
     victim.UpdateAttention();
     return timed_.size() != before;

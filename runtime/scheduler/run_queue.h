@@ -71,7 +71,8 @@ class RunQueue {
   // The next one, or null. With `hungry`, everything else becomes shared.
   Runnable* Pop(bool hungry) ABSL_LOCKS_EXCLUDED(gate_) {
     OwnerScope inside(gate_);
-    if (hungry) [[unlikely]] return PopHungry();
+    if (hungry) [[unlikely]]
+      return PopHungry();
     Runnable* runnable;
     if (shared_lanes() != 0 || urgent_ != 0) [[unlikely]] {
       runnable = PopAnyLane();
@@ -143,11 +144,12 @@ class RunQueue {
     return ready_.front.PopFront();
   }
   // `fifo.front` is empty: everything that there is in the lane moves there.
-  void Refill(PrivateFifo& fifo, RunnableQueue RunQueue::*shared, uint32_t bit) {
-    if ((shared_lanes() & bit) != 0) [[unlikely]] TakeShared(fifo, shared);
+  void Refill(PrivateFifo& fifo, RunnableQueue RunQueue::* shared, uint32_t bit) {
+    if ((shared_lanes() & bit) != 0) [[unlikely]]
+      TakeShared(fifo, shared);
     fifo.front.Append(fifo.back);
   }
-  void TakeShared(PrivateFifo& fifo, RunnableQueue RunQueue::*shared) ABSL_LOCKS_EXCLUDED(lock_);
+  void TakeShared(PrivateFifo& fifo, RunnableQueue RunQueue::* shared) ABSL_LOCKS_EXCLUDED(lock_);
   void PublishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_, lock_);
   void UpdateAttention() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
@@ -162,7 +164,8 @@ class RunQueue {
 
   // The private part.
   alignas(64) OwnerGate gate_;
-  std::atomic<bool> withholds_{false};  // written with gate_ held, read by anybody (relaxed): a hint
+  std::atomic<bool> withholds_{
+      false};  // written with gate_ held, read by anybody (relaxed): a hint
   uint32_t slot_streak_ ABSL_GUARDED_BY(gate_) = 0;  // polls in a row from the slot
   Runnable* slot_ ABSL_GUARDED_BY(gate_) = nullptr;
   LanePicker picker_ ABSL_GUARDED_BY(gate_);

@@ -25,9 +25,7 @@ class TimedHeap {
   bool empty() const { return entries_.empty(); }
   size_t size() const { return entries_.size(); }
 
-  void Push(Runnable* runnable, Instant deadline) {
-    PushEntry({deadline, sequence_++, runnable});
-  }
+  void Push(Runnable* runnable, Instant deadline) { PushEntry({deadline, sequence_++, runnable}); }
 
   Runnable* Pop() { return entries_.empty() ? nullptr : PopEntry().runnable; }
 

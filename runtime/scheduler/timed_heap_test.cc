@@ -47,7 +47,8 @@ TEST(TimedHeapTest, MergeAndMoveKeepTheOrder) {
   for (size_t first_size : {0, 1, 50, 99, 100}) {
     TimedHeap first, second;
     for (size_t i = 0; i < items.size(); ++i) {
-      (i < first_size ? first : second).Push(&items[i], Instant::FromNanos(static_cast<int64_t>(i)));
+      (i < first_size ? first : second)
+          .Push(&items[i], Instant::FromNanos(static_cast<int64_t>(i)));
     }
     first.Merge(second);
     EXPECT_TRUE(second.empty());

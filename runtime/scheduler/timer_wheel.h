@@ -65,8 +65,8 @@ class TimerWheel {
     bool exact = true;
   };
 
-  static uint64_t TickOf(Instant when);         // the first tick at whose begin `when` has passed
-  static uint64_t LastTick(Instant now);        // the last tick that has begun
+  static uint64_t TickOf(Instant when);   // the first tick at whose begin `when` has passed
+  static uint64_t LastTick(Instant now);  // the last tick that has begun
   static Instant BeginOf(uint64_t tick);
   void Place(Timer* timer, uint64_t tick);
   // The first occupied slot of the lowest occupied level; kNone if there is none.

@@ -45,7 +45,8 @@ inline void Worker::RunStep(Runnable* runnable) {
   runnable->step(runnable);
   running_.store(nullptr, std::memory_order_relaxed);
   steps_.Add(1);
-  if (--steps_until_check_ == 0) [[unlikely]] LookAround();
+  if (--steps_until_check_ == 0) [[unlikely]]
+    LookAround();
 }
 
 // ---- picking --------------------------------------------------------------------------------------
@@ -261,9 +262,10 @@ WorkerPool::WorkerSnapshot Worker::Snapshot() const {
 
 void Worker::CheckNothingLeft() {
   if (!queue_.private_empty() || queue_.shared_lanes() != 0) {
-    Fatal("worker pool '%s': stopped with a step still queued on worker %u; "
-          "stop it after everything has ended",
-          pool_->options_.name.c_str(), index_);
+    Fatal(
+        "worker pool '%s': stopped with a step still queued on worker %u; "
+        "stop it after everything has ended",
+        pool_->options_.name.c_str(), index_);
   }
   SpinLockHolder held(timer_lock_);
   if (!wheel_.empty()) {
@@ -271,8 +273,10 @@ void Worker::CheckNothingLeft() {
           pool_->options_.name.c_str(), wheel_.size(), index_);
   }
   if (poller_->source_count() != 0) {
-    Fatal("worker pool '%s': stopped with %zu descriptors still added on worker %u; remove them first",
-          pool_->options_.name.c_str(), poller_->source_count(), index_);
+    Fatal(
+        "worker pool '%s': stopped with %zu descriptors still added on worker %u; remove them "
+        "first",
+        pool_->options_.name.c_str(), poller_->source_count(), index_);
   }
 }
 

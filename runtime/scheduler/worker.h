@@ -55,7 +55,8 @@ class Worker : public IdleSet::Member {
 
   // Wakes nobody: before the next step begins, the loop looks whether others should be.
   void PostHere(Runnable* runnable, Lane lane, Place place, Instant deadline) {
-    if (queue_.Push(runnable, lane, place, deadline)) [[unlikely]] Publish();
+    if (queue_.Push(runnable, lane, place, deadline)) [[unlikely]]
+      Publish();
   }
   void PostBatchHere(RunnableQueue& batch, Lane lane) {
     if (queue_.Append(batch, lane)) Publish();
@@ -103,7 +104,7 @@ class Worker : public IdleSet::Member {
   // Makes what other workers withhold everybody's. False if it has done so a moment ago.
   bool PublishWithheld(Instant now);
   void PublishForStuck();
-  void KeepHouse();    // the pool's hook
+  void KeepHouse();   // the pool's hook
   void LookAround();  // timers and readiness, from time to time while busy
   void CheckTimers(Instant now);
   void RunStep(Runnable* runnable);
@@ -123,7 +124,8 @@ class Worker : public IdleSet::Member {
   bool watched_ = false;  // slept as a watcher the last time
   Instant last_visit_ = Instant::InfinitePast();
   std::vector<Worker*> stuck_;  // scratch
-  std::vector<uint64_t> steps_seen_;  // of each worker, when this one last went to sleep as a watcher
+  std::vector<uint64_t>
+      steps_seen_;  // of each worker, when this one last went to sleep as a watcher
   std::atomic<const Runnable*> running_{nullptr};  // null between steps (relaxed: a hint to others)
   OwnedCounter steps_;
   OwnedCounter parks_;

@@ -41,8 +41,8 @@ class WorkerPool::ForeignCall {
 WorkerPool::WorkerPool(WorkerPoolOptions options) : options_(std::move(options)) {}
 
 absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::Create(WorkerPoolOptions options) {
-  const uint32_t count = options.workers == 0 ? std::min(UsableProcessors(), kMaxWorkers)
-                                              : options.workers;
+  const uint32_t count =
+      options.workers == 0 ? std::min(UsableProcessors(), kMaxWorkers) : options.workers;
   if (count > kMaxWorkers) {
     return absl::InvalidArgumentError(absl::StrCat("worker pool '", options.name, "': ", count,
                                                    " workers; at most ", kMaxWorkers));
@@ -156,7 +156,8 @@ void WorkerPool::PostNear(uint32_t worker, Runnable* runnable) {
 }
 
 void WorkerPool::PostBatch(RunnableQueue batch, Lane lane) {
-  QUIESCE_CHECK(lane != Lane::kTimed, "PostBatch: the timed lane needs a deadline for each; use Post");
+  QUIESCE_CHECK(lane != Lane::kTimed,
+                "PostBatch: the timed lane needs a deadline for each; use Post");
   if (batch.empty()) return;
   if (Worker* worker = Current()) return worker->PostBatchHere(batch, lane);
   ForeignCall under_way(*this);

@@ -56,9 +56,9 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
     const Runnable* running = nullptr;  // for comparing only: it may have been freed
     uint64_t steps = 0;
     uint64_t parks = 0;
-    uint64_t steals = 0;        // successful ones
+    uint64_t steals = 0;  // successful ones
     uint64_t timers_fired = 0;
-    uint64_t wakes = 0;         // other workers that it has woken
+    uint64_t wakes = 0;  // other workers that it has woken
   };
 
   // Error(kResourceExhausted) if the process lacks descriptors, Error(kInvalidArgument) for more than
@@ -102,8 +102,8 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
 
   explicit WorkerPool(WorkerPoolOptions options);
 
-  Worker* Current() const;      // null on a foreign thread
-  Worker* NextForForeign();     // round robin
+  Worker* Current() const;   // null on a foreign thread
+  Worker* NextForForeign();  // round robin
   // The worker into whose queues a foreign thread puts its work; `wake` if it has to be woken then.
   Worker* TargetForForeign(bool* wake);
   // Wakes a parked worker, which will search. False if none is parked.

@@ -50,7 +50,6 @@ class Count {
   int64_t value_ = 0;
 };
 
-
 void Post(WorkerPool& pool, Runnable* runnable, uint32_t random) {
   pool.Post(runnable, static_cast<Lane>(random % 3), random % 2 == 0 ? Place::kNext : Place::kBack,
             Instant::FromNanos(random % 1000));
@@ -71,7 +70,8 @@ struct Tree {
   }
 };
 struct Node : Runnable {
-  Node(Tree* tree, int depth, uint32_t seed) : Runnable(&Grow), tree(tree), depth(depth), seed(seed) {
+  Node(Tree* tree, int depth, uint32_t seed)
+      : Runnable(&Grow), tree(tree), depth(depth), seed(seed) {
     tree->live.fetch_add(1);
   }
   static void Grow(Runnable* runnable) {
@@ -90,7 +90,8 @@ struct Node : Runnable {
       }
     }
     if (!batch.empty()) {
-      node->tree->pool->PostBatch(std::move(batch), random() % 2 == 0 ? Lane::kCancel : Lane::kReady);
+      node->tree->pool->PostBatch(std::move(batch),
+                                  random() % 2 == 0 ? Lane::kCancel : Lane::kReady);
     }
     node->tree->grown.fetch_add(1);
     node->tree->Ended();
@@ -227,8 +228,7 @@ struct Sleeper : Runnable {
     if (self->pool->Disarm(&self->timer)) self->broken = true;
     if (self->pool->Now() < self->timer.when) self->broken = true;
     if (--self->naps_left == 0) return self->over->Add();
-    self->timer.when =
-        Instant::FromNanos(self->pool->Now().nanos() + self->naps_left % 7 * 13'000);
+    self->timer.when = Instant::FromNanos(self->pool->Now().nanos() + self->naps_left % 7 * 13'000);
     self->pool->Arm(&self->timer);
   }
   WorkerPool* pool = nullptr;

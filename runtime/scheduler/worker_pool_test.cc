@@ -522,7 +522,9 @@ TEST(WorkerPoolTest, HousekeepingHookRunsBeforeASleep) {
   std::atomic<int> idle{0};
   WorkerPoolOptions options;
   options.workers = 2;
-  options.housekeeping = [](void* context) { static_cast<std::atomic<int>*>(context)->fetch_add(1); };
+  options.housekeeping = [](void* context) {
+    static_cast<std::atomic<int>*>(context)->fetch_add(1);
+  };
   options.housekeeping_context = &idle;
   auto pool = WorkerPool::Create(options);
   ASSERT_TRUE(pool.ok());

@@ -37,8 +37,8 @@ std::string FunctionName(absl::string_view pretty) {
     head = head.substr(0, LastOutside(head, '('));
     name = "a lambda in ";
   }
-  absl::StrAppend(&name, absl::StrReplaceAll(head, {{"(anonymous namespace)::", ""},
-                                                    {"{anonymous}::", ""}}));
+  absl::StrAppend(
+      &name, absl::StrReplaceAll(head, {{"(anonymous namespace)::", ""}, {"{anonymous}::", ""}}));
   return head.empty() ? std::string(pretty) : name;
 }
 

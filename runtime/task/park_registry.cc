@@ -110,8 +110,7 @@ void ParkRegistry::DecideParked(TaskCore* core, Kind kind) {
     const auto state = static_cast<uint8_t>(word & task_word::kStateMask);
     if (!IsParked(state) || !Ends(kind, state)) return;
   } while (!core->word.compare_exchange_weak(word, (word & ~task_word::kStateMask) | decision,
-                                             std::memory_order_acq_rel,
-                                             std::memory_order_acquire));
+                                             std::memory_order_acq_rel, std::memory_order_acquire));
   // The decision makes the waiter ours until the task is posted.
   Waiter* waiter = core->waiter;
   const RegionScope& region = *waiter->cx().region();

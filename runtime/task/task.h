@@ -126,10 +126,10 @@ class Promise final : public PromiseBase {
 
   // Only Tasks, waits and OrReturn may be awaited; each remembers where (for async stacks).
   template <class A>
-  auto await_transform(A&& awaitable,
-                       std::source_location site = std::source_location::current()) {
-    static_assert(requires { typename std::remove_cvref_t<A>::QuiesceAwaitable; },
-                  "co_await takes a quiesce::Task, a wait of the runtime, or OrReturn(...) of one");
+  auto await_transform(A&& awaitable, std::source_location site = std::source_location::current()) {
+    static_assert(
+        requires { typename std::remove_cvref_t<A>::QuiesceAwaitable; },
+        "co_await takes a quiesce::Task, a wait of the runtime, or OrReturn(...) of one");
     await_site_ = site;
     if constexpr (requires { awaitable.operator co_await(); }) {
       return awaitable.operator co_await();
@@ -208,7 +208,8 @@ class TaskOrReturn : public TaskAwait<T> {
 template <class T>
 class [[nodiscard]] Task {
   static_assert(!std::is_reference_v<T>, "Task<T&>: return a pointer instead");
-  static_assert(!std::is_same_v<T, absl::Status> && !kIsOutcome<T> && !task_internal::kIsStatusOr<T>,
+  static_assert(!std::is_same_v<T, absl::Status> && !kIsOutcome<T> &&
+                    !task_internal::kIsStatusOr<T>,
                 "Task<T> already yields an Outcome<T>: use Task<void> for a Status, Task<T> for a "
                 "StatusOr<T> or an Outcome<T>");
   static_assert(
@@ -243,8 +244,9 @@ class [[nodiscard]] Task {
   // For the runtime: gives up the coroutine. Fatal if it has been given up before.
   PromiseBase* Release() {
     if (promise_ == nullptr) [[unlikely]] {
-      Fatal("a Task was awaited or spawned twice, or after it was moved from. A Task runs once: call "
-            "the coroutine function again for a second run");
+      Fatal(
+          "a Task was awaited or spawned twice, or after it was moved from. A Task runs once: call "
+          "the coroutine function again for a second run");
     }
     return std::exchange(promise_, nullptr);
   }

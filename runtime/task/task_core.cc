@@ -17,8 +17,8 @@ void EndTask(TaskCore* core, PromiseBase* root, PromiseBase* unwind_from, bool s
              Outcome<void> not_started) {
   RegionScope* region = core->scope;
   const bool keep = core->refs.load(std::memory_order_acquire) > 1;
-  Outcome<void> failure =
-      core->site->ops->finish(core, TaskFinish(root, unwind_from, started, std::move(not_started)), keep);
+  Outcome<void> failure = core->site->ops->finish(
+      core, TaskFinish(root, unwind_from, started, std::move(not_started)), keep);
   Emit(EventKind::kTaskEnd, region->id, core->id, static_cast<uint64_t>(failure.severity()),
        core->site->name);
   cx_internal::SetCurrentTask(nullptr, nullptr);  // before the region may close: it runs no more

@@ -43,7 +43,7 @@ struct TaskFinish {
         started(started),
         not_started(std::move(not_started)) {}
   PromiseBase* root;
-  PromiseBase* unwind_from;   // the leaf of a failing chain, destroyed first; null: only the root
+  PromiseBase* unwind_from;  // the leaf of a failing chain, destroyed first; null: only the root
   bool started;
   Outcome<void> not_started;  // the outcome of a task that did not start
 };
@@ -90,7 +90,8 @@ struct TaskCore : Runnable, TaskScope {
   // 0: nobody joins; kJoinLocked bit: a few instructions of an update; kJoinDone: the outcome is in the
   // block; else the joining Waiter. Guarded as a spin lock by its own bit (acquire, release).
   std::atomic<uintptr_t> joiner{0};
-  RegionCore* opened = nullptr;  // regions that this task has opened in its own; guarded by its mutex
+  RegionCore* opened =
+      nullptr;  // regions that this task has opened in its own; guarded by its mutex
   std::atomic<uint32_t> refs{2};
   uint32_t block_size = 0;
 

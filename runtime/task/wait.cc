@@ -60,9 +60,7 @@ Waiter::Decision Waiter::TakeDecision() {
   return state == task_word::kGranted ? Decision::kGranted : Decision::kCancelled;
 }
 
-void Waiter::EndDecision() {
-  cx_.task()->word.fetch_and(~kStateMask, std::memory_order_acq_rel);
-}
+void Waiter::EndDecision() { cx_.task()->word.fetch_and(~kStateMask, std::memory_order_acq_rel); }
 
 void Waiter::CountResume() {
   TaskScope* task = cx_.task();

@@ -125,19 +125,19 @@ enum class Enqueued : uint8_t {
 
 // What a primitive provides. `result` is a std::optional<Outcome<Value>>.
 template <class Op>
-concept WaitOperation = requires(Op op, Waiter& waiter,
-                                 std::optional<Outcome<typename Op::Value>>& result) {
-  { Op::kName } -> std::convertible_to<const char*>;
-  { Op::kStructural } -> std::convertible_to<bool>;
-  // Completes without waiting if it can: sets `result`, returns true.
-  { op.Try(result) } -> std::same_as<bool>;
-  // Atomically, under the primitive's lock: complete or queue.
-  { op.Enqueue(waiter, result) } -> std::same_as<Enqueued>;
-  // After a grant: takes what was granted, or returns false to try again (readiness, say).
-  { op.Harvest(result) } -> std::same_as<bool>;
-  // After a cancel: leaves the queue, under the primitive's lock.
-  { op.Withdraw(waiter) } -> std::same_as<void>;
-};
+concept WaitOperation =
+    requires(Op op, Waiter& waiter, std::optional<Outcome<typename Op::Value>>& result) {
+      { Op::kName } -> std::convertible_to<const char*>;
+      { Op::kStructural } -> std::convertible_to<bool>;
+      // Completes without waiting if it can: sets `result`, returns true.
+      { op.Try(result) } -> std::same_as<bool>;
+      // Atomically, under the primitive's lock: complete or queue.
+      { op.Enqueue(waiter, result) } -> std::same_as<Enqueued>;
+      // After a grant: takes what was granted, or returns false to try again (readiness, say).
+      { op.Harvest(result) } -> std::same_as<bool>;
+      // After a cancel: leaves the queue, under the primitive's lock.
+      { op.Withdraw(waiter) } -> std::same_as<void>;
+    };
 
 // The awaiter made of an operation. `co_await wait` yields Outcome<Value>. A checkpoint also when it
 // need not wait: a cancelled ordinary wait fails at once, without effect.

@@ -19,7 +19,8 @@ class [[nodiscard]] YieldWait : public Waiter {
     mode_ = cx_internal::WaitMode(cx_, /*structural=*/false);
     const bool fail = MustFail();
     At(EventKind::kCheckpoint, fail);
-    if (!fail) [[likely]] return false;
+    if (!fail) [[likely]]
+      return false;
     result_ = FailReason();
     // A loop that ignores its failed waits lets others run from time to time, as in Wait.
     return MayGoOn();

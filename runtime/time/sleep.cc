@@ -27,9 +27,11 @@ void SleepOp::OnFire(Timer* timer) { static_cast<SleepOp*>(timer)->waiter_->Gran
 
 Instant Until(const CxBase& cx, absl::Duration duration, const char* file, int line) {
   if (duration < absl::ZeroDuration()) {
-    Fatal("Sleep(cx, %s) at %s:%d: a timeout cannot be negative; use SleepUntil for an instant that may "
-          "have passed",
-          absl::FormatDuration(duration).c_str(), file, line);
+    Fatal(
+        "Sleep(cx, %s) at %s:%d: a timeout cannot be negative; use SleepUntil for an instant that "
+        "may "
+        "have passed",
+        absl::FormatDuration(duration).c_str(), file, line);
   }
   return cx.Now() + duration;
 }

@@ -39,8 +39,7 @@ double ResidentBytes() {
 
 // Slab blocks, with their rounding, and the general heap.
 double LiveBytes() {
-  return static_cast<double>(GetSlabStats().live_bytes) +
-         static_cast<double>(mallinfo2().uordblks);
+  return static_cast<double>(GetSlabStats().live_bytes) + static_cast<double>(mallinfo2().uordblks);
 }
 
 using Parker = Task<void> (*)(Cx, std::atomic<int64_t>*);

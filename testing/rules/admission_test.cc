@@ -23,7 +23,8 @@ TEST(AdmissionTest, SpawnOverTheLimitIsRefusedDestroysItsArgumentsAndFailsNothin
         cx.Spawn("first", HoldAt, &gate);
         cx.Spawn("second", HoldAt, &gate);
         auto refused = cx.Spawn(
-            "third", [](Cx, Witness) -> Task<void> { co_return Ok(); }, Witness(&trail, "argument"));
+            "third", [](Cx, Witness) -> Task<void> { co_return Ok(); },
+            Witness(&trail, "argument"));
         trail.Add("refused");
         EXPECT_TRUE(refused.ended());
         EXPECT_THAT(co_await OrReturn(refused.Join(cx)),
@@ -96,9 +97,7 @@ TEST(AdmissionTest, BytesOfSpawnBlocksAreLimited) {
         const auto big = [&](std::array<char, 1000> argument) {
           return cx.Spawn(
               "big",
-              [&gate](Cx cx, std::array<char, 1000>) -> Task<void> {
-                return HoldAt(cx, &gate);
-              },
+              [&gate](Cx cx, std::array<char, 1000>) -> Task<void> { return HoldAt(cx, &gate); },
               argument);
         };
         auto first = big({});
@@ -196,8 +195,8 @@ TEST(SpawnWhenAdmittedTest, CancelEndsTheWaitDestroysTheArgumentsAndLeavesThePla
           ADD_FAILURE() << "it was admitted";
           co_return Ok();
         });
-        co_await OrReturn(Until(
-            cx, [&] { return absl::StrContains(rt->DumpRegions(), "SpawnWhenAdmitted"); }));
+        co_await OrReturn(
+            Until(cx, [&] { return absl::StrContains(rt->DumpRegions(), "SpawnWhenAdmitted"); }));
         spawner.Cancel();
         EXPECT_THAT(co_await OrReturn(spawner.Join(cx)), IsCancelled(CancelKind::kUser));
         trail.Add("cancelled");

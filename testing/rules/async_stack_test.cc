@@ -24,9 +24,7 @@ Task<void> Middle(Cx cx, Gate* gate) {
   co_return Ok();
 }
 constexpr int kOutermostLine = __LINE__ + 2;
-Task<void> Outermost(Cx cx, Gate* gate) {
-  co_return co_await Middle(cx, gate);
-}
+Task<void> Outermost(Cx cx, Gate* gate) { co_return co_await Middle(cx, gate); }
 
 std::string At(int line, const char* function) {
   return absl::StrCat("async_stack_test.cc:", line, " in quiesce::rules::", function, "\n");
@@ -59,8 +57,9 @@ TEST(DumpTest, ShowsEachParkedTaskWithItsSpawnSiteItsWaitAndItsChainInnermostFir
     co_return Ok();
   });
   EXPECT_THAT(outcome, IsOk());
-  EXPECT_THAT(dump, ContainsRegex(absl::StrCat("task 'deep' #[0-9]+ \\(spawned at .*async_stack_test.cc:",
-                                               spawn_line, "\\): parked .* in Gate::Pass \\(structural wait\\)")));
+  EXPECT_THAT(dump, ContainsRegex(absl::StrCat(
+                        "task 'deep' #[0-9]+ \\(spawned at .*async_stack_test.cc:", spawn_line,
+                        "\\): parked .* in Gate::Pass \\(structural wait\\)")));
   const std::vector<std::string> chain = {"task 'deep'", At(kInnermostLine, "Innermost"),
                                           At(kMiddleLine, "Middle"),
                                           At(kOutermostLine, "Outermost")};
@@ -86,11 +85,17 @@ TEST(DumpTest, ShowsTheTreeOfRegionsWithPhaseLiveCountDeadlineAndQuotas) {
         co_return co_await Region::Open(cx, "inner", body, FailFast(), options);
       },
       FailFast(), RegionOptions().WithBudget(Budget::Timeout(absl::Hours(2))));
-  const std::vector<std::string> tree = {
-      "region 'runtime'", "\n  region 'root'", "\n    region 'r'", "Open, 1 live, deadline in 1h59m",
-      "\n      region 'inner'", absl::StrCat("async_stack_test.cc:", line),
-      "Open, 2 live, deadline in 59m", "cost left 93", "Draining", "user: RegionRef::Cancel",
-      "drain budget ends in"};
+  const std::vector<std::string> tree = {"region 'runtime'",
+                                         "\n  region 'root'",
+                                         "\n    region 'r'",
+                                         "Open, 1 live, deadline in 1h59m",
+                                         "\n      region 'inner'",
+                                         absl::StrCat("async_stack_test.cc:", line),
+                                         "Open, 2 live, deadline in 59m",
+                                         "cost left 93",
+                                         "Draining",
+                                         "user: RegionRef::Cancel",
+                                         "drain budget ends in"};
   EXPECT_THAT(dump, HasInOrder(tree)) << dump;
 }
 
@@ -155,8 +160,9 @@ TEST(DumpTest, MayBeTakenWhileTasksParkWakeAndEnd) {
     for (int i = 0; i < 200; ++i) {
       co_await OrReturn(Region::Open(cx, "short", [](Cx cx) -> Task<void> {
         for (int i = 0; i < 10; ++i) {
-          cx.Spawn("child",
-                   [](Cx cx) -> Task<void> { co_return co_await Sleep(cx, absl::Microseconds(20)); });
+          cx.Spawn("child", [](Cx cx) -> Task<void> {
+            co_return co_await Sleep(cx, absl::Microseconds(20));
+          });
         }
         co_return Ok();
       }));
@@ -189,11 +195,11 @@ TEST(StallReportTest, NamesTheParkedTaskWithItsAsyncStack) {
   EXPECT_THAT(outcome, IsOk());
   ASSERT_FALSE(rt.reports.empty());
   const std::string report = rt.reports.All().front();
-  EXPECT_THAT(report, HasSubstr("region 'r' has not closed although its drain and finalizer budgets"));
-  const std::vector<std::string> chain = {"task 'stalled'", "async_stack_test.cc",
-                                          At(kInnermostLine, "Innermost"),
-                                          At(kMiddleLine, "Middle"),
-                                          At(kOutermostLine, "Outermost")};
+  EXPECT_THAT(report,
+              HasSubstr("region 'r' has not closed although its drain and finalizer budgets"));
+  const std::vector<std::string> chain = {
+      "task 'stalled'", "async_stack_test.cc", At(kInnermostLine, "Innermost"),
+      At(kMiddleLine, "Middle"), At(kOutermostLine, "Outermost")};
   EXPECT_THAT(report, HasInOrder(chain)) << report;
 }
 
@@ -220,7 +226,8 @@ TEST(StallReportTest, NamesTheTaskThatRunsAndNeverReachesACheckpoint) {
   ASSERT_FALSE(rt.reports.empty());
   EXPECT_THAT(rt.reports.All().front(),
               ContainsRegex(absl::StrCat("running: task 'spinning' #[0-9]+ \\(spawned at "
-                                         ".*async_stack_test.cc:", line, "\\)")));
+                                         ".*async_stack_test.cc:",
+                                         line, "\\)")));
 }
 
 TEST(StallReportTest, OfATaskCancelledThroughItsHandleNamesItToo) {

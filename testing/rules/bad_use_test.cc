@@ -53,9 +53,10 @@ TEST(BadUseTest, SpawnIntoAClosedRegionNamesTheRegionWhereItWasOpenedAndWhatToDo
           ? region->Spawn("late", [](Cx) -> Task<void> { co_return Ok(); }).TakeOutcome()
           : Outcome<void>(Ok());
   ASSERT_THAT(refused, IsErrorCode(absl::StatusCode::kFailedPrecondition));
-  EXPECT_THAT(std::string(refused.error().message()),
-              AllOf(HasSubstr("region 'fetch-all'"), HasSubstr(absl::StrCat("bad_use_test.cc:", line)),
-                    HasSubstr("is closed"), HasSubstr("Spawn before")));
+  EXPECT_THAT(
+      std::string(refused.error().message()),
+      AllOf(HasSubstr("region 'fetch-all'"), HasSubstr(absl::StrCat("bad_use_test.cc:", line)),
+            HasSubstr("is closed"), HasSubstr("Spawn before")));
 }
 
 TEST(BadUseTest, RefusedAdmissionSaysTheLimitsAndWhatToDo) {
@@ -68,9 +69,9 @@ TEST(BadUseTest, RefusedAdmissionSaysTheLimitsAndWhatToDo) {
         EXPECT_TRUE(second.ended());
         Outcome<void> refused = co_await OrReturn(second.Join(cx));
         EXPECT_THAT(refused, IsErrorCode(absl::StatusCode::kResourceExhausted));
-        EXPECT_THAT(refused.ToString(), AllOf(HasSubstr("region 'r' admits no more tasks"),
-                                              HasSubstr("limits: 1 tasks"),
-                                              HasSubstr("SpawnWhenAdmitted")));
+        EXPECT_THAT(refused.ToString(),
+                    AllOf(HasSubstr("region 'r' admits no more tasks"),
+                          HasSubstr("limits: 1 tasks"), HasSubstr("SpawnWhenAdmitted")));
         gate.Open();
         co_return Ok();
       },
@@ -81,15 +82,16 @@ TEST(BadUseTest, RefusedAdmissionSaysTheLimitsAndWhatToDo) {
 // --- a Cx ----------------------------------------------------------------------------------------
 
 TEST_F(CxDeathTest, OuterCxCapturedByASpawnedLambdaIsFound) {
-  EXPECT_DEATH(RunOnce([](Cx outer) -> Task<void> {
-                 outer.Spawn("capturing", [outer](Cx) -> Task<void> {
-                   co_await OrReturn(Yield(outer));
-                   co_return Ok();
-                 });
-                 co_return Ok();
-               }),
-               "the Cx of task [0-9]+ was used by task [0-9]+: a Cx belongs to one task. Use the Cx "
-               "that the spawned callable gets as its first parameter");
+  EXPECT_DEATH(
+      RunOnce([](Cx outer) -> Task<void> {
+        outer.Spawn("capturing", [outer](Cx) -> Task<void> {
+          co_await OrReturn(Yield(outer));
+          co_return Ok();
+        });
+        co_return Ok();
+      }),
+      "the Cx of task [0-9]+ was used by task [0-9]+: a Cx belongs to one task. Use the Cx "
+      "that the spawned callable gets as its first parameter");
 }
 
 TEST_F(CxDeathTest, UseAfterTheEndOfItsTaskIsFound) {
@@ -206,9 +208,10 @@ TEST_F(BadUseDeathTest, OkStatusReturnedAsAnError) {
 // --- arguments -----------------------------------------------------------------------------------
 
 TEST_F(BadUseDeathTest, NegativeTimeouts) {
-  EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> { co_return co_await Sleep(cx, -absl::Seconds(1)); }),
-               "Sleep\\(cx, -1s\\) at .*bad_use_test.cc:[0-9]+: a timeout cannot be negative; use "
-               "SleepUntil");
+  EXPECT_DEATH(
+      RunOnce([](Cx cx) -> Task<void> { co_return co_await Sleep(cx, -absl::Seconds(1)); }),
+      "Sleep\\(cx, -1s\\) at .*bad_use_test.cc:[0-9]+: a timeout cannot be negative; use "
+      "SleepUntil");
   EXPECT_DEATH((void)Budget::Timeout(-absl::Seconds(2)),
                "a budget's timeout of -2s at .*bad_use_test.cc:[0-9]+ is negative");
   EXPECT_DEATH(RegionOptions().WithGrace(-absl::Seconds(3)),
@@ -238,9 +241,8 @@ TEST_F(BadUseDeathTest, BlockOnFromAWorkerOfTheSameRuntime) {
   EXPECT_DEATH(
       {
         TestRuntime rt(2);
-        (void)rt.Run([&](Cx) -> Task<void> {
-          co_return rt.Run([](Cx) -> Task<void> { co_return Ok(); });
-        });
+        (void)rt.Run(
+            [&](Cx) -> Task<void> { co_return rt.Run([](Cx) -> Task<void> { co_return Ok(); }); });
       },
       "BlockOn was called on a worker of the same runtime, which it would block");
 }

@@ -37,7 +37,8 @@ static_assert(std::is_convertible_v<CxWith<cap::Net, Ledger>, CxWith<Ledger>>);
 static_assert(!std::is_constructible_v<CxWith<Audit>, CxWith<Ledger>>);
 
 static_assert(!std::is_default_constructible_v<Cx> && !std::is_default_constructible_v<CxWith<>>);
-static_assert(!std::is_constructible_v<Cx, const Authority*, TaskScope*, uint32_t>, "only the mint");
+static_assert(!std::is_constructible_v<Cx, const Authority*, TaskScope*, uint32_t>,
+              "only the mint");
 static_assert(!std::is_constructible_v<Cx, CxBase>);
 static_assert(!std::is_constructible_v<CxBase, const Authority*, TaskScope*, uint32_t>);
 static_assert(std::is_trivially_copyable_v<Cx> && sizeof(Cx) <= 24);
@@ -84,7 +85,8 @@ TEST(ProvideTest, TasksAndRegionsBelowInheritIt) {
     co_return co_await Region::Open(with, "inner", [](With cx) -> Task<void> {
       auto grandchild = cx.Spawn("grandchild", Deposit, 10);
       EXPECT_THAT(co_await OrReturn(grandchild.Join(cx)), IsOk());
-      EXPECT_TRUE(cx.Defer("finalizer", [](With cx) -> Task<void> { return Deposit(cx, 100); }).ok());
+      EXPECT_TRUE(
+          cx.Defer("finalizer", [](With cx) -> Task<void> { return Deposit(cx, 100); }).ok());
       co_return Ok();
     });
   });

@@ -96,8 +96,8 @@ TEST(QuiescenceTest, ClosedRegionLeavesNoTimerBehind) {
       Outcome<void> ended = co_await Region::Open(
           cx, "r",
           [](Cx cx) -> Task<void> {
-            auto child = cx.Spawn("child",
-                                  [](Cx cx) -> Task<void> { co_return co_await Sleep(cx, absl::Hours(1)); });
+            auto child = cx.Spawn(
+                "child", [](Cx cx) -> Task<void> { co_return co_await Sleep(cx, absl::Hours(1)); });
             child.Cancel(Budget::Timeout(absl::Milliseconds(1)));
             co_await OrReturn(Yield(cx));
             cx.Ref().BeginDrain(Budget::Timeout(absl::Milliseconds(1)));

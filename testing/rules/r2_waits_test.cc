@@ -163,7 +163,8 @@ void ExpectBudgetEndsDrainWaits(const Budget& drain, bool through_handle) {
       &report);
   EXPECT_THAT(outcome, IsOk());
   EXPECT_EQ(report.tasks_cut_off, 2);
-  EXPECT_LT(report.time, absl::Seconds(4)) << "the default of five seconds has ended it, not the budget";
+  EXPECT_LT(report.time, absl::Seconds(4))
+      << "the default of five seconds has ended it, not the budget";
 }
 
 TEST(DrainWaitTest, EndsWhenTheTimeToDrainIsSpent) {
@@ -351,7 +352,8 @@ TEST(JoinTest, HandleKeepsTheResultButNeitherTheFrameNorTheCallableNorItsArgumen
   Outcome<void> outcome = rt.Run([&](Cx cx) -> Task<void> {
     auto child = cx.Spawn(
         "child",
-        [&trail, callable = Witness(&trail, "callable")](Cx, [[maybe_unused]] Witness argument) -> Task<std::string> {
+        [&trail, callable = Witness(&trail, "callable")](
+            Cx, [[maybe_unused]] Witness argument) -> Task<std::string> {
           Witness local(&trail, "local");
           co_return "result";
         },

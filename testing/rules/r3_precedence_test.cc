@@ -18,7 +18,8 @@ Outcome<void> InSpentRegion(TestRuntime& rt, Body body) {
     cx.Ref().Cancel(Budget::Timeout(absl::ZeroDuration()));
     // Drain waits work until the budget is spent, which comes at once.
     while (true) {
-      Outcome<void> yielded = co_await Yield(cx.ForDrain());  // g++ 12 wants a type here, in a template
+      Outcome<void> yielded =
+          co_await Yield(cx.ForDrain());  // g++ 12 wants a type here, in a template
       if (!yielded.ok()) break;
     }
     co_return co_await body(cx);

@@ -363,8 +363,7 @@ TEST(FinalizerTest, SpawnAndDeferAreRefusedInOne) {
             auto refused = cx.Spawn("late", [](Cx) -> Task<void> { co_return Ok(); });
             EXPECT_TRUE(refused.ended());
             EXPECT_THAT(std::move(refused).TakeOutcome(), IsError("a finalizer cannot spawn into"));
-            auto for_drain =
-                cx.ForDrain().Spawn("late", [](Cx) -> Task<void> { co_return Ok(); });
+            auto for_drain = cx.ForDrain().Spawn("late", [](Cx) -> Task<void> { co_return Ok(); });
             EXPECT_THAT(std::move(for_drain).TakeOutcome(),
                         IsErrorCode(absl::StatusCode::kFailedPrecondition));
             const absl::Status deferred =

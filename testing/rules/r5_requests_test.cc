@@ -126,9 +126,9 @@ TEST(RequestKindTest, DeadlineWakesAParkedTask) {
 
 TEST(RequestKindTest, DeadlineThatHasPassedCancelsAtOnce) {
   TestRuntime rt;
-  Outcome<void> outcome = rt.Open(
-      [&](Cx cx) -> Task<void> { co_return co_await Forever(cx); }, FailFast(),
-      RegionOptions().WithBudget(Budget::Deadline(Instant::FromNanos(1))));
+  Outcome<void> outcome =
+      rt.Open([&](Cx cx) -> Task<void> { co_return co_await Forever(cx); }, FailFast(),
+              RegionOptions().WithBudget(Budget::Deadline(Instant::FromNanos(1))));
   EXPECT_THAT(outcome, IsCancelled(CancelKind::kDeadline));
 }
 
@@ -209,9 +209,8 @@ TEST(RequestKindTest, ChargeThatUsesUpTheQuotaCancelsAtOnce) {
 TEST(RequestKindTest, QuotaOfZeroIsSpentAtOnce) {
   for (const Budget& budget : {Budget::Polls(0), Budget::Cost(0)}) {
     TestRuntime rt;
-    Outcome<void> outcome = rt.Open(
-        [](Cx cx) -> Task<void> { co_return co_await Forever(cx); }, FailFast(),
-        RegionOptions().WithBudget(budget));
+    Outcome<void> outcome = rt.Open([](Cx cx) -> Task<void> { co_return co_await Forever(cx); },
+                                    FailFast(), RegionOptions().WithBudget(budget));
     EXPECT_THAT(outcome, IsCancelled(CancelKind::kQuota)) << budget.ToString();
   }
 }
@@ -296,8 +295,9 @@ TEST(RequestReachTest, RegionsThatAreOpenedWhileItTravels) {
         ++*opened;
         cx.Spawn("parked", Forever);
         if (levels == 0) co_return co_await Forever(cx);
-        co_return co_await Region::Open(
-            cx, "inner", [=](Cx cx) -> Task<void> { co_return co_await Dig(cx, levels - 1, opened); });
+        co_return co_await Region::Open(cx, "inner", [=](Cx cx) -> Task<void> {
+          co_return co_await Dig(cx, levels - 1, opened);
+        });
       }
     };
     Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
@@ -320,8 +320,8 @@ TEST(RequestReachTest, NeitherSiblingRegionsNorTheParent) {
     std::optional<RegionRef> one;
     Gate opened;
     auto sibling = cx.Spawn("sibling", [&](Cx cx) -> Task<void> {
-      co_return co_await Region::Open(cx, "other",
-                                      [&](Cx cx) -> Task<void> { co_return co_await HoldAt(cx, &gate); });
+      co_return co_await Region::Open(
+          cx, "other", [&](Cx cx) -> Task<void> { co_return co_await HoldAt(cx, &gate); });
     });
     auto cancelled = cx.Spawn("cancelled", [&](Cx cx) -> Task<void> {
       (void)co_await Region::Open(cx, "one", [&](Cx cx) -> Task<void> {
@@ -481,8 +481,7 @@ TEST(RequestWakeTest, DrainWaitsAreWokenOnceMoreWhenTheirBudgetIsSpent) {
       cx.Spawn("ordinary", HoldAt, &ordinary);
       cx.Spawn("drain", DrainAt, &drain);
     }
-    co_await OrReturn(
-        Until(cx, [&] { return ordinary.waiting() == 50 && drain.waiting() == 50; }));
+    co_await OrReturn(Until(cx, [&] { return ordinary.waiting() == 50 && drain.waiting() == 50; }));
     cx.Ref().Cancel(Budget::Timeout(absl::Hours(1)));
     wakes_at_request = counter.wakes;
     EXPECT_EQ(drain.waiting(), 50);
@@ -678,9 +677,8 @@ TEST(BeginDrainTest, RaisesDrainingForEveryoneBelowAndCancelsNobody) {
       co_return Ok();
     };
     cx.Spawn("child", look);
-    cx.Spawn("opener", [&](Cx cx) -> Task<void> {
-      co_return co_await Region::Open(cx, "inner", look);
-    });
+    cx.Spawn("opener",
+             [&](Cx cx) -> Task<void> { co_return co_await Region::Open(cx, "inner", look); });
     co_await OrReturn(Until(cx, [&] { return gate.waiting() == 2; }));
     top.BeginDrain(Budget::Timeout(absl::Hours(1)));
     EXPECT_TRUE(cx.Draining());

@@ -103,8 +103,7 @@ TEST(RegionRefTest, OutlivesItsRegionAndIsThenRefusedEverything) {
   copy->BeginDrain(Budget());
   EXPECT_FALSE(copy->cancelled());
   auto refused = copy->Spawn("late", [](Cx) -> Task<void> { co_return Ok(); });
-  EXPECT_THAT(std::move(refused).TakeOutcome(),
-              IsErrorCode(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(std::move(refused).TakeOutcome(), IsErrorCode(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST(RegionRefTest, SpawnForDrainIsAdmittedUntilTheBudgetIsSpent) {

@@ -264,9 +264,8 @@ TEST(StateTableRequest, InCancelRequestedSeverityRisesAndDeadlinesTighten) {
       rt,
       [&](Cx cx, HeldRequest& held) -> Task<void> {
         // The second request is held up too, at the same child, once it has marked 'r'.
-        std::thread second([region = cx.Ref()] {
-          region.Shutdown(Budget::Timeout(absl::ZeroDuration()));
-        });
+        std::thread second(
+            [region = cx.Ref()] { region.Shutdown(Budget::Timeout(absl::ZeroDuration())); });
         SpinUntil([&] { return cx.cancel_reason().root().kind() == CancelKind::kShutdown; });
         EXPECT_EQ(Phase(cx.Ref()), "CancelRequested");
         held.Release();
@@ -366,9 +365,9 @@ TEST(StateTableAllMarked, MovesCancelRequestedToDraining) {
 
 TEST(StateTableDeadline, InOpenCancels) {
   TestRuntime rt;
-  Outcome<void> outcome = rt.Open(
-      [](Cx cx) -> Task<void> { co_return co_await Forever(cx); }, CollectAll(),
-      RegionOptions().WithBudget(Budget::Timeout(absl::Milliseconds(1))));
+  Outcome<void> outcome =
+      rt.Open([](Cx cx) -> Task<void> { co_return co_await Forever(cx); }, CollectAll(),
+              RegionOptions().WithBudget(Budget::Timeout(absl::Milliseconds(1))));
   EXPECT_THAT(outcome, IsCancelled(CancelKind::kDeadline));
 }
 
@@ -529,8 +528,8 @@ TEST(StateTableDrainSpent, InCancelRequestedOrdinaryAndDrainWaitsFail) {
 }
 
 TEST(StateTableDrainSpent, InDrainingParkedDrainWaitsAreWokenAndAllWaitsFail) {
-  for (const Budget& drain : {Budget::Timeout(absl::Milliseconds(1)), Budget::Polls(20),
-                              Budget::Cost(20)}) {
+  for (const Budget& drain :
+       {Budget::Timeout(absl::Milliseconds(1)), Budget::Polls(20), Budget::Cost(20)}) {
     TestRuntime rt;
     Gate never;
     Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
@@ -660,7 +659,8 @@ TEST(StateTableEnd, RegionThatEndsByItselfGoesFromOpenToFinalizingToClosed) {
                     EXPECT_FALSE(cx.cancelled());
                     co_return Ok();
                   }).ok());
-    cx.Spawn("child", [](Cx cx) -> Task<void> { co_return co_await Sleep(cx, absl::Milliseconds(1)); });
+    cx.Spawn("child",
+             [](Cx cx) -> Task<void> { co_return co_await Sleep(cx, absl::Milliseconds(1)); });
     EXPECT_EQ(Phase(*region), "Open");
     co_return Ok();
   });

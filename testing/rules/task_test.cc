@@ -249,8 +249,8 @@ TEST(OrReturnTest, ChainIsDestroyedLeafFirstBeforeTheCallerGoesOn) {
     co_return Ok();
   });
   EXPECT_THAT(outcome, IsOk());
-  EXPECT_THAT(trail.Steps(), ElementsAre("link 0 gone", "link 1 gone", "link 2 gone",
-                                         "link 3 gone", "caller"));
+  EXPECT_THAT(trail.Steps(),
+              ElementsAre("link 0 gone", "link 1 gone", "link 2 gone", "link 3 gone", "caller"));
 }
 
 TEST(OrReturnTest, ChainUpToTheRootOfATaskIsDestroyedBeforeItsJoinerGoesOn) {
@@ -338,8 +338,9 @@ TEST(DeepChainTest, OfRegionsClosesFromTheInside) {
   struct Nest {
     static Task<int> Open(Cx cx, int depth) {
       if (depth == 0) co_return absl::InternalError("deep");
-      co_return co_await Region::Open(
-          cx, "nest", [=](Cx cx) -> Task<int> { co_return co_await OrReturn(Open(cx, depth - 1)); });
+      co_return co_await Region::Open(cx, "nest", [=](Cx cx) -> Task<int> {
+        co_return co_await OrReturn(Open(cx, depth - 1));
+      });
     }
   };
   TestRuntime rt;

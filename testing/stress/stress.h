@@ -83,7 +83,7 @@ class Random {
 // Ends a test that hangs, with the region tree, before the test runner does without.
 class Watchdog {
  public:
-  explicit Watchdog(Runtime* runtime, int seconds = 20)
+  explicit Watchdog(Runtime* runtime, int seconds = 6)
       : thread_([this, runtime, seconds] {
           std::unique_lock<std::mutex> lock(mutex_);
           if (changed_.wait_for(lock, std::chrono::seconds(seconds), [this] { return done_; })) {
