@@ -23,8 +23,8 @@ def quiesce_cc_library(name, **kwargs):
         **kwargs
     )
 
-def quiesce_cc_test(name, size = "small", **kwargs):
-    """A cc_test, small (one minute) unless it says otherwise, so that a test that hangs is soon a test that fails.
+def quiesce_cc_test(name, size = "medium", **kwargs):
+    """A cc_test, medium (five minutes, for sanitizers on a busy machine) unless it says otherwise, so that a test that hangs is soon a test that fails.
 
     Args:
       name: name of the target.

@@ -230,6 +230,11 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
     JoinChild(*failure, task->site->name, /*is_body=*/false);
   if (limited_) [[unlikely]]
     ReturnAdmission(task->block_size);
+  // What comes after PublishEnd shares the record with a joiner, which takes the result out of it.
+  const uint32_t own = task->word.load(std::memory_order_relaxed);
+  const bool drained = ((word.load(std::memory_order_relaxed) & region_word::kCancelled) != 0 ||
+                        (own & task_word::kCancelled) != 0) &&
+                       (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
   // With the last reference nobody can join or cancel the task any more.
   if (task->refs.load(std::memory_order_acquire) > 1 ||
       (task->word.load(std::memory_order_relaxed) & task_word::kCancelled) != 0) {
@@ -238,10 +243,6 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
       ForgetTaskCancel(task);
     task->PublishEnd();
   }
-  const uint32_t own = task->word.load(std::memory_order_relaxed);
-  const bool drained = ((word.load(std::memory_order_relaxed) & region_word::kCancelled) != 0 ||
-                        (own & task_word::kCancelled) != 0) &&
-                       (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
   task->id = 0;                // a Cx of this task is stale from here on (R7)
   CountDown(drained ? 1 : 0);  // nothing of the region is touched after this
   task->Unref();

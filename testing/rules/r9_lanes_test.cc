@@ -32,9 +32,9 @@ TEST(LanesTest, CancelledTasksGoFirstButNoMoreThanSixteenInARow) {
   Trail trail;
   Gate gate;
   constexpr int kParked = 160;
+  std::optional<RegionRef> region;
+  bool stop = false;
   Outcome<void> outcome = rt.Run([&](Cx cx) -> Task<void> {
-    std::optional<RegionRef> region;
-    bool stop = false;
     cx.Spawn("opener", [&](Cx cx) -> Task<void> {
       (void)co_await Region::Open(cx, "cancelled", [&](Cx cx) -> Task<void> {
         region = cx.Ref();
@@ -79,8 +79,8 @@ RegionOptions DeadlineIn(absl::Duration time) {
 TEST(LanesTest, TasksWithADeadlineGoBeforeThoseWithoutButNoMoreThanThirtyTwoInARow) {
   TestRuntime rt(1);
   Trail trail;
+  int timed_left = 1000;
   Outcome<void> outcome = rt.Run([&](Cx cx) -> Task<void> {
-    int timed_left = 1000;
     for (int i = 0; i < 2; ++i) {
       cx.Spawn("ready", [&](Cx cx) -> Task<void> {
         while (timed_left > 0) {
