@@ -23,7 +23,7 @@ Task<void> Middle(Cx cx, Gate* gate) {
   co_await OrReturn(Innermost(cx, gate));
   co_return Ok();
 }
-constexpr int kOutermostLine = __LINE__ + 2;
+constexpr int kOutermostLine = __LINE__ + 1;
 Task<void> Outermost(Cx cx, Gate* gate) { co_return co_await Middle(cx, gate); }
 
 std::string At(int line, const char* function) {
