@@ -97,7 +97,7 @@ class WaitDriver::Watchdog {
         std::abort();
       }
       seen = scenarios_;
-      changed_.wait_for(lock, std::chrono::seconds(20));
+      changed_.wait_for(lock, std::chrono::seconds(120));
     }
   }
 

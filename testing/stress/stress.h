@@ -80,10 +80,11 @@ class Random {
   uint64_t state_;
 };
 
-// Ends a test that hangs, with the region tree, before the test runner does without.
+// Ends a test that hangs, with the region tree, before the test runner does without. Generous: sanitizers on a
+// busy machine are slow.
 class Watchdog {
  public:
-  explicit Watchdog(Runtime* runtime, int seconds = 6)
+  explicit Watchdog(Runtime* runtime, int seconds = 50)
       : thread_([this, runtime, seconds] {
           std::unique_lock<std::mutex> lock(mutex_);
           if (changed_.wait_for(lock, std::chrono::seconds(seconds), [this] { return done_; })) {
