@@ -7,10 +7,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/net/address.h"
 #include "quiesce/runtime/net/net_test_support.h"
 #include "quiesce/runtime/net/tcp_listener.h"
 #include "quiesce/runtime/net/tcp_stream.h"
-#include "quiesce/testing/contract/stepped_runtime.h"
 #include "quiesce/testing/contract/wait_contract.h"
 
 namespace quiesce::contract {

@@ -1,4 +1,5 @@
 // How a connection ends: see "How it ends" in tcp_stream.h.
+#include <atomic>
 #include <string>
 #include <thread>
 #include <utility>

@@ -9,6 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "quiesce/runtime/net/address.h"
 #include "quiesce/runtime/net/net_test_support.h"
 #include "quiesce/runtime/region/region.h"
 

@@ -2,8 +2,8 @@
 
 #include <netinet/tcp.h>
 
-#include <algorithm>
 #include <array>
+#include <atomic>
 #include <string>
 #include <thread>
 #include <utility>
@@ -11,6 +11,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "quiesce/runtime/cx/authority.h"
+#include "quiesce/runtime/net/address.h"
 #include "quiesce/runtime/net/net_test_support.h"
 #include "quiesce/runtime/net/tcp_listener.h"
 #include "quiesce/runtime/region/region.h"

@@ -1,5 +1,7 @@
 #include "quiesce/runtime/task/park_registry.h"
 
+#include <utility>
+
 #include "quiesce/runtime/task/task_core.h"
 #include "quiesce/runtime/trace/emit.h"
 
@@ -64,8 +66,15 @@ void ParkRegistry::Remove(Waiter* waiter) {
 void ParkRegistry::AddShards() {
   if (scheduler_->worker_count() < 2) return;
   auto* shards = new Shard[scheduler_->worker_count()];
-  Shard* none = nullptr;
-  if (!more_.compare_exchange_strong(none, shards, std::memory_order_acq_rel)) delete[] shards;
+  {
+    // Under the lock that a sweep takes before it looks for more shards: either it sees these, or who
+    // registers in one of them sees what the sweep's caller had marked.
+    SpinLockHolder lock(first_.lock);
+    if (more_.load(std::memory_order_relaxed) == nullptr) {
+      more_.store(std::exchange(shards, nullptr), std::memory_order_release);
+    }
+  }
+  delete[] shards;
 }
 
 void ParkRegistry::SweepShard(Shard& shard, Kind kind) {
