@@ -218,13 +218,15 @@ void RegionCore::MarkSubtrees(std::vector<RegionCore*> regions, const CancelRequ
   }
 }
 
-void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits) {
+void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits,
+                               const std::optional<CancelReason>& cause) {
   const bool grace_spent = (bits & region_word::kGraceSpent) != 0;
+  const size_t roots = regions.size();
   for (size_t i = 0; i < regions.size(); ++i) {
     RegionCore* region = regions[i];
     // The request itself may still be on its way down: its end must not arrive without its cause.
-    std::optional<CancelReason> above;
-    if (region->parent_ != nullptr) {
+    std::optional<CancelReason> above = cause;
+    if (i >= roots) {  // the parent is in the list too, and so not gone; that of a root may be
       MutexLock lock(region->parent_->mutex_);
       above = region->parent_->reason_;
     }
@@ -430,16 +432,19 @@ void RegionCore::ChargeTaskCancel(TaskCore* task, int64_t polls, int64_t cost) {
 void RegionCore::SpendTask(TaskCore* task, uint32_t task_bits) {
   const bool grace_spent = (task_bits & task_word::kGraceSpent) != 0;
   std::vector<RegionCore*> opened;
+  std::optional<CancelReason> cause;
   {
     MutexLock lock(mutex_);
     const uint32_t before = task->word.fetch_or(task_bits, std::memory_order_acq_rel);
     if ((before & task_word::kEnded) != 0) return;
     CollectOpened(task, opened);
+    const TaskCancel* cancel = FindTaskCancel(task);
+    if (cancel != nullptr) cause = cancel->reason;
   }
   ParkRegistry::DecideParked(
       task, grace_spent ? ParkRegistry::Kind::kGraceSpent : ParkRegistry::Kind::kSpent);
   SpendSubtrees(std::move(opened),
-                region_word::kSpent | (grace_spent ? region_word::kGraceSpent : 0));
+                region_word::kSpent | (grace_spent ? region_word::kGraceSpent : 0), cause);
 }
 
 void RegionCore::InheritTaskCancel(const TaskCancel* cancel, uint32_t task_state, Instant now) {

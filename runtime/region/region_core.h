@@ -169,7 +169,9 @@ class RegionCore : public RegionScope, public SiblingHook {
   void Mark(const CancelRequest& request, bool top);
   // Marks, with the reason chained, and sweeps every region of the subtrees. Takes over references.
   static void MarkSubtrees(std::vector<RegionCore*> roots, const CancelRequest& request);
-  static void SpendSubtrees(std::vector<RegionCore*> roots, uint64_t bits);
+  // `cause`: of the request that is on its way down to `roots`, and may come after this.
+  static void SpendSubtrees(std::vector<RegionCore*> roots, uint64_t bits,
+                            const std::optional<CancelReason>& cause = std::nullopt);
   // Adds references to the children to `to`.
   void CollectChildren(std::vector<RegionCore*>& to);
   static void CollectOpened(const TaskCore* task, std::vector<RegionCore*>& to);

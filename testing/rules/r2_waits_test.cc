@@ -195,6 +195,13 @@ TEST(DrainWaitTest, EndsWhenTheCostOfAHandleCancelIsSpent) {
   ExpectBudgetEndsDrainWaits(Budget::Cost(50), true);
 }
 
+TEST(DrainWaitTest, EndsAtOnceWithAHandleCancelOfNoTime) {
+  ExpectBudgetEndsDrainWaits(Budget::Timeout(absl::ZeroDuration()), true);
+}
+TEST(DrainWaitTest, EndsAtOnceWithAHandleCancelOfNoPolls) {
+  ExpectBudgetEndsDrainWaits(Budget::Polls(0), true);
+}
+
 TEST(DrainWaitTest, OfTheCancelledTaskItselfEndsWhenTheHandlesBudgetIsSpent) {
   for (const Budget& drain :
        {Budget::Timeout(absl::Milliseconds(2)), Budget::Polls(20), Budget::Cost(20)}) {
