@@ -296,7 +296,6 @@ bool WaitDriver::MayUseSource() const {
 
 void WaitDriver::RunSource() {
   const Budget nothing = Budget::Timeout(absl::ZeroDuration());
-  RegionScope* const region = inside_->scope();
   switch (scenario_.source) {
     case Source::kRegionRequest:
       return inside_->Cancel();
@@ -308,25 +307,38 @@ void WaitDriver::RunSource() {
       return inside_->Shutdown();
     case Source::kDeadline:
       return runtime_.AdvanceTo(DeadlineOf(scenario_, start_));
-    // What the resumes and the Cx::Charge of other tasks of the region do.
     case Source::kPollQuota:
-      return region->ops->charge(region, opener_, kQuota, 0);
+      return UseUp(opener_, kQuota, 0);
     case Source::kCostQuota:
-      return region->ops->charge(region, opener_, 0, kQuota);
+      return UseUp(opener_, 0, kQuota);
     case Source::kRegionSpent:
       return inside_->Cancel(nothing);
     case Source::kRegionPollsSpent:
       inside_->Cancel(Budget::Polls(kQuota));
-      return region->ops->charge(region, opener_, kQuota, 0);
+      return UseUp(opener_, kQuota, 0);
     case Source::kHandleSpent:
       return handle_->Cancel(nothing);
     case Source::kHandlePollsSpent:
+      if (racing_) return handle_->Cancel(Budget::Polls(0));
       handle_->Cancel(Budget::Polls(kQuota));
-      return region->ops->charge(region, waiting_.load(), kQuota, 0);
+      return UseUp(waiting_.load(), kQuota, 0);
     case Source::kGraceSpent:
       inside_->Cancel(nothing);
       return runtime_.AdvanceBy(kShortGrace);
   }
+}
+
+// What the resumes and the Cx::Charge of `task` do. Where threads race, `task` may end meanwhile: there another
+// task of the region does it, if the region still takes one.
+void WaitDriver::UseUp(TaskScope* task, int64_t polls, int64_t cost) {
+  const auto use_up = [polls, cost](RegionScope* region, TaskScope* task) {
+    region->ops->charge(region, task, polls, cost);
+  };
+  if (!racing_) return use_up(inside_->scope(), task);
+  (void)inside_->SpawnForDrain("user-of-quota", [use_up](Cx cx) -> Task<void> {
+    use_up(cx.region(), cx.task());
+    co_return Ok();
+  });
 }
 
 // ---- one scenario -----------------------------------------------------------------------------------

@@ -83,6 +83,7 @@ class WaitDriver : private EventObserver {
   void Cancel(Moment moment, bool steps_follow);
   bool MayUseSource() const;
   void RunSource();
+  void UseUp(TaskScope* task, int64_t polls, int64_t cost);
   bool TimeMayCancel() const;
   bool EndsWait(Moment moment) const;
   std::string Judge();
