@@ -1,23 +1,18 @@
-// The contract (wait_contract.h) for the primitives that meet the world outside.
-#include <arpa/inet.h>
-#include <netinet/in.h>
+// The contract (wait_contract.h) for the primitives that other threads and the process complete. Sockets have a file of
+// their own.
+#include <sched.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <array>
-#include <cstddef>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "quiesce/runtime/base/check.h"
-#include "quiesce/runtime/net/tcp_listener.h"
-#include "quiesce/runtime/net/tcp_stream.h"
-#include "quiesce/runtime/region/region.h"
+#include "quiesce/runtime/blocking/blocking.h"
+#include "quiesce/runtime/blocking/blocking_pool.h"
 #include "quiesce/runtime/signal/shutdown_signal.h"
 #include "quiesce/runtime/signal/signal_hub.h"
 #include "quiesce/runtime/sync/completion.h"
@@ -55,95 +50,74 @@ struct ShutdownSignalContract : WaitContractDefaults {
 };
 INSTANTIATE_TYPED_TEST_SUITE_P(ShutdownSignal, WaitContract, ShutdownSignalContract);
 
-// ---- sockets ----------------------------------------------------------------------------------------
+// ---- blocking calls ---------------------------------------------------------------------------------
 
-// A plain socket of the other side. Closes with a reset, which leaves no TIME_WAIT behind.
-class Peer {
- public:
-  explicit Peer(int fd = -1) : fd_(fd) {}
-  ~Peer() { Reset(-1); }
-  Peer(const Peer&) = delete;
-  Peer& operator=(const Peer&) = delete;
-  void Reset(int fd) {
-    if (fd_ >= 0) {
-      const linger at_once = {.l_onoff = 1, .l_linger = 0};
-      setsockopt(fd_, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-      close(fd_);
-    }
-    fd_ = fd;
+using blocking_internal::Call;
+
+// The wait for a thread: the pool's only one is taken until the grant.
+struct BlockingStartContract : WaitContractDefaults {
+  explicit BlockingStartContract(SteppedRuntime&) : holder(&Hold, [](BlockingJob*) {}) {
+    QUIESCE_CHECK(Pool().TryStart(&holder).value(), "the pool's thread is not free");
   }
-  int fd() const { return fd_; }
+  ~BlockingStartContract() { Grant(); }
+  static BlockingPool& Pool() {
+    static auto* pool = new BlockingPool(BlockingPoolOptions().WithMaxThreads(1));
+    return *pool;
+  }
+  auto Start(const Cx& cx) {
+    call.emplace(cx, this);
+    return Wait<blocking_internal::StartOp>(cx, &Pool(), &kName, &*call);
+  }
+  // The thread is free again, and what was queued has been called.
+  void Grant() {
+    holder.held.store(false);
+    holder.held.notify_one();
+    while (Pool().load().idle == 0) sched_yield();
+  }
+  std::string CheckValue(Outcome<void>&) {
+    while (!call->Ended()) sched_yield();
+    return Made(1);
+  }
+  std::string CheckState(bool ok, bool) { return Made(ok ? 1 : 0); }
 
- private:
-  int fd_;
+  std::string Made(int expected) {
+    const int made = calls.load();
+    return made == expected ? "" : absl::StrCat(made, " calls were made");
+  }
+  struct Holder : BlockingJob {
+    using BlockingJob::BlockingJob;
+    std::atomic<bool> held{true};
+  };
+  static void Hold(BlockingJob* job) { static_cast<Holder*>(job)->held.wait(true); }
+  struct CountedCall : Call {
+    CountedCall(const CxBase& cx, BlockingStartContract* contract)
+        : Call(cx, [](BlockingJob* job) { ++static_cast<CountedCall*>(job)->contract->calls; }),
+          contract(contract) {}
+    BlockingStartContract* contract;
+  };
+  static constexpr SpawnName kName = "blocking call";
+  Holder holder;
+  std::optional<CountedCall> call;
+  std::atomic<int> calls{0};
 };
+INSTANTIATE_TYPED_TEST_SUITE_P(RunBlockingStart, WaitContract, BlockingStartContract);
 
-sockaddr_in Loopback(uint16_t port) {
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
-struct AcceptContract : WaitContractDefaults {
-  static constexpr bool kGrantIsKept = false;  // the connection stays in the backlog
-  explicit AcceptContract(SteppedRuntime& runtime) : runtime(runtime) {}
+// The wait for the end of a call, which nothing shortens.
+struct BlockingEndContract : WaitContractDefaults {
+  static constexpr bool kStructural = true;
+  static constexpr bool kChecksFirst = false;
+  explicit BlockingEndContract(SteppedRuntime&) {}
   Task<void> SetUp(Cx cx) {
-    listener.emplace(co_await OrReturn(TcpListener::Bind(cx, "127.0.0.1:0")));
+    call.emplace(cx, [](BlockingJob*) {});
     co_return Ok();
   }
-  auto Start(const Cx& cx) { return listener->Accept(cx); }
-  void Grant() {
-    const std::string& address = listener->address();
-    int port = 0;
-    QUIESCE_CHECK(absl::SimpleAtoi(address.substr(address.rfind(':') + 1), &port), "no port");
-    client.Reset(socket(AF_INET, SOCK_STREAM, 0));
-    const sockaddr_in to = Loopback(static_cast<uint16_t>(port));
-    QUIESCE_CHECK(connect(client.fd(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0,
-                  "the client does not connect");
-    runtime.PollNow();
-  }
-  std::string CheckValue(Outcome<TcpStream>&) { return ""; }
-  std::string CheckState(bool, bool) { return ""; }  // a connection that is lost is missed later
-  SteppedRuntime& runtime;
-  std::optional<TcpListener> listener;
-  Peer client;
+  auto Start(const Cx& cx) { return Wait<blocking_internal::EndOp>(cx, &*call); }
+  void Grant() { call->finish(&*call); }
+  std::string CheckValue(Outcome<void>&) { return call->Ended() ? "" : "the call goes on"; }
+  std::string CheckState(bool, bool) { return ""; }
+  std::optional<Call> call;
 };
-INSTANTIATE_TYPED_TEST_SUITE_P(TcpAccept, WaitContract, AcceptContract);
-
-struct ReadContract : WaitContractDefaults {
-  static constexpr bool kGrantIsKept = false;  // the byte stays in the kernel
-  explicit ReadContract(SteppedRuntime& runtime) : runtime(runtime) {}
-  Task<void> SetUp(Cx cx) {
-    Peer listening(socket(AF_INET, SOCK_STREAM, 0));
-    sockaddr_in address = Loopback(0);
-    socklen_t size = sizeof(address);
-    auto* const raw = reinterpret_cast<sockaddr*>(&address);
-    QUIESCE_CHECK(bind(listening.fd(), raw, size) == 0 && listen(listening.fd(), 1) == 0 &&
-                      getsockname(listening.fd(), raw, &size) == 0,
-                  "the peer does not listen");
-    const std::string to = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
-    stream.emplace(co_await OrReturn(TcpStream::Connect(cx, to)));
-    peer.Reset(accept(listening.fd(), nullptr, nullptr));
-    QUIESCE_CHECK(peer.fd() >= 0, "the peer does not accept");
-    co_return Ok();
-  }
-  auto Start(const Cx& cx) { return stream->Read(cx, absl::MakeSpan(buffer)); }
-  void Grant() {
-    QUIESCE_CHECK(send(peer.fd(), "x", 1, MSG_NOSIGNAL) == 1, "the peer does not send");
-    runtime.PollNow();
-  }
-  std::string CheckValue(Outcome<size_t>& got) {
-    return *got == 1 && buffer[0] == std::byte{'x'} ? "" : absl::StrCat(*got, " bytes were read");
-  }
-  std::string CheckState(bool, bool) { return ""; }  // a byte that is lost is missed later
-  SteppedRuntime& runtime;
-  Peer peer;
-  std::optional<TcpStream> stream;
-  std::array<std::byte, 16> buffer = {};
-};
-INSTANTIATE_TYPED_TEST_SUITE_P(TcpRead, WaitContract, ReadContract);
+INSTANTIATE_TYPED_TEST_SUITE_P(RunBlockingEnd, WaitContract, BlockingEndContract);
 
 }  // namespace
 }  // namespace quiesce::contract
