@@ -58,11 +58,12 @@ constexpr size_t kChunksBeforeHugePages = 8;
 
 // ---- size classes ---------------------------------------------------------------------------------
 
-constexpr std::array<uint16_t, 36> kClassSize = [] {
-  std::array<uint16_t, 36> sizes{};
+constexpr std::array<uint16_t, 40> kClassSize = [] {
+  std::array<uint16_t, 40> sizes{};
   size_t at = 0;
   for (uint16_t size = 16; size <= 256; size += 16) sizes[at++] = size;
-  for (uint16_t size = 320; size <= 1024; size += 64) sizes[at++] = size;
+  for (uint16_t size = 288; size <= 512; size += 32) sizes[at++] = size;  // parked tasks
+  for (uint16_t size = 576; size <= 1024; size += 64) sizes[at++] = size;
   for (uint16_t size = 1280; size <= 2048; size += 256) sizes[at++] = size;
   for (uint16_t size = 2560; size <= 4096; size += 512) sizes[at++] = size;
   return sizes;

@@ -91,7 +91,8 @@ bool MustFail(uint8_t mode, uint64_t region, uint32_t task) {
     case task_word::kParkedGrace:
       return (region & region_word::kGraceSpent) != 0 || (task & task_word::kGraceSpent) != 0;
     case task_word::kParkedDrain:
-      return (region & region_word::kSpent) != 0 || (task & task_word::kSpent) != 0;
+      // The grace of a region that ends by itself is spent without there having been a drain.
+      return (region & region_word::kAnySpent) != 0 || (task & task_word::kAnySpent) != 0;
     default:
       return (region & region_word::kAnyCancel) != 0 || (task & task_word::kAnyCancel) != 0;
   }
@@ -100,6 +101,12 @@ bool MustFail(uint8_t mode, uint64_t region, uint32_t task) {
 bool MustFailNow(const CxBase& cx, uint8_t mode) {
   return MustFail(mode, cx.region()->word.load(std::memory_order_acquire),
                   cx.task()->word.load(std::memory_order_acquire));
+}
+
+CancelReason FailReason(const CxBase& cx, uint8_t mode) {
+  RegionScope* region = cx.region();
+  if (mode != task_word::kParkedOrdinary) region->ops->cut_off(region, cx.task());
+  return region->ops->reason(region, cx.task());
 }
 
 }  // namespace cx_internal
@@ -113,10 +120,9 @@ Outcome<void> CxBase::TryCheckpoint() const {
   Verify();
   if (!cancelled()) [[likely]]
     return Ok();
-  if (!cx_internal::MustFailNow(*this, cx_internal::WaitMode(*this, /*structural=*/false))) {
-    return Ok();
-  }
-  return region()->ops->reason(region(), task_);
+  const uint8_t mode = cx_internal::WaitMode(*this, /*structural=*/false);
+  if (!cx_internal::MustFailNow(*this, mode)) return Ok();
+  return cx_internal::FailReason(*this, mode);
 }
 
 void CxBase::Charge(int64_t cost) const {

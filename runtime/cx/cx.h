@@ -28,6 +28,9 @@ inline namespace v0 {
 class RegionRef;
 struct SpawnName;
 struct SpawnSite;
+namespace cx_internal {
+class CxMint;
+}
 
 // What every Cx is, whatever it allows. Primitives store this; users write Cx or CxWith<…>.
 class CxBase {
@@ -61,10 +64,10 @@ class CxBase {
   // The time on the region's clock.
   Instant Now() const;
   // The earlier of the deadlines from here up; InfiniteFuture if there is none.
-  Instant deadline() const { return authority_->region->deadline; }
-
-  // The region of this Cx, for other tasks, threads and callbacks. Defined in region/region_ref.h.
-  RegionRef Ref() const;
+  Instant deadline() const {
+    Verify();
+    return authority_->region->deadline;
+  }
 
   // For primitives: the parts, unchecked.
   const Authority* authority() const { return authority_; }
@@ -81,7 +84,7 @@ class CxBase {
   }
 
  protected:
-  friend class CxMint;
+  friend class cx_internal::CxMint;
   CxBase(const Authority* authority, TaskScope* task, uint32_t flags)
       : authority_(authority),
         task_(task),
@@ -107,6 +110,8 @@ uint8_t FlagMode(const CxBase& cx);
 bool MustFail(uint8_t mode, uint64_t region_word, uint32_t task_word);
 // MustFail with the words of `cx`.
 bool MustFailNow(const CxBase& cx, uint8_t mode);
+// Why; what fails although it is allowed to drain has been cut off, and is counted.
+CancelReason FailReason(const CxBase& cx, uint8_t mode);
 
 // The task whose step runs on this thread, or null. For checks and reports, never to find a Cx.
 TaskScope* CurrentTask();
@@ -133,6 +138,10 @@ class CxWith : public CxBase {
     copy.flags_ |= kForDrain;
     return copy;
   }
+
+  // The region of this Cx, for other tasks, threads and callbacks. Only of a whole Cx, since what is spawned
+  // through a RegionRef gets one. Defined in region/region_ref.h.
+  RegionRef Ref() const;
 
   // Puts a task into this region: callable(cx, args…) must return a Task<T>. The callable and the
   // arguments are kept as long as the task lives. `name` is a literal.
@@ -172,7 +181,7 @@ class CxWith : public CxBase {
   }
 
  private:
-  friend class CxMint;
+  friend class cx_internal::CxMint;
   explicit CxWith(const CxBase& base) : CxBase(base) {}
 };
 
@@ -183,6 +192,7 @@ template <class... Caps>
 inline constexpr bool kHasSpawn<CxWith<Caps...>> = kContains<cap::Spawn, Caps...>;
 }  // namespace cx_internal
 
+namespace cx_internal {
 // The mint (G10): regions, the runtime's root, Provide and Restrict make Cx values through this class,
 // nobody else does.
 class CxMint {
@@ -191,12 +201,8 @@ class CxMint {
   static CxType Make(const Authority* authority, TaskScope* task, uint32_t flags) {
     return CxType(CxBase(authority, task, flags));
   }
-  // `cx` as the type that its maker knows it to have.
-  template <class CxType>
-  static CxType Narrow(const CxBase& cx) {
-    return CxType(cx);
-  }
 };
+}  // namespace cx_internal
 
 // Masks the current task: its ordinary waits go on as drain waits do, until `resumes` more resumes or
 // the end of the drain budget (R3), whichever is first. For a short section that must not be torn:

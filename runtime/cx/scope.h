@@ -64,7 +64,8 @@ inline constexpr uint64_t kGraceSpent = uint64_t{1} << 36;
 inline constexpr uint64_t kCloserParked = uint64_t{1} << 37;
 inline constexpr uint64_t kFinalizing = uint64_t{1} << 38;
 inline constexpr uint64_t kClosed = uint64_t{1} << 39;
-inline constexpr uint64_t kAnyCancel = kCancelled | kSpent | kGraceSpent;
+inline constexpr uint64_t kAnySpent = kSpent | kGraceSpent;
+inline constexpr uint64_t kAnyCancel = kCancelled | kAnySpent;
 }  // namespace region_word
 
 template <class T>
@@ -132,12 +133,13 @@ inline constexpr uint32_t kParkedGrace = 7;
 inline constexpr uint32_t kCancelled = 1u << 8;
 inline constexpr uint32_t kSpent = 1u << 9;
 inline constexpr uint32_t kGraceSpent = 1u << 10;
-inline constexpr uint32_t kBoosted = 1u
-                                     << 11;    // inherits the cancel lane from one who waits for it
+// Inherits the cancel lane from one who waits for it: TaskCore::Boost.
+inline constexpr uint32_t kBoosted = 1u << 11;
 inline constexpr uint32_t kCutOff = 1u << 12;  // one of its waits failed with the drain budget
 inline constexpr uint32_t kEnded = 1u << 13;
 inline constexpr uint32_t kMetered = 1u << 14;  // was cancelled with a poll or cost quota to drain
-inline constexpr uint32_t kAnyCancel = kCancelled | kSpent | kGraceSpent;
+inline constexpr uint32_t kAnySpent = kSpent | kGraceSpent;
+inline constexpr uint32_t kAnyCancel = kCancelled | kAnySpent;
 }  // namespace task_word
 
 // The part of a task that its Cx reads. Lives in TaskCore (task/).

@@ -129,7 +129,8 @@ bool AcceptOp::Paused() {
 }
 
 Outcome<TcpStream> AcceptOp::Adopt(UniqueFd fd, const Address& peer) {
-  auto socket = std::make_unique<TcpSocket>(std::move(fd), cx_.services(), peer, cx_.Ref());
+  auto socket =
+      std::make_unique<TcpSocket>(std::move(fd), cx_.services(), peer, RegionRef::Of(cx_));
   absl::Status registered = socket->Register();
   if (!registered.ok()) return registered;
   return TcpStream(std::move(socket));

@@ -57,7 +57,9 @@ namespace net_internal {
 
 struct ListenSocket final : Socket {
   ListenSocket(UniqueFd fd, const CxBase& cx)
-      : Socket(std::move(fd), cx.services()), bound_in(cx.Ref()), bound_by(cx.task()->id) {}
+      : Socket(std::move(fd), cx.services()),
+        bound_in(RegionRef::Of(cx)),
+        bound_by(cx.task()->id) {}
 
   // Closes the socket if the scope that bound it is cancelled. `accepting` is the Cx of an Accept that a
   // cancel ends.

@@ -91,7 +91,8 @@ absl::Status ConnectOp::Begin() {
   } else if (errno != EINPROGRESS && errno != EINTR) {
     return SocketError(errno, kName, address_);
   }
-  socket_ = std::make_unique<TcpSocket>(std::move(fd), cx_.services(), *address, cx_.Ref());
+  socket_ =
+      std::make_unique<TcpSocket>(std::move(fd), cx_.services(), *address, RegionRef::Of(cx_));
   // Into the poller only now: a socket that does not connect yet counts as hung up.
   if (!connected_) socket_->SetNotReady(Socket::kWrite);
   return socket_->Register();

@@ -17,14 +17,14 @@ constexpr int kShownBeforeRoot = 4;
 struct CancelReason::Record {
   Record(CancelKind kind, CancelOrigin origin, Instant time, absl::string_view message,
          CancelReason the_cause)
-      : origin(origin),
+      : origin(std::move(origin)),
         time(time),
         message(message),
         cause(std::move(the_cause)),
         root(cause.record_ == nullptr ? nullptr : &cause.root()),
         depth(cause.record_ == nullptr ? 0 : cause.record_->depth + 1),
         kind(kind) {
-    QUIESCE_CHECK(origin.name != nullptr, "CancelReason: the origin's name must not be null");
+    QUIESCE_CHECK(this->origin.name != nullptr, "CancelReason: the origin's name must not be null");
   }
 
   const CancelOrigin origin;
@@ -43,12 +43,12 @@ struct CancelReason::Record {
 
 CancelReason::CancelReason(CancelKind kind, CancelOrigin origin, Instant time,
                            absl::string_view message)
-    : record_(new Record(kind, origin, time, message, CancelReason(nullptr))) {}
+    : record_(new Record(kind, std::move(origin), time, message, CancelReason(nullptr))) {}
 
 CancelReason CancelReason::Caused(CancelKind kind, CancelOrigin origin, Instant time,
                                   absl::string_view message, CancelReason cause) {
   QUIESCE_CHECK(cause.record_ != nullptr, "CancelReason::Caused: the cause was moved from");
-  return CancelReason(new Record(kind, origin, time, message, std::move(cause)));
+  return CancelReason(new Record(kind, std::move(origin), time, message, std::move(cause)));
 }
 
 CancelKind CancelReason::kind() const {

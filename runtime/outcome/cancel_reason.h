@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "quiesce/runtime/base/version.h"
@@ -46,6 +47,14 @@ struct CancelOrigin {
   uint64_t task = 0;  // 0: the region itself was the target
   uint32_t region_depth = 0;
   const char* name = "";  // a literal: the name of the target; never null
+  // The ids of the regions around `region`, outermost first, one for each depth. Of a request itself only: what
+  // follows from it below its target has none.
+  std::vector<uint64_t> around = {};
+
+  // Does `id`, a region at `depth`, lie around `region`?
+  bool LiesBelow(uint64_t id, uint32_t depth) const {
+    return depth < around.size() && around[depth] == id;
+  }
 };
 
 class CancelReason {

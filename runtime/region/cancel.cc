@@ -15,6 +15,7 @@ namespace {
 // A cooperative region closes by finalize_by plus the steps then running; what is still there this
 // much later is reported.
 constexpr absl::Duration kStallSlack = absl::Milliseconds(100);
+constexpr absl::Duration kFirstReportInterval = absl::Seconds(1);
 constexpr absl::Duration kLongestReportInterval = absl::Minutes(1);
 
 // From so many tasks on a cancelled region gives each worker a copy of its reason.
@@ -40,6 +41,13 @@ bool UseUp(std::atomic<int64_t>& left, int64_t amount) {
   return before > 0 && before <= amount;
 }
 
+// What comes from above is of one kind: there the request behind it counts.
+bool IsMoreSevere(const CancelReason& left, const CancelReason& right) {
+  const int by_kind = CancelSeverity(left.kind()) - CancelSeverity(right.kind());
+  if (by_kind != 0) return by_kind > 0;
+  return CancelSeverity(left.root().kind()) > CancelSeverity(right.root().kind());
+}
+
 bool IsLimited(int64_t polls, int64_t cost) {
   return polls != Budget::kUnlimited || cost != Budget::kUnlimited;
 }
@@ -55,7 +63,7 @@ struct RegionCore::TaskCancel : Alarm {
   Instant finalize_by = Instant::InfiniteFuture();
   std::atomic<int64_t> drain_polls_left{Budget::kUnlimited};
   std::atomic<int64_t> drain_cost_left{Budget::kUnlimited};
-  TaskCancel* next_cancel = nullptr;
+  absl::Duration report_again = kFirstReportInterval;
 };
 
 Alarm::Alarm(RegionCore* region, Runnable::Step on_due)
@@ -149,7 +157,7 @@ CancelRequest RegionCore::MakeRequest(CancelReason reason, const Budget& drain, 
 void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget& drain) {
   const Instant now = Now();
   const CancelRequest request =
-      MakeRequest(CancelReason(kind, Origin(nullptr), now, message), drain, now);
+      MakeRequest(CancelReason(kind, RequestOrigin(nullptr), now, message), drain, now);
   Mark(request, /*top=*/true);
   registry_.Sweep(ParkRegistry::Kind::kCancel);
   std::vector<RegionCore*> children;
@@ -165,8 +173,7 @@ void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget
 
 void RegionCore::Mark(const CancelRequest& request, bool top) {
   MutexLock lock(mutex_);
-  if (!reason_.has_value() ||
-      CancelSeverity(request.reason.kind()) > CancelSeverity(reason_->kind())) {
+  if (!reason_.has_value() || IsMoreSevere(request.reason, *reason_)) {
     SetReason(request.reason);
   }
   drain_by_ = std::min(drain_by_, request.drain_by);
@@ -309,8 +316,7 @@ CancelReason RegionCore::ReasonFor(TaskScope* scope) {
     RegionCore* home = CoreOf(task->scope);
     MutexLock lock(home->mutex_);
     const TaskCancel* cancel = home->FindTaskCancel(task);
-    if (cancel != nullptr && (!reason.has_value() || CancelSeverity(cancel->reason.kind()) >
-                                                         CancelSeverity(reason->kind()))) {
+    if (cancel != nullptr && (!reason.has_value() || IsMoreSevere(cancel->reason, *reason))) {
       reason = cancel->reason;
     }
   }
@@ -362,10 +368,9 @@ void RegionCore::Charge(TaskCore* task, int64_t polls, int64_t cost) {
 // --- one task, through its handle ----------------------------------------------------------------
 
 RegionCore::TaskCancel* RegionCore::FindTaskCancel(const TaskCore* task) {
-  for (TaskCancel* cancel = task_cancels_; cancel != nullptr; cancel = cancel->next_cancel) {
-    if (cancel->task == task) return cancel;
-  }
-  return nullptr;
+  if (task_cancels_ == nullptr) return nullptr;
+  const auto found = task_cancels_->find(task);
+  return found == task_cancels_->end() ? nullptr : found->second;
 }
 
 void RegionCore::CollectOpened(const TaskCore* task, std::vector<RegionCore*>& to) {
@@ -386,15 +391,15 @@ void RegionCore::CancelTask(TaskCore* task, CancelKind kind, absl::string_view m
     // after that (the task's id) can be read until then.
     const uint32_t before = task->word.fetch_or(task_word::kCancelled, std::memory_order_acq_rel);
     if ((before & task_word::kEnded) != 0) return;
-    made = MakeRequest(CancelReason(kind, Origin(task), now, message), drain, now);
+    made = MakeRequest(CancelReason(kind, RequestOrigin(task), now, message), drain, now);
     const CancelRequest& request = *made;
     NoteRequest(stats_, now);
     TaskCancel* cancel = FindTaskCancel(task);
     if (cancel == nullptr) {
       cancel = new TaskCancel(this, task, request.reason);
-      cancel->next_cancel = task_cancels_;
-      task_cancels_ = cancel;
-    } else if (CancelSeverity(kind) > CancelSeverity(cancel->reason.kind())) {
+      if (task_cancels_ == nullptr) task_cancels_ = std::make_unique<TaskCancels>();
+      task_cancels_->emplace(task, cancel);
+    } else if (IsMoreSevere(request.reason, cancel->reason)) {
       cancel->reason = request.reason;
     }
     cancel->drain_by = std::min(cancel->drain_by, request.drain_by);
@@ -462,11 +467,10 @@ void RegionCore::InheritTaskCancel(const TaskCancel* cancel, uint32_t task_state
 
 void RegionCore::ForgetTaskCancel(TaskCore* task) {
   MutexLock lock(mutex_);
-  TaskCancel** link = &task_cancels_;
-  while ((*link)->task != task) link = &(*link)->next_cancel;
-  TaskCancel* cancel = *link;
+  const auto found = task_cancels_->find(task);
+  TaskCancel* cancel = found->second;
+  task_cancels_->erase(found);
   SetAlarm(*cancel, Instant::InfiniteFuture());
-  *link = cancel->next_cancel;
   cancel->task = nullptr;
   if (!cancel->pending) delete cancel;  // else its step, which is on the way, does
 }
@@ -482,6 +486,7 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
   TaskCore* task;
   bool grace_spent;
   bool report;
+  uint64_t task_id;
   {
     MutexLock lock(mutex_);
     cancel->pending = false;
@@ -491,6 +496,7 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
       return;
     }
     task->Ref();
+    task_id = task->id;
     const Instant now = Now();
     grace_spent = now >= cancel->finalize_by;
     uint32_t bits = 0;
@@ -500,11 +506,15 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
     report = (before & task_word::kGraceSpent) != 0;
     Instant again = cancel->drain_by;
     if (now >= cancel->drain_by) again = cancel->finalize_by;
-    if (grace_spent) again = now + (report ? kLongestReportInterval : kStallSlack);
+    if (grace_spent) again = now + kStallSlack;
+    if (report) {
+      again = now + cancel->report_again;
+      cancel->report_again = std::min(2 * cancel->report_again, kLongestReportInterval);
+    }
     SetAlarm(*cancel, again);
   }
   if (report) {
-    Emit(EventKind::kStall, id, task->id, 0, task->site->name);
+    Emit(EventKind::kStall, id, task_id, 0, task->site->name);
     services->reports->Report(StallReport());
   } else {
     SpendTask(task, task_word::kSpent | (grace_spent ? task_word::kGraceSpent : 0));

@@ -16,7 +16,8 @@ class Waiter;
 // Clean-up that a region runs once, last-registered first (G6). Owned by the region.
 struct Finalizer {
   virtual ~Finalizer() = default;
-  virtual Task<void> Run(const CxBase& cx) = 0;
+  // As part of the opener's `task`.
+  virtual Task<void> Run(TaskScope* task, uint32_t cx_flags) = 0;
   const char* name = "";
   Finalizer* next = nullptr;
 };

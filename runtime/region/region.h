@@ -104,7 +104,8 @@ template <class T, class Body, class CxType>
 Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOptions options) {
   Opening region(cx, name, policy, options);
   if (!region.refused().ok()) co_return Outcome<T>::FromFailure(std::move(region.refused()));
-  const auto body_cx = CxMint::Make<CxType>(region.authority(), region.task(), region.body_flags());
+  const auto body_cx =
+      cx_internal::CxMint::Make<CxType>(region.authority(), region.task(), region.body_flags());
   Task<T> running = task_internal::CallForTask<T>([&] { return body(body_cx); });
   Outcome<T> result = co_await running;
   {
@@ -114,11 +115,9 @@ Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOpt
   }
   (void)co_await Wait<CloseOp>(cx, region.scope());  // structural: cannot fail
   region.BeginFinalizing();
-  const auto finalizer_cx =
-      CxMint::Make<CxType>(region.authority(), region.task(), region.finalizer_flags());
   while (std::unique_ptr<Finalizer> finalizer = region.NextFinalizer()) {
-    Task<void> finalizing =
-        task_internal::CallForTask<void>([&] { return finalizer->Run(finalizer_cx); });
+    Task<void> finalizing = task_internal::CallForTask<void>(
+        [&] { return finalizer->Run(region.task(), region.finalizer_flags()); });
     Outcome<void> ended = co_await finalizing;
     region.FinalizerEnded(*finalizer, ended);
   }

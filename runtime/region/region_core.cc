@@ -1,5 +1,7 @@
 #include "quiesce/runtime/region/region_core.h"
 
+#include <sched.h>
+
 #include <cstdio>
 #include <new>
 #include <utility>
@@ -98,8 +100,9 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
                              RegionPolicy policy, const RegionOptions& options,
                              Outcome<void>& refused) {
   cx.Verify();
-  if (cx_internal::MustFailNow(cx, cx_internal::WaitMode(cx, /*structural=*/false))) {
-    refused = cx.cancel_reason();
+  const uint8_t mode = cx_internal::WaitMode(cx, /*structural=*/false);
+  if (cx_internal::MustFailNow(cx, mode)) {
+    refused = cx_internal::FailReason(cx, mode);
     return nullptr;
   }
   RegionCore* parent = CoreOf(cx.region());
@@ -167,12 +170,22 @@ CancelOrigin RegionCore::Origin(const TaskCore* task) const {
                       .name = task == nullptr ? name_ : task->site->name};
 }
 
+CancelOrigin RegionCore::RequestOrigin(const TaskCore* task) const {
+  CancelOrigin origin = Origin(task);
+  origin.around.resize(depth);
+  for (const RegionCore* region = parent_; region != nullptr; region = region->parent_) {
+    origin.around[region->depth] = region->id;
+  }
+  return origin;
+}
+
 // --- tasks ---------------------------------------------------------------------------------------
 
 Outcome<void> RegionCore::AdmitFromInside(const CxBase& cx, uint32_t size, bool reserved) {
   // By its own Cx, or by one of the body that it has captured.
   if ((cx.flags() & kNoSpawn) != 0 ||
       (word.load(std::memory_order_relaxed) & region_word::kFinalizing) != 0) {
+    if (reserved && limited_) ReturnAdmission(size);
     return absl::FailedPreconditionError(
         absl::StrCat("region '", name_,
                      "': a finalizer cannot spawn into the region that it finalizes; open a "
@@ -180,7 +193,7 @@ Outcome<void> RegionCore::AdmitFromInside(const CxBase& cx, uint32_t size, bool 
   }
   const uint8_t mode = cx_internal::FlagMode(cx);
   if (limited_ && !reserved) {
-    if (cx_internal::MustFailNow(cx, mode)) return ReasonFor(cx.task());
+    if (cx_internal::MustFailNow(cx, mode)) return cx_internal::FailReason(cx, mode);
     if (!TryReserveAdmission(size)) return Full();
   }
   // The spawner is counted itself, so the count cannot be zero and the close cannot have begun.
@@ -189,32 +202,38 @@ Outcome<void> RegionCore::AdmitFromInside(const CxBase& cx, uint32_t size, bool 
       [[unlikely]] {
     if (limited_) ReturnAdmission(size);
     CountDown(/*drained=*/0);
-    return ReasonFor(cx.task());
+    return cx_internal::FailReason(cx, mode);
   }
   return Ok();
 }
 
 Outcome<void> RegionCore::AdmitFromOutside(uint32_t size, bool for_drain) {
+  const OutsideCall call(this);
+  if (call.region_closed()) return ClosedError();
   if (limited_ && !TryReserveAdmission(size)) return Full();
   uint64_t before = word.load(std::memory_order_acquire);
   while (true) {
     const bool over =
         (before & (region_word::kFinalizing | region_word::kClosed)) != 0 ||
         ((before & region_word::kCountMask) == 0 && (before & region_word::kCloserParked) != 0);
-    const uint64_t stops = for_drain ? region_word::kSpent : region_word::kAnyCancel;
+    const uint64_t stops = for_drain ? region_word::kAnySpent : region_word::kAnyCancel;
     if (over || (before & stops) != 0) {
       if (limited_) ReturnAdmission(size);
       if (!over) return ReasonFor(nullptr);
-      return absl::FailedPreconditionError(absl::StrCat(
-          "region '", name_, "' (opened at ", file_, ":", line_,
-          ") is closed: a task cannot be spawned into it. Spawn before its body and its "
-          "tasks have ended, or into a region that lives longer"));
+      return ClosedError();
     }
     if (word.compare_exchange_weak(before, before + region_word::kOne, std::memory_order_acq_rel,
                                    std::memory_order_acquire)) {
       return Ok();
     }
   }
+}
+
+Outcome<void> RegionCore::ClosedError() const {
+  return absl::FailedPreconditionError(
+      absl::StrCat("region '", name_, "' (opened at ", file_, ":", line_,
+                   ") is closed: a task cannot be spawned into it. Spawn before its body and its "
+                   "tasks have ended, or into a region that lives longer"));
 }
 
 Outcome<void> RegionCore::Full() const {
@@ -254,6 +273,7 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
     return word.fetch_add(region_word::kOne, std::memory_order_acq_rel);
   }
   --mine.count;  // the place of one that has ended
+  if (mine.count == 0) CountDrained(std::exchange(mine.drained, 0));
   return word.load(std::memory_order_acquire);
 }
 
@@ -274,10 +294,7 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
   if (mine.count == 0) return;
   RegionCore* region = mine.region;  // held by what is not counted down yet
   const uint32_t count = std::exchange(mine.count, 0);
-  const uint32_t drained = std::exchange(mine.drained, 0);
-  if (drained != 0 && region->stats_ != nullptr) {
-    region->stats_->tasks_drained.fetch_add(drained, std::memory_order_relaxed);
-  }
+  region->CountDrained(std::exchange(mine.drained, 0));
   const uint64_t before = region->word.fetch_sub(count, std::memory_order_acq_rel);
   if ((before & region_word::kCountMask) != count) return;
   if ((before & region_word::kCloserParked) == 0) return;
@@ -289,6 +306,12 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
   }
 }
 
+void RegionCore::CountDrained(uint32_t tasks) {
+  if (tasks != 0 && stats_ != nullptr) {
+    stats_->tasks_drained.fetch_add(tasks, std::memory_order_relaxed);
+  }
+}
+
 void RegionCore::BodyEnded(const Outcome<void>& failure) {
   if (!failure.ok()) JoinChild(failure, name_, /*is_body=*/true);
   CountDown(/*drained=*/0);
@@ -297,7 +320,7 @@ void RegionCore::BodyEnded(const Outcome<void>& failure) {
 bool RegionCore::CauseLiesInside(const CancelReason& reason) const {
   const CancelReason& root = reason.root();
   const CancelOrigin& origin = root.origin();
-  if (origin.region_depth != depth) return origin.region_depth > depth;
+  if (origin.LiesBelow(id, depth)) return true;
   return origin.region == id && (origin.task != 0 || root.kind() == CancelKind::kFailFast ||
                                  root.kind() == CancelKind::kRaceLost);
 }
@@ -330,7 +353,8 @@ void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, 
     JoinInto(joined_, failure);
     joined_severity_.store(static_cast<uint8_t>(joined_.severity()), std::memory_order_release);
   }
-  if (!failure.is_cancelled() && policy_.kind() == RegionPolicy::Kind::kFailFast) {
+  if (!failure.is_cancelled() && policy_.kind() == RegionPolicy::Kind::kFailFast &&
+      !failed_fast_.exchange(true, std::memory_order_relaxed)) {
     Cancel(CancelKind::kFailFast, absl::StrCat("'", task_name, "' ended with ", failure.ToString()),
            Budget());
   }
@@ -415,9 +439,11 @@ Outcome<void> RegionCore::Close() {
     joined = std::move(joined_);
     joined_ = Ok();
     nodes = std::exchange(authorities_, nullptr);
-    word.fetch_or(region_word::kClosed, std::memory_order_release);
+    word.fetch_or(region_word::kClosed, std::memory_order_seq_cst);
     RearmAlarm();
   }
+  // Calls that came before. They are short, and what they use may go away with the last region.
+  while (calls_.load(std::memory_order_seq_cst) != 0) sched_yield();
   while (nodes != nullptr) delete std::exchange(nodes, nodes->next_owned);
   Emit(EventKind::kRegionClose, id, opener_ == nullptr ? 0 : opener_->id,
        static_cast<uint64_t>(joined.severity()), name_);
@@ -425,6 +451,8 @@ Outcome<void> RegionCore::Close() {
 }
 
 // --- admission -----------------------------------------------------------------------------------
+
+bool RegionCore::CanEverFit(uint32_t size) const { return max_tasks_ > 0 && size <= max_bytes_; }
 
 bool RegionCore::Fits(uint32_t size) const {
   return admitted_tasks_ < max_tasks_ && admitted_bytes_ <= max_bytes_ - size;
@@ -464,14 +492,13 @@ void RegionCore::ReturnAdmission(uint32_t size) {
 }
 
 void RegionCore::GrantAdmissions() {
-  AdmissionRequest* next = nullptr;
   for (AdmissionRequest* request = admission_queue_.front();
-       request != nullptr && Fits(request->size); request = next) {
-    next = admission_queue_.Next(request);
-    if (!request->waiter->Grant()) continue;  // cancelled: it leaves by itself
+       request != nullptr && Fits(request->size); request = admission_queue_.front()) {
+    const uint32_t size = request->size;
     admission_queue_.Remove(request);
+    if (!request->waiter->Grant()) continue;  // cancelled: it leaves by itself
     ++admitted_tasks_;
-    admitted_bytes_ += request->size;
+    admitted_bytes_ += size;
   }
 }
 

@@ -13,10 +13,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/base/mutex.h"
 #include "quiesce/runtime/cx/authority.h"
@@ -85,6 +87,25 @@ class RegionCore : public RegionScope, public SiblingHook {
   // A worker's housekeeping: counts down what has ended on this thread. May post.
   static void FlushEndedTasks();
 
+  // A call of somebody who need not be a task of the region: while it lasts, the region does not end its
+  // close, so neither does the runtime. Unless it had closed before.
+  class OutsideCall {
+   public:
+    explicit OutsideCall(RegionCore* region) : region_(region) {
+      // seq_cst, against the order in Close: one of the two sees the other.
+      region_->calls_.fetch_add(1, std::memory_order_seq_cst);
+    }
+    ~OutsideCall() { region_->calls_.fetch_sub(1, std::memory_order_seq_cst); }
+    OutsideCall(const OutsideCall&) = delete;
+    OutsideCall& operator=(const OutsideCall&) = delete;
+    bool region_closed() const {
+      return (region_->word.load(std::memory_order_seq_cst) & region_word::kClosed) != 0;
+    }
+
+   private:
+    RegionCore* const region_;
+  };
+
   void Ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
   void Unref();
 
@@ -122,6 +143,10 @@ class RegionCore : public RegionScope, public SiblingHook {
   void AddAuthority(Authority* node);
 
   // --- admission waits ---
+  // False: a block of that size is larger than the limit, and would wait for ever.
+  bool CanEverFit(uint32_t size) const;
+  Outcome<void> Full() const;
+  Outcome<void> ClosedError() const;
   bool TryReserveAdmission(uint32_t size);
   // False: admitted at once.
   bool QueueForAdmission(AdmissionRequest* request);
@@ -155,7 +180,10 @@ class RegionCore : public RegionScope, public SiblingHook {
   // for tasks of the region.
   uint64_t CountUp();
   void CountDown(uint32_t drained);
+  void CountDrained(uint32_t tasks);
   CancelOrigin Origin(const TaskCore* task) const;
+  // The same for a request that is made here: with what lies around.
+  CancelOrigin RequestOrigin(const TaskCore* task) const;
   // The reason of this region's cancel, if it has one: the worker's own copy where there are any.
   std::optional<CancelReason> RegionReason();
   void SetReason(CancelReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -195,7 +223,6 @@ class RegionCore : public RegionScope, public SiblingHook {
 
   bool Fits(uint32_t size) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GrantAdmissions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Outcome<void> Full() const;
 
   // Constant after construction.
   RegionCore* const parent_;
@@ -216,6 +243,9 @@ class RegionCore : public RegionScope, public SiblingHook {
   ParkRegistry registry_;
 
   std::atomic<uint32_t> refs_{1};
+  std::atomic<uint32_t> calls_{0};  // OutsideCalls
+  // false -> true by the first failed child, which makes the request (relaxed: the others make none).
+  std::atomic<bool> failed_fast_{false};
   // Left of the own quotas; kUnlimited where there is none. Relaxed: only the sign matters, and who
   // brings it to zero cancels.
   std::atomic<int64_t> polls_left_{Budget::kUnlimited};
@@ -254,7 +284,9 @@ class RegionCore : public RegionScope, public SiblingHook {
   Instant report_at_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
   absl::Duration report_again_ ABSL_GUARDED_BY(mutex_) = absl::Seconds(1);
   Alarm alarm_ ABSL_GUARDED_BY(mutex_){this, &OnAlarm};
-  TaskCancel* task_cancels_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  // Null before the first: few regions have any, but one may have them of a million tasks.
+  using TaskCancels = absl::flat_hash_map<const TaskCore*, TaskCancel*>;
+  std::unique_ptr<TaskCancels> task_cancels_ ABSL_GUARDED_BY(mutex_);
   Finalizer* finalizers_ ABSL_GUARDED_BY(mutex_) = nullptr;
   Authority* authorities_ ABSL_GUARDED_BY(mutex_) = nullptr;
   int64_t admitted_tasks_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -5,9 +5,9 @@
 namespace quiesce {
 inline namespace v0 {
 
-RegionRef CxBase::Ref() const {
-  Verify();
-  return RegionRef(CoreOf(region()), authority_);
+RegionRef RegionRef::Of(const CxBase& cx) {
+  cx.Verify();
+  return RegionRef(CoreOf(cx.region()), cx.authority());
 }
 
 RegionRef::RegionRef(RegionCore* core, const Authority* authority)
@@ -20,13 +20,17 @@ RegionRef::~RegionRef() {
 RegionScope* RegionRef::scope() const { return core_; }
 
 void RegionRef::Cancel(const Budget& drain, absl::string_view message) const {
-  if (!closed()) core_->Cancel(CancelKind::kUser, message, drain);
+  const RegionCore::OutsideCall call(core_);
+  if (!call.region_closed()) core_->Cancel(CancelKind::kUser, message, drain);
 }
 void RegionRef::Shutdown(const Budget& drain) const {
-  if (!closed()) core_->Cancel(CancelKind::kShutdown, "the process was asked to end", drain);
+  const RegionCore::OutsideCall call(core_);
+  if (call.region_closed()) return;
+  core_->Cancel(CancelKind::kShutdown, "the process was asked to end", drain);
 }
 void RegionRef::BeginDrain(const Budget& budget) const {
-  if (!closed()) core_->BeginDrain(budget);
+  const RegionCore::OutsideCall call(core_);
+  if (!call.region_closed()) core_->BeginDrain(budget);
 }
 bool RegionRef::cancelled() const {
   return (core_->word.load(std::memory_order_acquire) & region_word::kCancelled) != 0;

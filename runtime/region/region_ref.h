@@ -20,7 +20,9 @@ class RegionCore;
 
 class RegionRef {
  public:
-  // For the runtime: adds a reference.
+  // For the runtime and for primitives, whatever `cx` allows.
+  static RegionRef Of(const CxBase& cx);
+  // The same: adds a reference.
   RegionRef(RegionCore* core, const Authority* authority);
   RegionRef(const RegionRef& other) : RegionRef(other.core_, other.authority_) {}
   RegionRef(RegionRef&& other) noexcept
@@ -62,6 +64,15 @@ class RegionRef {
   RegionCore* core_;
   const Authority* authority_;
 };
+
+template <class... Caps>
+RegionRef CxWith<Caps...>::Ref() const {
+  static_assert(
+      std::is_convertible_v<CxWith, Cx>,
+      "Ref() needs a whole Cx: what is spawned through a RegionRef gets one, so a CxWith<...> "
+      "would widen. Let the caller that has a Cx pass the RegionRef");
+  return RegionRef::Of(*this);
+}
 
 }  // namespace v0
 }  // namespace quiesce

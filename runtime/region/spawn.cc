@@ -27,16 +27,22 @@ namespace {
 
 }  // namespace
 
-uint32_t BlockSize(const SpawnSite* site, size_t closure_size, size_t result_size) {
+uint32_t BlockSize(const SpawnSite* site, size_t frame_offset) {
   const size_t frame = site->frame_size.load(std::memory_order_relaxed);
-  const size_t payload = std::max(closure_size + frame, RoundUp16(result_size));
-  const size_t whole = TaskCore::kPayloadOffset + payload;
+  const size_t without = TaskCore::kPayloadOffset + frame_offset;
   // Over the slab's largest block the frame goes its own way: it is freed by its own size.
-  if (frame != 0 && whole > kMaxSlabBlock) {
-    return static_cast<uint32_t>(TaskCore::kPayloadOffset +
-                                 std::max(closure_size, RoundUp16(result_size)));
-  }
-  return static_cast<uint32_t>(whole);
+  return static_cast<uint32_t>(without + frame > kMaxSlabBlock ? without : without + frame);
+}
+
+void ActingAs::Begin(const TaskCore* core) {
+  acting_ = true;
+  before_ = cx_internal::CurrentTask();
+  cx_internal::SetCurrentTask(const_cast<TaskCore*>(core), core->site);
+}
+
+void ActingAs::End() {
+  cx_internal::SetCurrentTask(before_,
+                              before_ == nullptr ? nullptr : static_cast<TaskCore*>(before_)->site);
 }
 
 TaskCore* NewTask(const SpawnSite* site, uint32_t size, RegionScope* region, uint32_t cx_flags) {
@@ -50,12 +56,12 @@ TaskCore* NewTask(const SpawnSite* site, uint32_t size, RegionScope* region, uin
   return core;
 }
 
-void Launch(TaskCore* core, PromiseBase* root, size_t closure_size, const FrameArena& arena,
+void Launch(TaskCore* core, PromiseBase* root, size_t frame_offset, const FrameArena& arena,
             SpawnSite* site, const CxBase* spawner) {
   core->root = root;
   root->set_task(core);
   const auto* frame = static_cast<const char*>(root->handle().address());
-  const char* embedded = static_cast<const char*>(core->payload()) + closure_size;
+  const char* embedded = static_cast<const char*>(core->payload()) + frame_offset;
   if (arena.taken() != nullptr && frame != embedded) {
     // The callable made another coroutine first, whose frame now lives in this block.
     core->flags |= kAdoptsForeignFrame;
@@ -88,6 +94,10 @@ Outcome<void> Admit(Admission admission, RegionScope* region, const CxBase* spaw
 AdmissionOp::AdmissionOp(RegionScope* region, uint32_t size) : region_(region), request_(size) {}
 
 bool AdmissionOp::Try(std::optional<Outcome<void>>& result) {
+  if (!CoreOf(region_)->CanEverFit(request_.size)) {
+    result.emplace(CoreOf(region_)->Full());
+    return true;
+  }
   if (!CoreOf(region_)->TryReserveAdmission(request_.size)) return false;
   result.emplace(Ok());
   return true;

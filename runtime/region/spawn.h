@@ -5,6 +5,7 @@
 #ifndef QUIESCE_RUNTIME_REGION_SPAWN_H_
 #define QUIESCE_RUNTIME_REGION_SPAWN_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -81,14 +82,36 @@ SpawnSite* Site(const SpawnName& name) {
   return site;
 }
 
-// The block's size for a site: the frame is part of it once its size is known and fits.
-uint32_t BlockSize(const SpawnSite* site, size_t closure_size, size_t result_size);
+// The block's size for a site: the frame is part of it once its size is known and fits. `frame_offset`: where
+// it would begin in the payload.
+uint32_t BlockSize(const SpawnSite* site, size_t frame_offset);
 
 // The record of a task that has been admitted or refused.
 TaskCore* NewTask(const SpawnSite* site, uint32_t size, RegionScope* region, uint32_t cx_flags);
 // Hands the task to the scheduler.
-void Launch(TaskCore* core, PromiseBase* root, size_t closure_size, const FrameArena& arena,
+void Launch(TaskCore* core, PromiseBase* root, size_t frame_offset, const FrameArena& arena,
             SpawnSite* site, const CxBase* spawner);
+// While the callable makes the coroutine, in a step of the spawner or on a foreign thread, the new task's
+// Cx may be used (R7). Does nothing where there are no debug checks.
+class ActingAs {
+ public:
+  explicit ActingAs(const TaskCore* core) {
+    if (DebugChecks()) [[unlikely]]
+      Begin(core);
+  }
+  ~ActingAs() {
+    if (acting_) [[unlikely]]
+      End();
+  }
+  ActingAs(const ActingAs&) = delete;
+  ActingAs& operator=(const ActingAs&) = delete;
+
+ private:
+  void Begin(const TaskCore* core);
+  void End();
+  bool acting_ = false;
+  TaskScope* before_ = nullptr;
+};
 // Makes it a task that never was: ended, with the outcome that has been put into its block.
 void MarkRefused(TaskCore* core);
 
@@ -112,10 +135,10 @@ struct Spawned {
   using C = Closure<Callable, std::decay_t<Args>...>;
   static_assert(alignof(C) <= 16,
                 "Spawn: the callable or an argument is aligned to more than 16 bytes");
-  static constexpr size_t kClosureSize = RoundUp16(sizeof(C));
-  static uint32_t Size(const SpawnSite* site) {
-    return BlockSize(site, kClosureSize, sizeof(Outcome<T>));
-  }
+  // Behind the closure, and behind the outcome that takes its place: another coroutine's frame that got the
+  // memory may outlive the task.
+  static constexpr size_t kFrameOffset = RoundUp16(std::max(sizeof(C), sizeof(Outcome<T>)));
+  static uint32_t Size(const SpawnSite* site) { return BlockSize(site, kFrameOffset); }
 };
 
 // `size` is the block's, of which the region's admission has been asked or will be.
@@ -130,27 +153,27 @@ auto SpawnSized(uint32_t size, RegionScope* region, const Authority* authority, 
   Outcome<void> admitted = Admit(admission, region, spawner, cx_flags, size);
   TaskCore* core = NewTask(site, size, region, cx_flags);
   if (!admitted.ok()) [[unlikely]] {
-    // A refused spawn destroys what it was given.
-    {
-      C unused(std::forward<F>(callable), std::forward<Args>(args)...);
-    }
+    // A refused spawn destroys what it was given. A copy that throws changes nothing: the refusal counts.
+    auto take = [&] { C unused(std::forward<F>(callable), std::forward<Args>(args)...); };
+    (void)CallCatching(take);
     new (core->payload()) Outcome<T>(Outcome<T>::FromFailure(std::move(admitted)));
     MarkRefused(core);
     return TaskHandle<T>(core);
   }
-  FrameArena arena(static_cast<char*>(core->payload()) + S::kClosureSize,
-                   size - TaskCore::kPayloadOffset - S::kClosureSize);
+  FrameArena arena(static_cast<char*>(core->payload()) + S::kFrameOffset,
+                   size - TaskCore::kPayloadOffset - S::kFrameOffset);
   // An argument whose copy throws, or a callable that throws before it gives a Task, is a task that panicked.
   C* closure = nullptr;
+  const ActingAs acting_as(core);
   Task<T> task = task_internal::CallForTask<T>([&] {
     closure = new (core->payload()) C(std::forward<F>(callable), std::forward<Args>(args)...);
-    const auto cx = CxMint::Make<CxType>(authority, core, cx_flags);
+    const auto cx = cx_internal::CxMint::Make<CxType>(authority, core, cx_flags);
     return std::apply(
         [&](auto&... arguments) { return closure->callable(cx, std::move(arguments)...); },
         closure->arguments);
   });
   if (closure == nullptr) core->flags |= kNoClosure;
-  Launch(core, task.Release(), S::kClosureSize, arena, site, spawner);
+  Launch(core, task.Release(), S::kFrameOffset, arena, site, spawner);
   return TaskHandle<T>(core);
 }
 
@@ -193,14 +216,19 @@ Task<TaskHandle<typename Spawned<CxType, F, Args...>::T>> SpawnWhenAdmitted(CxTy
                                Admission::kReserved, name, std::move(callable), std::move(args)...);
 }
 
+// Runs with the authority of the Cx that registered it, no more (G10) and no less.
 template <class CxType, class F>
 class FinalizerOf final : public Finalizer {
  public:
   template <class G>
-  explicit FinalizerOf(G&& finalizer) : finalizer_(std::forward<G>(finalizer)) {}
-  Task<void> Run(const CxBase& cx) override { return finalizer_(CxMint::Narrow<CxType>(cx)); }
+  FinalizerOf(const Authority* authority, G&& finalizer)
+      : authority_(authority), finalizer_(std::forward<G>(finalizer)) {}
+  Task<void> Run(TaskScope* task, uint32_t cx_flags) override {
+    return finalizer_(cx_internal::CxMint::Make<CxType>(authority_, task, cx_flags));
+  }
 
  private:
+  const Authority* const authority_;
   F finalizer_;
 };
 
@@ -240,7 +268,8 @@ absl::Status CxWith<Caps...>::Defer(SpawnName name, F&& finalizer) const {
   Verify();
   absl::Status allowed = spawn_internal::CheckMayDefer(*this, name);
   if (!allowed.ok()) return allowed;
-  auto* node = new spawn_internal::FinalizerOf<CxWith, std::decay_t<F>>(std::forward<F>(finalizer));
+  auto* node = new spawn_internal::FinalizerOf<CxWith, std::decay_t<F>>(authority_,
+                                                                        std::forward<F>(finalizer));
   node->name = name.name;
   spawn_internal::AddFinalizer(*this, node);
   return absl::OkStatus();
@@ -254,7 +283,7 @@ CxWith<Caps..., T> CxWith<Caps...>::Provide(T& implementation) const {
   Authority* node = spawn_internal::NewAuthority(*this);
   node->key = &cx_internal::Key<T>::tag;
   node->implementation = &implementation;
-  return CxMint::Make<CxWith<Caps..., T>>(node, task_, flags_);
+  return cx_internal::CxMint::Make<CxWith<Caps..., T>>(node, task_, flags_);
 }
 
 template <class... Caps>
@@ -262,7 +291,7 @@ CxWith<Caps...> CxWith<Caps...>::Restrict(const Policy& policy) const {
   Verify();
   Authority* node = spawn_internal::NewAuthority(*this);
   node->policy = &policy;
-  return CxMint::Make<CxWith>(node, task_, flags_);
+  return cx_internal::CxMint::Make<CxWith>(node, task_, flags_);
 }
 
 template <class F, class... Args>

@@ -1,5 +1,7 @@
 #include "quiesce/runtime/region/task_handle.h"
 
+#include <optional>
+
 #include "quiesce/runtime/region/region_core.h"
 
 namespace quiesce {
@@ -36,12 +38,15 @@ void WithdrawJoiner(TaskCore* core) {
 
 void CancelTask(TaskCore* core, const Budget& drain) {
   RegionCore* region = nullptr;
+  std::optional<RegionCore::OutsideCall> call;
   core->UnlessEnded([&] {
     region = CoreOf(core->scope);
     region->Ref();
+    call.emplace(region);
   });
   if (region == nullptr) return;
   region->CancelTask(core, CancelKind::kUser, "TaskHandle::Cancel", drain);
+  call.reset();
   region->Unref();
 }
 

@@ -78,16 +78,17 @@ void RunStep(Runnable* runnable) {
   cx_internal::SetCurrentTask(nullptr, nullptr);
 }
 
-void TaskCore::Post(const RegionScope& waited_in, Place place) {
+Lane TaskCore::LaneIn(const RegionScope& waited_in) const {
   const uint32_t own = word.load(std::memory_order_relaxed);
-  Lane lane = Lane::kReady;
   if ((waited_in.word.load(std::memory_order_relaxed) & region_word::kAnyCancel) != 0 ||
       (own & (task_word::kAnyCancel | task_word::kBoosted)) != 0) {
-    lane = Lane::kCancel;
-  } else if (!waited_in.deadline.is_infinite()) {
-    lane = Lane::kTimed;
+    return Lane::kCancel;
   }
-  waited_in.services->scheduler->Post(this, lane, place, waited_in.deadline);
+  return waited_in.deadline.is_infinite() ? Lane::kReady : Lane::kTimed;
+}
+
+void TaskCore::Post(const RegionScope& waited_in, Place place) {
+  waited_in.services->scheduler->Post(this, LaneIn(waited_in), place, waited_in.deadline);
 }
 
 void TaskCore::LockJoiner() {

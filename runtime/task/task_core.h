@@ -134,6 +134,14 @@ struct TaskCore : Runnable, TaskScope {
   // Queues the task in the lane that its state asks for. `waited_in` is the region of
   // the Cx that it waited with.
   void Post(const RegionScope& waited_in, Place place);
+  // That lane: cancel for what is cancelled or boosted, timed below a deadline.
+  Lane LaneIn(const RegionScope& waited_in) const;
+
+  // Lane inheritance (R9, G12), for primitives in which tasks wait for a holder: whoever queues a waiter
+  // whose LaneIn is the cancel lane boosts the holder, and, if that waits itself, the holder of what it
+  // waits for. Effective at the holder's next enqueue, until it has released everything. Threads: any.
+  void Boost() { word.fetch_or(task_word::kBoosted, std::memory_order_relaxed); }
+  void EndBoost() { word.fetch_and(~task_word::kBoosted, std::memory_order_relaxed); }
 
  private:
   void Free();

@@ -1,5 +1,6 @@
 #include "quiesce/runtime/task/wait.h"
 
+#include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/scheduler/clock.h"
 #include "quiesce/runtime/task/park_registry.h"
 #include "quiesce/runtime/trace/emit.h"
@@ -14,11 +15,7 @@ uint32_t StateOf(uint32_t word) { return word & kStateMask; }
 
 }  // namespace
 
-CancelReason Waiter::FailReason() {
-  RegionScope* region = cx_.region();
-  if (mode_ != task_word::kParkedOrdinary) region->ops->cut_off(region, cx_.task());
-  return region->ops->reason(region, cx_.task());
-}
+CancelReason Waiter::FailReason() { return cx_internal::FailReason(cx_, mode_); }
 
 void Waiter::Register() {
   At(EventKind::kWaitArm);
@@ -44,10 +41,12 @@ bool Waiter::CommitPark() {
     if (task->word.compare_exchange_weak(word, wanted, std::memory_order_acq_rel,
                                          std::memory_order_acquire)) {
       if (!fail) return true;
-      cx_.region()->parked->Remove(this);
-      return false;
+      word = wanted;
     }
   }
+  // A sweep that decides a wait which is not parked yet still has the waiter in its hands: this waits for
+  // the shard's lock.
+  if (StateOf(word) != task_word::kGranted) cx_.region()->parked->Remove(this);
   return false;
 }
 
@@ -71,6 +70,13 @@ void Waiter::CountResume() {
     region->ops->charge(region, task, 1, 0);
   }
   At(EventKind::kResume);
+}
+
+void Waiter::AwaitedTwice() const {
+  Fatal(
+      "%s: this wait has been awaited before. A wait is made for one co_await: call %s again for "
+      "another",
+      ops_->name, ops_->name);
 }
 
 void Waiter::PostSelf() { task()->Post(*cx_.region(), Place::kBack); }

@@ -72,6 +72,10 @@ class Waiter : public QueueHook, public ParkHook {
   uint8_t mode() const { return mode_; }
   Instant parked_since() const { return Instant::FromNanos(parked_since_ns_); }
 
+  // For OrReturn: what await_ready said.
+  bool passed() const { return passed_; }
+  void set_passed(bool passed) { passed_ = passed; }
+
  protected:
   friend class ParkRegistry;
 
@@ -107,6 +111,7 @@ class Waiter : public QueueHook, public ParkHook {
   bool MayGoOn() { return ++cx_.task()->ready_streak != 0; }
   // Queues the task again at once, behind others.
   void PostSelf();
+  [[noreturn, gnu::cold]] void AwaitedTwice() const;
 
   CxBase cx_;
   PromiseBase* frame_ = nullptr;
@@ -115,6 +120,7 @@ class Waiter : public QueueHook, public ParkHook {
   uint16_t shard_ = 0;
   uint8_t mode_ = 0;
   bool or_return_ = false;
+  bool passed_ = false;
 };
 
 enum class Enqueued : uint8_t {
@@ -140,7 +146,7 @@ concept WaitOperation =
     };
 
 // The awaiter made of an operation. `co_await wait` yields Outcome<Value>. A checkpoint also when it
-// need not wait: a cancelled ordinary wait fails at once, without effect.
+// need not wait: a cancelled ordinary wait fails at once, without effect. Awaited once; a second time is fatal.
 template <WaitOperation Op>
 class [[nodiscard]] Wait : public Waiter {
  public:
@@ -153,6 +159,8 @@ class [[nodiscard]] Wait : public Waiter {
 
   bool await_ready() {
     cx_.Verify();
+    if (result_.has_value()) [[unlikely]]
+      AwaitedTwice();
     mode_ = cx_internal::WaitMode(cx_, Op::kStructural);
     const bool fail = MustFail();
     At(EventKind::kCheckpoint, fail);
@@ -248,10 +256,13 @@ class WaitOrReturn {
   using QuiesceAwaitable = void;
   explicit WaitOrReturn(W& wait) : wait_(wait) { wait_.set_or_return(); }
 
-  bool await_ready() { return wait_.await_ready() && !wait_.failed(); }
+  bool await_ready() {
+    wait_.set_passed(wait_.await_ready());
+    return wait_.passed() && !wait_.failed();
+  }
   template <class P>
   std::coroutine_handle<> await_suspend(std::coroutine_handle<P> handle) {
-    if (!wait_.failed()) {
+    if (!wait_.passed()) {  // or it has failed, but others shall run first
       if (wait_.await_suspend(handle)) return std::noop_coroutine();
       if (!wait_.failed()) return handle;
     }

@@ -264,6 +264,19 @@ TEST(SpawnWhenAdmittedTest, GivesBackWhatItHasTakenThoughTheSiteHasLearnedItsSiz
   EXPECT_THAT(outcome, IsOk());
 }
 
+TEST(AdmissionTest, BlockLargerThanTheLimitIsAnErrorAndDoesNotWaitForEver) {
+  TestRuntime rt;
+  Outcome<void> outcome = rt.Open(
+      [](Cx cx) -> Task<void> {
+        auto child = co_await OrReturn(
+            cx.SpawnWhenAdmitted("big", [](Cx) -> Task<void> { co_return Ok(); }));
+        (void)child;
+        co_return Ok();
+      },
+      FailFast(), RegionOptions().WithMaxSpawnBytes(1));
+  EXPECT_THAT(outcome, IsErrorCode(absl::StatusCode::kResourceExhausted));
+}
+
 }  // namespace
 }  // namespace rules
 }  // namespace quiesce

@@ -138,6 +138,19 @@ TEST_F(CxDeathTest, EveryUseOfAForeignCxIsFound) {
   EXPECT_DEATH(use([](Cx cx) { cx.Spawn("x", Forever); }), message);
   EXPECT_DEATH(use([](Cx cx) { (void)cx.Defer("x", Forever); }), message);
   EXPECT_DEATH(use([](Cx cx) { Masked mask(cx, 1); }), message);
+  EXPECT_DEATH(use([](Cx cx) { (void)cx.cancel_reason(); }), message);
+  EXPECT_DEATH(use([](Cx cx) { (void)cx.deadline(); }), message);
+  EXPECT_DEATH(use([](Cx cx) { (void)Sleep(cx, absl::Seconds(1)); }), message);
+  EXPECT_DEATH(use([](Cx cx) {
+                 static int ledger;
+                 (void)cx.Provide<int>(ledger);
+               }),
+               message);
+  EXPECT_DEATH(use([](Cx cx) {
+                 static Policy everything;
+                 (void)cx.Restrict(everything);
+               }),
+               message);
 }
 
 TEST_F(CxDeathTest, RegionOpenedThroughAForeignCxIsFound) {
@@ -245,6 +258,53 @@ TEST_F(BadUseDeathTest, BlockOnFromAWorkerOfTheSameRuntime) {
             [&](Cx) -> Task<void> { co_return rt.Run([](Cx) -> Task<void> { co_return Ok(); }); });
       },
       "BlockOn was called on a worker of the same runtime, which it would block");
+}
+
+TEST_F(CxDeathTest, UseByALaterTaskInTheSameBlockIsFound) {
+  EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
+                 std::optional<Cx> leaked;
+                 int round = 0;  // the first spawn of a site has a smaller block
+                 const auto leak = [&](Cx cx) -> Task<void> {
+                   if (round == 1) leaked = cx;
+                   if (round == 2) (void)leaked->cancelled();
+                   ++round;
+                   co_return Ok();
+                 };
+                 while (round < 3) {
+                   auto child = cx.Spawn("leaking", leak);
+                   (void)co_await OrReturn(child.Join(cx));
+                 }
+                 co_return Ok();
+               }),
+               "a Cx was used after the end of its task");
+}
+
+// Only a coroutine's body runs in the new task's steps; what makes the coroutine may use the Cx as well.
+TEST_F(CxDeathTest, CallableThatIsNoCoroutineMayUseItsCx) {
+  TestRuntime rt;
+  int ledger = 7;
+  Outcome<void> outcome = rt.Run([&](Cx cx) -> Task<void> {
+    auto child = cx.Spawn("wrapping", [&](Cx cx) -> Task<void> {
+      EXPECT_FALSE(cx.cancelled());
+      auto serve = [](CxWith<int> cx) -> Task<void> {
+        EXPECT_EQ(cx.Get<int>(), 7);
+        co_return Ok();
+      };
+      return serve(cx.Provide<int>(ledger));
+    });
+    co_return co_await OrReturn(child.Join(cx));
+  });
+  EXPECT_THAT(outcome, IsOk());
+}
+
+TEST(WaitDeathTest, WaitAwaitedTwiceIsFound) {
+  EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
+                 auto wait = Sleep(cx, absl::ZeroDuration());
+                 co_await OrReturn(wait);
+                 co_await OrReturn(wait);
+                 co_return Ok();
+               }),
+               "Sleep: this wait has been awaited before");
 }
 
 }  // namespace

@@ -110,12 +110,9 @@ class Gate {
   void Open() {
     SpinLockHolder lock(lock_);
     open_ = true;
-    Waiter* next = nullptr;
-    for (Waiter* waiter = waiters_.front(); waiter != nullptr; waiter = next) {
-      next = waiters_.Next(waiter);
-      if (!waiter->Grant()) continue;  // it is being cancelled, and withdraws by itself
-      waiters_.Remove(waiter);
+    while (Waiter* waiter = waiters_.PopFront()) {
       --waiting_;
+      waiter->Grant();  // or it is being cancelled
     }
   }
   // How many tasks are held, or about to be.
@@ -152,6 +149,7 @@ class Gate {
     }
     void Withdraw(Waiter& waiter) {
       SpinLockHolder lock(gate_->lock_);
+      if (!gate_->waiters_.Linked(&waiter)) return;
       gate_->waiters_.Remove(&waiter);
       --gate_->waiting_;
     }

@@ -189,6 +189,53 @@ TEST(RestrictTest, HoldsForTasksRegionsRefsAndNarrowedCopies) {
   EXPECT_THAT(outcome, IsOk());
 }
 
+struct Clerk {
+  int seen = 0;
+};
+
+TEST(ProvideTest, FinalizerHasWhatItsOwnRegionProvided) {
+  TestRuntime rt;
+  Clerk clerk;
+  Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
+    auto with = cx.Provide<Clerk>(clerk);
+    EXPECT_TRUE(with.Defer("finalizer",
+                           [](decltype(with) cx) -> Task<void> {
+                             ++cx.template Get<Clerk>().seen;
+                             co_return Ok();
+                           })
+                    .ok());
+    co_return Ok();
+  });
+  EXPECT_THAT(outcome, IsOk());
+  EXPECT_EQ(clerk.seen, 1);
+}
+
+class NoConnects final : public Policy {
+ public:
+  absl::Status AllowConnect(absl::string_view) const override {
+    return absl::PermissionDeniedError("no connects");
+  }
+};
+
+TEST(RestrictTest, FinalizerRegisteredThroughARestrictedCxIsRestricted) {
+  TestRuntime rt;
+  NoConnects policy;
+  absl::Status asked;
+  Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
+    EXPECT_TRUE(cx.Restrict(policy)
+                    .Defer("finalizer",
+                           [&](Cx cx) -> Task<void> {
+                             asked = cx.authority()->Allow(
+                                 [](const Policy& policy) { return policy.AllowConnect("a:1"); });
+                             co_return Ok();
+                           })
+                    .ok());
+    co_return Ok();
+  });
+  EXPECT_THAT(outcome, IsOk());
+  EXPECT_EQ(asked.code(), absl::StatusCode::kPermissionDenied);
+}
+
 }  // namespace
 }  // namespace rules
 }  // namespace quiesce

@@ -543,6 +543,51 @@ TEST(RegionIsolateTest, CancelOfAChildFromOutsideIsJoined) {
   EXPECT_THAT(sink.trail.Steps(), ElementsAre());
 }
 
+TEST(CancelInsideTest, BodyThatHasNoValueToGiveStaysCancelled) {
+  TestRuntime rt;
+  Outcome<int> outcome = rt.Open([](Cx cx) -> Task<int> {
+    co_return co_await Region::Open(
+        cx, "inner",
+        [](Cx cx) -> Task<int> {
+          co_await OrReturn(SleepUntil(cx, Instant::InfiniteFuture()));
+          co_return 1;
+        },
+        FailFast(), RegionOptions().WithBudget(Budget::Timeout(absl::Milliseconds(1))));
+  });
+  EXPECT_THAT(outcome, IsCancelledBy(CancelKind::kDeadline));
+}
+
+// The region of the cause is deeper, but not below.
+TEST(CancelInsideTest, CauseInAnUnrelatedDeeperRegionLiesOutside) {
+  TestRuntime rt;
+  std::optional<TaskHandle<void>> deep;
+  Gate leave;
+  Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
+    auto other = cx.Spawn("other", [&](Cx cx) -> Task<void> {
+      auto inner = [&](Cx cx) -> Task<void> {
+        deep.emplace(cx.Spawn("deep", Forever));
+        deep->Cancel();
+        co_return co_await Pass(cx, leave);
+      };
+      auto middle = [&](Cx cx) -> Task<void> { co_return co_await Region::Open(cx, "b", inner); };
+      co_return co_await Region::Open(cx, "a", middle);
+    });
+    co_await OrReturn(Until(cx, [&] { return leave.waiting() == 1; }));
+    auto joining = [&](Cx cx) -> Task<void> {
+      cx.Spawn("joiner", [&](Cx cx) -> Task<void> {
+        Outcome<void> of_deep = co_await OrReturn(deep->Join(cx));
+        co_return of_deep;
+      });
+      co_return Ok();
+    };
+    EXPECT_THAT(co_await Region::Open(cx, "joining", joining), IsCancelledBy(CancelKind::kUser));
+    leave.Open();
+    EXPECT_THAT(co_await OrReturn(other.Join(cx)), IsOk()) << "there it does lie below";
+    co_return Ok();
+  });
+  EXPECT_THAT(outcome, IsOk());
+}
+
 }  // namespace
 }  // namespace rules
 }  // namespace quiesce

@@ -3,6 +3,7 @@
 #include <string>
 #include <thread>
 
+#include "quiesce/runtime/blocking/blocking.h"
 #include "quiesce/testing/rules/fixture.h"
 
 namespace quiesce {
@@ -412,6 +413,76 @@ TEST(JoinTest, LettingTheHandleGoChangesNothing) {
   });
   EXPECT_THAT(outcome, IsOk());
   EXPECT_TRUE(done);
+}
+
+TEST(StructuralWaitTest, BlockingCallIsReportedByItsNameWhenOverdueAndStillWaitedFor) {
+  TestRuntime rt;
+  std::atomic<bool> running{false}, release{false};
+  Outcome<void> outcome = rt.Run([&](Cx cx) -> Task<void> {
+    auto opener = cx.Spawn("opener", [&](Cx cx) -> Task<void> {
+      auto body = [&](Cx cx) -> Task<void> {
+        cx.Spawn("caller", [&](Cx cx) -> Task<void> {
+          auto call = [&] {
+            running = true;
+            SpinUntil([&] { return release.load(); });
+          };
+          co_return co_await RunBlocking(cx, "resolve", call);
+        });
+        co_await OrReturn(Until(cx, [&] { return running.load(); }));
+        cx.Ref().Cancel(Budget::Timeout(absl::ZeroDuration()));
+        co_return Ok();
+      };
+      co_return co_await Region::Open(cx, "r", body, FailFast(),
+                                      RegionOptions().WithGrace(absl::ZeroDuration()));
+    });
+    co_await OrReturn(Until(cx, [&] { return rt.reports.Said("in resolve (structural wait)"); }));
+    EXPECT_TRUE(rt.reports.Said("task 'caller'"));
+    EXPECT_FALSE(opener.ended());
+    release = true;
+    EXPECT_THAT(co_await OrReturn(opener.Join(cx)), IsOk());
+    co_return Ok();
+  });
+  EXPECT_THAT(outcome, IsOk());
+}
+
+// A loop that ignores failures must not keep its worker: with one worker the rest would never run.
+template <class Loop>
+void ExpectFailingLoopLetsOthersRun(Loop loop) {
+  TestRuntime rt(1);
+  std::atomic<bool> stop{false};
+  Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
+    RegionRef region = cx.Ref();
+    cx.Spawn("looping", [&](Cx cx) -> Task<void> {
+      region.Cancel();
+      while (!stop) (void)co_await loop(cx);
+      co_return Ok();
+    });
+    cx.ForDrain().Spawn("stopping", [&](Cx) -> Task<void> {
+      stop = true;
+      co_return Ok();
+    });
+    co_return Ok();
+  });
+  EXPECT_THAT(outcome, IsOk());
+}
+
+TEST(FailingLoopTest, OfWaitsLetsOthersRun) {
+  ExpectFailingLoopLetsOthersRun([](Cx cx) -> Task<void> {
+    (void)co_await Yield(cx);
+    co_return Ok();
+  });
+}
+TEST(FailingLoopTest, OfCallsThatEndThroughOrReturnLetsOthersRun) {
+  ExpectFailingLoopLetsOthersRun([](Cx cx) -> Task<void> {
+    co_await OrReturn(Sleep(cx, absl::Hours(1)));
+    co_return Ok();
+  });
+}
+TEST(FailingLoopTest, OfAdmissionsLetsOthersRun) {
+  ExpectFailingLoopLetsOthersRun([](Cx cx) -> Task<void> {
+    (void)co_await cx.SpawnWhenAdmitted("late", [](Cx) -> Task<void> { co_return Ok(); });
+    co_return Ok();
+  });
 }
 
 }  // namespace

@@ -404,6 +404,54 @@ TEST(NotStartedTest, TaskSpawnedForDrainDoesNotRunOnceTheBudgetIsSpent) {
   EXPECT_FALSE(ran);
 }
 
+TEST(NotStartedTest, TaskSpawnedForDrainAndCancelledThroughItsHandleDoesRun) {
+  TestRuntime rt(1);
+  std::atomic<bool> ran{false};
+  Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
+    auto child = cx.ForDrain().Spawn("child", [&](Cx cx) -> Task<void> {
+      ran = true;
+      EXPECT_TRUE(cx.cancelled());
+      EXPECT_THAT(co_await Yield(cx), IsOk());
+      co_return Ok();
+    });
+    child.Cancel();
+    EXPECT_THAT(co_await OrReturn(child.Join(cx)), IsOk());
+    co_return Ok();
+  });
+  EXPECT_THAT(outcome, IsOk());
+  EXPECT_TRUE(ran);
+}
+
+TEST(SpawnRefusedTest, ForDrainByATaskWhoseOwnBudgetIsSpentInARegionThatIsOpen) {
+  TestRuntime rt;
+  Gate gate;
+  Outcome<void> outcome = rt.Run([&](Cx cx) -> Task<void> {
+    auto child = cx.Spawn("child", [&](Cx cx) -> Task<void> {
+      EXPECT_FALSE((co_await Pass(cx.ForDrain(), gate)).ok());
+      auto refused = cx.ForDrain().Spawn("late", [](Cx) -> Task<void> { co_return Ok(); });
+      EXPECT_TRUE(refused.ended());
+      EXPECT_THAT(std::move(refused).TakeOutcome(), IsCancelled(CancelKind::kDrainBudgetSpent));
+      EXPECT_FALSE(cx.Ref().cancelled());
+      co_return Ok();
+    });
+    co_await OrReturn(Until(cx, [&] { return gate.waiting() == 1; }));
+    child.Cancel(Budget::Polls(0));
+    EXPECT_THAT(co_await OrReturn(child.Join(cx)), IsOk());
+    co_return Ok();
+  });
+  EXPECT_THAT(outcome, IsOk());
+}
+
+TEST(MaskedTest, DrainWaitsUseItsResumesToo) {
+  InCancelledRegion([](Cx cx) -> Task<void> {
+    Masked mask(cx, 2);
+    EXPECT_TRUE((co_await Yield(cx.ForDrain())).ok());
+    EXPECT_TRUE((co_await Yield(cx)).ok());
+    EXPECT_FALSE((co_await Yield(cx)).ok());
+    co_return Ok();
+  });
+}
+
 }  // namespace
 }  // namespace rules
 }  // namespace quiesce

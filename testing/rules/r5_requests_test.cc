@@ -766,6 +766,120 @@ TEST(BeginDrainTest, IsFollowedByADrainOfItsOwn) {
   EXPECT_THAT(outcome, IsOk());
 }
 
+TEST(RequestKindTest, OfARequestToATaskAndOneToItsRegionTheMoreSevereIsSeen) {
+  TestRuntime rt;
+  Gate parked, go;
+  Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
+    auto child = cx.Spawn("child", [&](Cx cx) -> Task<void> {
+      EXPECT_FALSE((co_await Pass(cx, parked)).ok());
+      EXPECT_EQ(cx.cancel_reason().kind(), CancelKind::kUser);
+      EXPECT_STREQ(cx.cancel_reason().origin().name, "child");
+      co_await OrReturn(Pass(cx.ForDrain(), go));
+      EXPECT_EQ(cx.cancel_reason().kind(), CancelKind::kShutdown);
+      EXPECT_STREQ(cx.cancel_reason().origin().name, "r");
+      co_return Ok();
+    });
+    co_await OrReturn(Until(cx, [&] { return parked.waiting() == 1; }));
+    child.Cancel();
+    co_await OrReturn(Until(cx, [&] { return go.waiting() == 1; }));
+    cx.Ref().Shutdown();
+    go.Open();
+    co_return Ok();
+  });
+  EXPECT_THAT(outcome, IsOk());
+}
+
+TEST(RequestKindTest, BelowItsTargetTheMoreSevereRequestIsSeenToo) {
+  TestRuntime rt;
+  Gate parked, go;
+  Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
+    RegionRef above = cx.Ref();
+    auto body = [&](Cx cx) -> Task<void> {
+      EXPECT_FALSE((co_await Pass(cx, parked)).ok());
+      EXPECT_EQ(cx.cancel_reason().kind(), CancelKind::kParent);
+      EXPECT_EQ(cx.cancel_reason().root().kind(), CancelKind::kUser);
+      above.Shutdown();
+      EXPECT_EQ(cx.cancel_reason().kind(), CancelKind::kParent);
+      EXPECT_EQ(cx.cancel_reason().root().kind(), CancelKind::kShutdown);
+      co_return Ok();
+    };
+    cx.Spawn("canceller", [&](Cx cx) -> Task<void> {
+      co_await OrReturn(Until(cx, [&] { return parked.waiting() == 1; }));
+      above.Cancel();
+      co_return Ok();
+    });
+    co_return co_await Region::Open(cx, "inner", body);
+  });
+  EXPECT_THAT(outcome, IsOk());
+}
+
+class DeadlineCounter final : public EventObserver {
+ public:
+  DeadlineCounter() { SetEventObserver(this); }
+  ~DeadlineCounter() override { SetEventObserver(nullptr); }
+  void OnEvent(EventKind kind, uint64_t, uint64_t, uint64_t arg, const char*) override {
+    if (kind == EventKind::kCancelRequest && arg == static_cast<uint64_t>(CancelKind::kDeadline)) {
+      ++requests;
+    }
+  }
+  std::atomic<int> requests{0};
+};
+
+Task<void> OpenNested(Cx cx, int depth) {
+  if (depth == 0) {
+    EXPECT_FALSE((co_await SleepUntil(cx, Instant::InfiniteFuture())).ok());
+    // Every other timer of the same instant is earlier than this one.
+    co_await OrReturn(Sleep(cx.ForDrain(), absl::Milliseconds(20)));
+    co_return Ok();
+  }
+  co_return co_await Region::Open(
+      cx, "inner", [depth](Cx cx) { return OpenNested(cx, depth - 1); }, FailFast(),
+      RegionOptions().WithBudget(Budget::Timeout(absl::Hours(1))));
+}
+
+TEST(DeadlineTest, OnlyTheRegionThatIntroducedItMakesARequest) {
+  DeadlineCounter counter;
+  TestRuntime rt;
+  Outcome<void> outcome =
+      rt.Open([](Cx cx) { return OpenNested(cx, 10); }, FailFast(),
+              RegionOptions().WithBudget(Budget::Timeout(absl::Milliseconds(2))));
+  EXPECT_THAT(outcome, IsOk());
+  EXPECT_EQ(counter.requests, 1);
+}
+
+TEST(BeginDrainTest, LongerOneLaterDoesNotProlong) {
+  TestRuntime rt;
+  Gate never;
+  Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
+    cx.Ref().BeginDrain(Budget::Timeout(absl::Milliseconds(1)));
+    cx.Ref().BeginDrain(Budget::Timeout(absl::Hours(10)));
+    EXPECT_THAT(co_await Pass(cx, never), IsCancelled(CancelKind::kShutdown));
+    co_return Ok();
+  });
+  EXPECT_THAT(outcome, IsOk());
+}
+
+TEST(BeginDrainTest, ItsQuotaIsUsedByRegionsBelowOpenedBeforeAndAfter) {
+  for (const bool opened_before : {true, false}) {
+    TestRuntime rt;
+    Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
+      RegionRef top = cx.Ref();
+      if (!opened_before) top.BeginDrain(Budget::Cost(10));
+      auto body = [&](Cx cx) -> Task<void> {
+        if (opened_before) top.BeginDrain(Budget::Cost(10));
+        cx.Charge(9);
+        EXPECT_FALSE(cx.cancelled());
+        cx.Charge(1);
+        EXPECT_EQ(cx.cancel_reason().kind(), CancelKind::kParent);
+        EXPECT_EQ(cx.cancel_reason().root().kind(), CancelKind::kShutdown);
+        co_return Ok();
+      };
+      co_return co_await Region::Open(cx, "inner", body);
+    });
+    EXPECT_THAT(outcome, IsOk());
+  }
+}
+
 }  // namespace
 }  // namespace rules
 }  // namespace quiesce

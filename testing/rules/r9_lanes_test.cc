@@ -141,6 +141,40 @@ TEST(LanesTest, EarlierDeadlineGoesFirst) {
   EXPECT_THAT(trail.Steps(), ElementsAre("one hour", "two hours", "three hours"));
 }
 
+// In what order tasks of the names go on that were woken at once, if `boost` was called on 'holder' before it
+// parked.
+std::vector<std::string> OrderAfter(void (*boost)(TaskCore*)) {
+  TestRuntime rt(1);
+  Trail trail;
+  Gate gate;
+  Outcome<void> outcome = rt.Run([&](Cx cx) -> Task<void> {
+    for (const char* name : {"a", "holder", "c"}) {
+      cx.Spawn("child", [&, name](Cx cx) -> Task<void> {
+        if (absl::string_view(name) == "holder") boost(static_cast<TaskCore*>(cx.task()));
+        co_await OrReturn(Pass(cx, gate));
+        trail.Add(name);
+        co_return Ok();
+      });
+    }
+    co_await OrReturn(Until(cx, [&] { return gate.waiting() == 3; }));
+    gate.Open();
+    co_return Ok();
+  });
+  EXPECT_THAT(outcome, IsOk());
+  return trail.Steps();
+}
+
+TEST(LaneInheritanceTest, BoostedTaskGoesBeforeWhatIsReady) {
+  EXPECT_EQ(OrderAfter([](TaskCore* holder) { holder->Boost(); }).front(), "holder");
+}
+TEST(LaneInheritanceTest, EndsWithTheBoost) {
+  const auto order = OrderAfter([](TaskCore* holder) {
+    holder->Boost();
+    holder->EndBoost();
+  });
+  EXPECT_EQ(order.front(), "c") << "woken last, so it runs next";
+}
+
 }  // namespace
 }  // namespace rules
 }  // namespace quiesce

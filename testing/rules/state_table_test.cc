@@ -295,17 +295,17 @@ TEST(StateTableRequest, InDrainingSeverityRisesAndDeadlinesTighten) {
   EXPECT_THAT(outcome, IsOk());
 }
 
-TEST(StateTableRequest, InFinalizingDeadlinesTighten) {
+TEST(StateTableRequest, InFinalizingAnEarlierFinalizeByEndsTheFinalizersWaits) {
   TestRuntime rt;
   Gate never;
   Outcome<void> outcome = InFinalizing(
       rt,
       [&](Cx cx) -> Task<void> {
-        cx.Ref().Cancel(Budget::Timeout(absl::ZeroDuration()));
-        EXPECT_EQ(Phase(cx.Ref()), "Finalizing");
-        // Its hour of grace has not begun to count; the request's does: it adds to the drain of zero.
         EXPECT_THAT(co_await Yield(cx), IsOk());
-        EXPECT_TRUE(cx.cancelled());
+        // The hour of grace has just begun; the request's counts from an hour ago, and so is over.
+        cx.Ref().Cancel(Budget::Deadline(cx.Now() - absl::Hours(1)));
+        EXPECT_EQ(Phase(cx.Ref()), "Finalizing");
+        EXPECT_FALSE((co_await Pass(cx, never)).ok());
         co_return Ok();
       },
       CollectAll(), RegionOptions().WithGrace(absl::Hours(1)));
@@ -710,7 +710,7 @@ TEST(StateTableEnd, InCancelRequestedTheRegionWaitsForTheRequestToArriveEverywhe
 }
 
 TEST(StateTableEnd, CloseRacesWithRequestsFromOutside) {
-  // Whatever comes first, the region closes and the request is seen whole or not at all.
+  // Whatever comes first, the region closes.
   TestRuntime rt;
   for (int round = 0; round < 200; ++round) {
     std::optional<RegionRef> region;
@@ -764,18 +764,56 @@ TEST(TaskStateTest, CreatedRunningCancelRequestedEnded) {
   EXPECT_THAT(outcome, IsOk());
 }
 
-TEST(TaskStateTest, CancelledWhileCreatedEndsWithoutHavingRun) {
-  Phases phases;
-  TestRuntime rt(1);
-  Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
-    auto child = cx.Spawn("child", [](Cx) -> Task<void> {
-      ADD_FAILURE() << "it ran";
-      co_return Ok();
-    });
-    child.Cancel();
-    EXPECT_THAT(co_await OrReturn(child.Join(cx)), IsCancelled(CancelKind::kUser));
-    co_return Ok();
-  });
+TEST(StateTableSpawn, InCancelRequestedWithASpentBudgetIsRefusedAlsoForDrain) {
+  TestRuntime rt(3);
+  Outcome<void> outcome = InCancelRequested(
+      rt,
+      [](Cx cx, HeldRequest& held) -> Task<void> {
+        while ((co_await Yield(cx.ForDrain())).ok()) {
+        }
+        EXPECT_THAT(TrySpawn(cx.ForDrain()), IsCancelled(CancelKind::kDrainBudgetSpent));
+        EXPECT_THAT(TrySpawnForDrain(cx.Ref()), IsCancelled(CancelKind::kDrainBudgetSpent));
+        EXPECT_EQ(Phase(cx.Ref()), "CancelRequested");
+        held.Release();
+        co_return Ok();
+      },
+      CollectAll(), RegionOptions(), Budget::Timeout(absl::Milliseconds(1)));
+  EXPECT_THAT(outcome, IsOk());
+}
+
+TEST(StateTableDeadline, QuotaInCancelRequestedTightens) {
+  TestRuntime rt(3);
+  Outcome<void> outcome = InCancelRequested(
+      rt,
+      [](Cx cx, HeldRequest& held) -> Task<void> {
+        // The request that follows is held up at the child, with the worker that charged.
+        cx.ForDrain().Spawn("charging", [](Cx cx) -> Task<void> {
+          cx.Charge(10);
+          co_return Ok();
+        });
+        while (cx.cancel_reason().root().kind() != CancelKind::kQuota) {
+          co_await OrReturn(Yield(cx.ForDrain()));
+        }
+        EXPECT_EQ(Phase(cx.Ref()), "CancelRequested");
+        held.Release();
+        co_return Ok();
+      },
+      CollectAll(), RegionOptions().WithBudget(Budget::Cost(10)));
+  EXPECT_THAT(outcome, IsOk());
+}
+
+TEST(StateTableDeadline, QuotaInFinalizingTightensAndDoesNotStopTheFinalizer) {
+  TestRuntime rt;
+  Outcome<void> outcome = InFinalizing(
+      rt,
+      [](Cx cx) -> Task<void> {
+        cx.Charge(10);
+        EXPECT_EQ(cx.cancel_reason().kind(), CancelKind::kQuota);
+        EXPECT_EQ(Phase(cx.Ref()), "Finalizing");
+        co_await OrReturn(Sleep(cx, absl::Milliseconds(1)));
+        co_return Ok();
+      },
+      CollectAll(), RegionOptions().WithBudget(Budget::Cost(10)).WithGrace(absl::Minutes(1)));
   EXPECT_THAT(outcome, IsOk());
 }
 

@@ -575,6 +575,31 @@ TEST(YieldTest, SeesACancelThatComesWhileItIsQueued) {
   EXPECT_THAT(yielded, IsCancelled(CancelKind::kUser));
 }
 
+Task<std::string> Echoed(std::string text) { co_return text; }
+
+// The callable makes another coroutine first, whose frame gets the place in the block and outlives the task: the
+// outcome, which is larger than the callable, must not be written over it.
+TEST(SpawnBlockTest, OutcomeDoesNotOverwriteAForeignFrameInTheBlock) {
+  TestRuntime rt;
+  Outcome<void> outcome = rt.Run([&](Cx cx) -> Task<void> {
+    std::vector<Task<std::string>> kept;
+    for (int i = 0; i < 3; ++i) {  // from the second on the frame's size is known
+      auto child = cx.Spawn("child", [&kept](Cx) -> Task<std::string> {
+        kept.push_back(Echoed(std::string(100, 'k')));
+        return Echoed(std::string(100, 'r'));
+      });
+      Outcome<std::string> result = co_await OrReturn(child.Join(cx));
+      EXPECT_EQ(result.value(), std::string(100, 'r'));
+    }
+    for (Task<std::string>& task : kept) {
+      const std::string text = co_await OrReturn(task);
+      EXPECT_EQ(text, std::string(100, 'k'));
+    }
+    co_return Ok();
+  });
+  EXPECT_THAT(outcome, IsOk());
+}
+
 }  // namespace
 }  // namespace rules
 }  // namespace quiesce

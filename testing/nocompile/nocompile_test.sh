@@ -1,0 +1,64 @@
+#!/bin/bash
+# nocompile_test.sh: what the types forbid. Each piece of code below must be rejected, with a message that says what to do, by clang and by g++.
+#
+# Why:    a guarantee that is kept by a type is only kept while the type refuses; a test that compiles cannot see that.
+set -u
+
+# Bazel lays each header out below a folder _virtual_includes/TARGET; here they come together, as a consumer finds them.
+work=$(mktemp -d "$TEST_TMPDIR/nocompile.XXXXXX")
+find -L . -path '*/_virtual_includes/*/quiesce/*.h' | while read -r header; do
+  to=$work/quiesce/${header##*/_virtual_includes/*/quiesce/}
+  mkdir -p "$(dirname "$to")"
+  ln -sf "$PWD/$header" "$to"
+done
+cd "$work" || exit 2
+
+failures=0
+failed() { # TEXT: with the compiler's output
+  echo "FAILED ($compiler): $1"
+  grep -E 'error|warning' log | head -n 5
+  failures=$((failures + 1))
+}
+flags=(-std=c++20 -Wall -Wextra -Werror -I.)
+prepare() { # parses the headers once
+  mkdir -p "$compiler"
+  printf '#include "quiesce/runtime/quiesce.h"\nusing namespace quiesce;\ninline Task<void> G(Cx) { co_return Ok(); }\n' >"$compiler/prelude.h"
+  "$compiler" "${flags[@]}" -x c++-header "$compiler/prelude.h" -o "$compiler/prelude.h.gch"
+}
+compile() { # CODE
+  echo "$1" | "$compiler" "${flags[@]}" -fsyntax-only -include "$compiler/prelude.h" -x c++ - 2>log
+}
+accepts() { # WHAT CODE
+  compile "$2" || failed "$1 does not compile"
+}
+rejects() { # WHAT MESSAGE CODE
+  if compile "$3"; then
+    failed "$1 compiles"
+  elif ! grep -qE "$2" log; then
+    failed "$1: no message like '$2'"
+  fi
+}
+
+for compiler in clang++-19 g++-12; do
+  prepare || exit 2
+  accepts "a plain program" 'Task<int> F(Cx cx) { co_await OrReturn(G(cx)); cx.Spawn("g", G); (void)cx.Ref(); co_return 1; }'
+  rejects "a Task of a Status" 'already yields an Outcome' 'Task<absl::Status> F(Cx) { co_return absl::OkStatus(); }'
+  rejects "a Task of a StatusOr" 'already yields an Outcome' 'Task<absl::StatusOr<int>> F(Cx) { co_return 1; }'
+  rejects "a Task of an Outcome" 'already yields an Outcome' 'Task<Outcome<int>> F(Cx) { co_return 1; }'
+  rejects "a dropped Task" 'nodiscard|unused' 'void F(Cx cx) { G(cx); }'
+  rejects "a dropped wait" 'nodiscard|unused' 'void F(Cx cx) { Yield(cx); }'
+  rejects "a copied Task" 'delete' 'void F(Task<void> t) { Task<void> copy = t; }'
+  rejects "a Cx that widens (G10)" 'conver' 'void F(CxWith<cap::Net> cx) { Cx wide = cx; (void)wide; }'
+  rejects "a Cx out of nothing (G10)" 'delete|private|protected|no matching' 'Cx F() { return Cx(); }'
+  rejects "a RegionRef of a narrow Cx (G10)" 'Ref\(\) needs a whole Cx' 'void F(CxWith<cap::Net> cx) { (void)cx.Ref(); }'
+  rejects "Spawn without cap::Spawn" 'Spawn needs a Cx with cap::Spawn' 'void F(CxWith<cap::Net> cx) { cx.Spawn("g", G); }'
+  rejects "Region::Open without cap::Spawn" 'Region::Open needs a Cx with cap::Spawn' \
+    'Task<void> N(CxWith<cap::Net>) { co_return Ok(); } Task<void> F(CxWith<cap::Net> cx) { co_return co_await Region::Open(cx, "r", N); }'
+  rejects "Get of what was not provided" 'this Cx does not allow T' 'struct L {}; void F(Cx cx) { (void)cx.Get<L>(); }'
+  rejects "a built-in that is provided" 'comes from the runtime only' 'void F(Cx cx, cap::Net& n) { (void)cx.Provide(n); }'
+  rejects "a name that is no literal" 'SpawnName' 'void F(Cx cx, const char* n) { cx.Spawn(n, G); }'
+  rejects "a foreign awaitable" 'co_await takes a quiesce::Task' 'Task<void> F(Cx) { co_await std::suspend_always(); co_return Ok(); }'
+  rejects "an unnamed body with a string (R10)" 'must be a named lvalue' \
+    'Task<void> F(Cx cx, std::string s) { co_return co_await Region::Open(cx, "r", [s](Cx) -> Task<void> { co_return Ok(); }); }'
+done
+[ $failures = 0 ] && echo "all is rejected as it should be"
