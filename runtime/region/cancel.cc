@@ -107,6 +107,8 @@ void RegionCore::OnAlarm(Runnable* step) {
 }
 
 void RegionCore::AlarmDue() {
+  // The step comes from outside: what is around the region must not go away under it.
+  const OutsideCall call(this);
   bool deadline = false, shutdown = false, spent = false, grace_spent = false, report = false;
   {
     MutexLock lock(mutex_);
@@ -483,6 +485,7 @@ void RegionCore::OnTaskAlarm(Runnable* step) {
 }
 
 void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
+  const OutsideCall call(this);
   TaskCore* task;
   bool grace_spent;
   bool report;

@@ -61,8 +61,8 @@ struct BlockingStartContract : WaitContractDefaults {
   }
   ~BlockingStartContract() { Grant(); }
   static BlockingPool& Pool() {
-    static auto* pool = new BlockingPool(BlockingPoolOptions().WithMaxThreads(1));
-    return *pool;
+    static BlockingPool pool(BlockingPoolOptions().WithMaxThreads(1));
+    return pool;
   }
   auto Start(const Cx& cx) {
     call.emplace(cx, this);
