@@ -25,7 +25,10 @@ void Say(const char* line) {
 Task<void> Forever(Cx cx) { co_return co_await SleepUntil(cx, Instant::InfiniteFuture()); }
 
 // Does not heed a request: it is still waiting when the drain budget is spent.
-Task<void> Stubborn(Cx cx) { co_return co_await Forever(cx.ForDrain()); }
+Task<void> Stubborn(Cx cx) {
+  Say("ready");
+  co_return co_await Forever(cx.ForDrain());
+}
 
 Task<void> Clean(Cx cx) {
   QUIESCE_CHECK(cx.Defer("say-finalized",
@@ -35,6 +38,7 @@ Task<void> Clean(Cx cx) {
                          })
                     .ok(),
                 "Defer");
+  Say("ready");
   co_return co_await Forever(cx);
 }
 
@@ -65,28 +69,27 @@ Task<void> Main(Cx cx, int argc, char** argv) {
     co_return co_await Forever(cx);
   }
   if (mode == "claimed") {
+    auto shutdown = ShutdownSignal(cx);  // claimed from here on
     auto work = cx.Spawn("work", Clean);
-    Say("ready");
-    const int number = co_await OrReturn(ShutdownSignal(cx));
+    const int number = co_await OrReturn(shutdown);
     Say(strsignal(number));
     work.Cancel();
     co_return Ok();
   }
   if (mode == "unclaimed") {
     cx.Spawn("work", Clean);
-    Say("ready");
     co_return co_await Forever(cx);
   }
   if (mode == "cut-off") {
+    auto shutdown = ShutdownSignal(cx);
     auto work = cx.Spawn("stubborn", Stubborn);
-    Say("ready");
-    co_await OrReturn(ShutdownSignal(cx));
+    co_await OrReturn(shutdown);
     work.Cancel(Budget::Timeout(absl::Milliseconds(10)));
     co_return Ok();
   }
   if (mode == "stuck") {  // a foreign call that nothing ends but a second signal
-    Say("ready");
     auto call = [] {
+      Say("ready");
       while (true) pause();
     };
     co_return co_await RunBlocking(cx, "foreign-call", call);

@@ -5,6 +5,7 @@ Usage: main_test.py MAIN_PROGRAM
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -33,11 +34,25 @@ class Running:
         self.process.send_signal(number)
 
     def wait_for(self, pattern):
-        """Reads stderr up to the line that matches, and returns it."""
+        """Reads stderr up to the line that matches."""
         while line := self.process.stderr.readline():
             if re.search(pattern, line):
-                return line
+                return
         raise AssertionError(f"no line matches {pattern}")
+
+    def dump_until(self, *patterns):
+        """Asks for dumps until one matches everything: what the process is to show may still be on its way."""
+        for _ in range(100):
+            self.send(signal.SIGQUIT)
+            dump = ""
+            while select.select([self.process.stderr], [], [], 0.2 if dump else 10)[0]:
+                data = os.read(self.process.stderr.fileno(), 1 << 16).decode()
+                if not data:
+                    raise AssertionError(f"the process has ended; its last words:\n{dump}")
+                dump += data
+            if all(re.search(pattern, dump) for pattern in patterns):
+                return
+        raise AssertionError(f"no dump matches {patterns}; the last one:\n{dump}")
 
     def wait(self):
         return Ended(self.process, *self.process.communicate(timeout=60))
@@ -107,10 +122,7 @@ class SignalTest(unittest.TestCase):
     def test_third_signal_ends_the_process_at_once_after_a_warning(self):
         running = Running("stuck")
         running.send(signal.SIGTERM)
-        while True:  # until the first has been taken
-            running.send(signal.SIGQUIT)
-            if "Draining" in running.wait_for("region 'root'"):
-                break
+        running.dump_until(r"region 'root'.*Draining")  # the first has been taken
         running.send(signal.SIGINT)
         running.wait_for("the next SIGINT or SIGTERM ends the process at once")
         running.send(signal.SIGTERM)
@@ -118,11 +130,7 @@ class SignalTest(unittest.TestCase):
 
     def test_sigquit_prints_the_region_tree_and_changes_nothing(self):
         running = Running("unclaimed")
-        running.send(signal.SIGQUIT)
-        running.wait_for("the live region tree")
-        running.wait_for(r"region 'root'")
-        running.wait_for(r"'work'.* in Sleep")
-        running.wait_for(r"main_program\.cc:\d+")
+        running.dump_until(r"the live region tree", r"region 'root'", r"'work'.* in Sleep", r"at .*main_program\.cc:\d+ in Forever")
         running.send(signal.SIGTERM)
         self.assertEqual(running.wait().code, 0)
 
