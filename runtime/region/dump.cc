@@ -53,7 +53,7 @@ void RegionCore::DescribeTo(const std::string& indent, bool stacks, std::string&
   const Instant now = Now();
   const uint64_t state = word.load(std::memory_order_acquire);
   absl::StrAppend(&to, indent, "region '", name_, "' #", id);
-  if (line_ != 0) absl::StrAppend(&to, " (opened at ", file_, ":", line_, ")");
+  if (line_ != 0) absl::StrAppend(&to, " (opened at ", DescribePlace(file_, line_), ")");
   absl::StrAppend(&to, ": ", PhaseName(), (state & region_word::kGentle) ? ", gentle drain" : "",
                   ", ", state & region_word::kCountMask, " live");
   if (!deadline.is_infinite()) absl::StrAppend(&to, ", deadline ", In(now, deadline));

@@ -14,15 +14,15 @@
 // event \ state     | Open               | CancelRequested    | Draining           | Finalizing      | Closed
 // ------------------|--------------------|--------------------|--------------------|-----------------|--------
 // Spawn             | admitted           | refused, unless    | refused, unless    | refused         | refused
-//                   |                    | ForDrain           | ForDrain, unspent  |                 |
+//                   |                    | ForDrain, unspent  | ForDrain, unspent  |                 |
 // request           | -> CancelRequested:| severity and       | severity and       | deadlines       | no
 //                   | mark, wake, spread | deadlines tighten  | deadlines tighten  | tighten         | effect
 // all below marked  | –                  | -> Draining        | –                  | –               | –
 // deadline, quota   | -> CancelRequested | tightens           | tightens           | tightens        | –
 // Error or Panic of | joined; FailFast:  | joined             | joined             | (a finalizer's) | –
 // a child           | -> CancelRequested |                    |                    | joined          |
-// drain_by passes,  | –                  | ordinary and drain waits fail from now on, each is  | –
-// drain quota spent |                    | woken once more                      |                 |
+// drain_by passes,  | –                  | drain waits fail,  | drain waits fail,  | –               | –
+// drain quota spent |                    | parked ones at once| parked ones at once|                 |
 // finalize_by passes| –                  | what still runs is | reported           | waits fail; the | –
 //                   |                    | reported           |                    | rest still start|
 // body and all tasks| -> Finalizing      | -> Finalizing      | -> Finalizing      | –               | –

@@ -42,6 +42,16 @@ std::string FunctionName(absl::string_view pretty) {
   return head.empty() ? std::string(pretty) : name;
 }
 
+// "bazel-out/…/_virtual_includes/region/quiesce/runtime/region/region.h", where Bazel puts a header, is
+// "quiesce/runtime/region/region.h", as it is included.
+absl::string_view SourcePath(absl::string_view file) {
+  constexpr absl::string_view kMark = "/_virtual_includes/";
+  const size_t mark = file.find(kMark);
+  if (mark == absl::string_view::npos) return file;
+  const size_t end = file.find('/', mark + kMark.size());
+  return end == absl::string_view::npos ? file : file.substr(end + 1);
+}
+
 // Frames of a chain that is longer are counted, not printed.
 constexpr int kMostFrames = 64;
 
@@ -53,7 +63,7 @@ void AppendAsyncStack(const Waiter& waiter, absl::string_view indent, std::strin
   while (frame != nullptr) {
     const std::source_location& site = frame->await_site();
     if (++frames <= kMostFrames) {
-      absl::StrAppend(&to, indent, "at ", site.file_name(), ":", site.line(), " in ",
+      absl::StrAppend(&to, indent, "at ", DescribePlace(site.file_name(), site.line()), " in ",
                       FunctionName(site.function_name()), "\n");
     }
     const TaskAwaitBase* caller = frame->caller();
@@ -64,9 +74,13 @@ void AppendAsyncStack(const Waiter& waiter, absl::string_view indent, std::strin
   }
 }
 
+std::string DescribePlace(const char* file, uint32_t line) {
+  return absl::StrCat(SourcePath(file), ":", line);
+}
+
 std::string DescribeTask(const TaskCore& core) {
-  return absl::StrCat("'", core.site->name, "' #", core.id, " (spawned at ", core.site->file, ":",
-                      core.site->line, ")");
+  return absl::StrCat("'", core.site->name, "' #", core.id, " (spawned at ",
+                      DescribePlace(core.site->file, core.site->line), ")");
 }
 
 std::string DescribeRunningTasks() {
@@ -74,7 +88,7 @@ std::string DescribeRunningTasks() {
   cx_internal::VisitRunningTasks(
       [](void* to, const SpawnSite* site, uint64_t id) {
         absl::StrAppend(static_cast<std::string*>(to), "running: task '", site->name, "' #", id,
-                        " (spawned at ", site->file, ":", site->line, ")\n");
+                        " (spawned at ", DescribePlace(site->file, site->line), ")\n");
       },
       &text);
   return text;

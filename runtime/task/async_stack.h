@@ -2,6 +2,7 @@
 #ifndef QUIESCE_RUNTIME_TASK_ASYNC_STACK_H_
 #define QUIESCE_RUNTIME_TASK_ASYNC_STACK_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -15,6 +16,9 @@ inline namespace v0 {
 //   at examples/server.cc:21 in Echo
 // The waiter's shard must be locked (ParkRegistry::ForEach), which keeps the frames where they are.
 void AppendAsyncStack(const Waiter& waiter, absl::string_view indent, std::string& to);
+
+// "examples/server.cc:30"; a header's path is the one by which it is included.
+std::string DescribePlace(const char* file, uint32_t line);
 
 // "'connection' #12 (spawned at examples/server.cc:30)"
 std::string DescribeTask(const TaskCore& core);
