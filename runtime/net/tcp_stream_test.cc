@@ -148,6 +148,36 @@ TEST_F(TcpStreamTest, EndThatComesWithTheLastBytesIsNotMissed) {
   });
 }
 
+// A read stops at an urgent byte, with more behind it that makes no edge of its own (tcp(7)).
+TEST_F(TcpStreamTest, BytesBehindAnUrgentOneAreNotMissed) {
+  Run([&](Cx cx) -> Task<void> {
+    for (int i = 0; i < 50; ++i) {
+      TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
+      std::atomic<size_t> read{0};
+      auto reader = cx.Spawn("reader", [&](Cx cx) -> Task<void> {
+        std::string buffer(64, '\0');
+        while (true) {
+          size_t n = co_await OrReturn(stream.Read(cx, Room(buffer)));
+          if (n == 0) co_return Ok();
+          read.fetch_add(n);
+        }
+      });
+      if (i % 2 == 0) co_await OrReturn(UntilParked(cx, *runtime_, "TcpStream::Read"));
+      EXPECT_TRUE(peer_.Send("before"));
+      EXPECT_EQ(send(peer_.fd(), "!", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+      EXPECT_TRUE(peer_.Send("behind"));
+      // Before the peer ends, which is an edge.
+      const Instant too_late = cx.Now() + absl::Seconds(10);
+      while (read.load() < 12 && cx.Now() < too_late) co_await OrReturn(Yield(cx));
+      EXPECT_EQ(read.load(), 12u);
+      peer_.ShutdownWrite();
+      Outcome<void> ended = co_await OrReturn(reader.Join(cx));
+      EXPECT_TRUE(ended.ok()) << ended.ToString();
+    }
+    co_return Ok();
+  });
+}
+
 TEST_F(TcpStreamTest, WriteTakesWhatTheKernelTakesAndGoesOnWhenThereIsRoom) {
   const std::string data = Pattern(16 << 20);
   std::string received;
