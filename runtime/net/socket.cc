@@ -157,13 +157,14 @@ void Socket::OnEdge(IoSource* source, uint32_t io_events) {
 
 void SocketTimer::Set(Instant at) {
   if (std::exchange(set_, true)) return;
-  due_.store(false, std::memory_order_relaxed);
   when = at;
   socket_.services().clock->Arm(this);
 }
 
 void SocketTimer::Stop() {
-  if (std::exchange(set_, false)) socket_.services().clock->Disarm(this);
+  if (!std::exchange(set_, false)) return;
+  socket_.services().clock->Disarm(this);
+  due_.store(false, std::memory_order_relaxed);  // Fire does not run any more
 }
 
 void SocketTimer::Fire(Timer* timer) {

@@ -107,8 +107,9 @@ class SocketTimer : public Timer {
   SocketTimer(Socket& socket, Socket::Side side) : Timer(&Fire), socket_(socket), side_(side) {}
   ~SocketTimer() { Stop(); }
 
-  // Without effect if the timer is set already. Hold no lock.
+  // Without effect if the timer is set already, also if it has come since. Hold no lock.
   void Set(Instant at);
+  // It is not due from then on, and may be set anew.
   void Stop();
   // Has the instant come? Acquire, pairs with the release in Fire.
   bool due() const { return due_.load(std::memory_order_acquire); }
@@ -119,7 +120,7 @@ class SocketTimer : public Timer {
   Socket& socket_;
   const Socket::Side side_;
   bool set_ = false;
-  std::atomic<bool> due_{false};  // false -> true by Fire, back by Set
+  std::atomic<bool> due_{false};  // false -> true by Fire, back by Stop
 };
 
 }  // namespace net_internal
