@@ -56,7 +56,7 @@ class TcpStreamTest : public NetTest {
 Task<void> Echo(CxWith<cap::Net> cx, TcpStream stream) {
   std::array<std::byte, 4096> buffer;
   while (true) {
-    size_t n = co_await OrReturn(stream.Read(cx, absl::MakeSpan(buffer)));
+    size_t n = co_await OrReturn(stream.Read(cx, buffer));
     if (n == 0) co_return Ok();
     co_await OrReturn(stream.WriteAll(cx.ForDrain(), absl::MakeSpan(buffer).first(n)));
   }

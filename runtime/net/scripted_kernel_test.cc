@@ -1,4 +1,4 @@
-// What Accept does when the kernel refuses: system calls fail here as the test says.
+// What sockets do when the kernel refuses, or never stops: system calls answer here as the test says.
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -44,7 +44,14 @@ struct Failures {
 Failures accepts;
 Failures additions;
 
+std::atomic<bool> flooded{false};  // whoever discards input finds more of it
+
 }  // namespace
+
+extern "C" ssize_t recv(int fd, void* buffer, size_t size, int flags) {
+  if (flooded.load() && (flags & MSG_TRUNC) != 0) return static_cast<ssize_t>(size);
+  return syscall(SYS_recvfrom, fd, buffer, size, flags, nullptr, nullptr);
+}
 
 extern "C" int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
   if (accepts.Next()) {
@@ -88,21 +95,22 @@ class Reports final : public ReportSink {
   std::vector<std::string> all_ ABSL_GUARDED_BY(mutex_);
 };
 
-class AcceptFailureTest : public NetTest {
+class ScriptedKernelTest : public NetTest {
  protected:
-  AcceptFailureTest() {
+  ScriptedKernelTest() {
     runtime_ = Runtime::Create(RuntimeOptions().WithWorkers(2).WithReports(&reports_)).value();
   }
   void TearDown() override {
     accepts.Set(0, 0);
     additions.Set(0, 0);
+    flooded.store(false);
     NetTest::TearDown();
   }
   Reports reports_;
 };
 
 // A server that ended its loop over it would serve nobody when there is room again.
-TEST_F(AcceptFailureTest, TooManyOpenFilesAreWaitedForAndReportedOnce) {
+TEST_F(ScriptedKernelTest, TooManyOpenFilesAreWaitedForAndReportedOnce) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     Peer first = Peer::Connect(listener.address());
@@ -122,7 +130,7 @@ TEST_F(AcceptFailureTest, TooManyOpenFilesAreWaitedForAndReportedOnce) {
 }
 
 // accept4 looks for a descriptor first; nobody waits, so there is nothing to report, and no need to try again.
-TEST_F(AcceptFailureTest, TooManyOpenFilesWithoutAClientAreNotNoticed) {
+TEST_F(ScriptedKernelTest, TooManyOpenFilesWithoutAClientAreNotNoticed) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     accepts.Set(-1, EMFILE);
@@ -141,7 +149,7 @@ TEST_F(AcceptFailureTest, TooManyOpenFilesWithoutAClientAreNotNoticed) {
   });
 }
 
-TEST_F(AcceptFailureTest, RealLimitOfOpenFilesIsWaitedFor) {
+TEST_F(ScriptedKernelTest, RealLimitOfOpenFilesIsWaitedFor) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     Peer peer = Peer::Connect(listener.address());
@@ -163,7 +171,7 @@ TEST_F(AcceptFailureTest, RealLimitOfOpenFilesIsWaitedFor) {
   });
 }
 
-TEST_F(AcceptFailureTest, CancelEndsThePause) {
+TEST_F(ScriptedKernelTest, CancelEndsThePause) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     Peer peer = Peer::Connect(listener.address());
@@ -183,7 +191,7 @@ TEST_F(AcceptFailureTest, CancelEndsThePause) {
   });
 }
 
-TEST_F(AcceptFailureTest, ConnectionThatThePollerHasNoRoomForIsKeptUntilItHas) {
+TEST_F(ScriptedKernelTest, ConnectionThatThePollerHasNoRoomForIsKeptUntilItHas) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     Peer first = Peer::Connect(listener.address());
@@ -209,7 +217,7 @@ TEST_F(AcceptFailureTest, ConnectionThatThePollerHasNoRoomForIsKeptUntilItHas) {
   });
 }
 
-TEST_F(AcceptFailureTest, ConnectionThatThePollerHasNoRoomForEndsWithTheListener) {
+TEST_F(ScriptedKernelTest, ConnectionThatThePollerHasNoRoomForEndsWithTheListener) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     Peer peer = Peer::Connect(listener.address());
@@ -228,7 +236,7 @@ TEST_F(AcceptFailureTest, ConnectionThatThePollerHasNoRoomForEndsWithTheListener
 }
 
 // One that fails is skipped at once; a hundred thousand in a row must not hold the worker up.
-TEST_F(AcceptFailureTest, ConnectionsThatFailInARowAreSkippedInPortions) {
+TEST_F(ScriptedKernelTest, ConnectionsThatFailInARowAreSkippedInPortions) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     Peer first = Peer::Connect(listener.address());
@@ -253,6 +261,24 @@ TEST_F(AcceptFailureTest, ConnectionsThatFailInARowAreSkippedInPortions) {
     stream = co_await OrReturn(listener.Accept(cx));
     EXPECT_EQ(stream.peer_address(), second.address());
     co_return Ok();
+  });
+}
+
+// "At most `linger` long" holds for a peer that never stops sending, too.
+TEST_F(ScriptedKernelTest, LingerEndsThoughInputNeverRunsDry) {
+  Run([&](Cx cx) -> Task<void> {
+    auto body = [&](Cx cx) -> Task<void> {
+      TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
+      Peer peer = Peer::Connect(listener.address());
+      TcpStream stream = co_await OrReturn(listener.Accept(cx));
+      stream.SetLinger(absl::Milliseconds(20));
+      co_await OrReturn(stream.WriteAll(cx, "answer"));
+      flooded.store(true);
+      stream.Close();
+      EXPECT_EQ(peer.Receive(6), "answer");
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "connections", body);  // its close waits for the end
   });
 }
 
