@@ -20,10 +20,10 @@ Task<void> Echo(CxWith<cap::Net> cx, TcpStream stream) {
   std::array<std::byte, 4096> buffer;
   while (true) {
     // A cancel ends this wait: idle connections leave at once.
-    size_t n = co_await OrReturn(stream.Read(cx, absl::MakeSpan(buffer)));
+    size_t n = co_await OrReturn(stream.Read(cx, buffer));
     if (n == 0) co_return Ok();
     // What was read is still answered while draining.
-    co_await OrReturn(stream.WriteAll(cx.ForDrain(), absl::MakeConstSpan(buffer).first(n)));
+    co_await OrReturn(stream.WriteAll(cx.ForDrain(), absl::MakeSpan(buffer).first(n)));
   }
 }
 

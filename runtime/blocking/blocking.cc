@@ -4,6 +4,9 @@
 
 namespace quiesce {
 inline namespace v0 {
+
+CancelReason CancelProbe::reason() const { return region_->ops->reason(region_, task_); }
+
 namespace blocking_internal {
 
 bool Call::WaitForEnd(Waiter* waiter) {

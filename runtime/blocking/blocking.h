@@ -25,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "quiesce/runtime/blocking/blocking_pool.h"
 #include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/outcome/cancel_reason.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/outcome/panic.h"
 #include "quiesce/runtime/region/spawn_name.h"
@@ -36,11 +37,13 @@ namespace quiesce {
 inline namespace v0 {
 
 // Lets a call that can stop early ask whether it should:
-//   auto sum = [&](const CancelProbe& probe) -> absl::StatusOr<int64_t> {
+//   auto sum = [&](const CancelProbe& probe) -> Outcome<int64_t> {
 //     for (const Part& part : parts) {
-//       if (probe.ShouldStop()) return absl::CancelledError("sum: stopped");
+//       if (probe.ShouldStop()) return probe.reason();   // the RunBlocking is Cancelled
 //       …
-// Threads: any, while the call runs. Two loads.
+// A call that returns an absl::CancelledError instead has failed: its region cancels the others, and a clean
+// shutdown ends with exit code 1.
+// Threads: any, while the call runs.
 class CancelProbe {
  public:
   explicit CancelProbe(const CxBase& cx)
@@ -49,16 +52,18 @@ class CancelProbe {
         mode_(cx_internal::WaitMode(cx, /*structural=*/false)) {}
 
   // Would an ordinary wait with the Cx of the RunBlocking fail now? So: once the task is asked to stop,
-  // or, for cx.ForDrain() and under a mask, once the drain budget is spent.
+  // or, for cx.ForDrain() and under a mask, once the drain budget is spent. Two loads.
   bool ShouldStop() const {
     return cx_internal::MustFail(mode_, region_->word.load(std::memory_order_acquire),
                                  task_->word.load(std::memory_order_acquire));
   }
+  // Why; only meaningful once ShouldStop().
+  CancelReason reason() const;
 
  private:
   // Both live as long as the task, which waits for the call.
-  const RegionScope* region_;
-  const TaskScope* task_;
+  RegionScope* region_;
+  TaskScope* task_;
   uint8_t mode_;
 };
 
@@ -232,7 +237,7 @@ Task<T> RunCall(CxWith<cap::Blocking> cx, SpawnName name, F fn) {
 //          until the call has ended, as a structural wait. A checkpoint before both.
 // Cancel   safe: before the call has begun, it will not begin, and only the place in the queue is lost.
 //          After that the cancel is forwarded to the CancelProbe, and the wait takes as long as the call;
-//          its result is not lost, and is returned as it is.
+//          its result is not lost, and is returned as it is. One that stopped returns the probe's reason.
 // Threads  `fn` runs on another thread: it must not use a Cx. It may be used by the caller again
 //          afterwards. `name` is a literal; dumps show it as what the task waits for: "(wait)" while
 //          there is no thread, "(structural wait)" while the call runs.

@@ -257,6 +257,31 @@ TEST(RunBlockingCancelTest, TheProbeForwardsTheCancelToTheRunningCall) {
   EXPECT_TRUE(ended.ok()) << ended.ToString();
 }
 
+// Not an Error, which would make a region fail that was asked to stop.
+TEST(RunBlockingCancelTest, ACallThatReturnsTheProbesReasonIsCancelled) {
+  auto runtime = MakeRuntime(1);
+  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    std::atomic<bool> running{false};
+    auto task = cx.Spawn("caller", [&](Cx cx) -> Task<int> {
+      auto loop = [&](const CancelProbe& probe) -> Outcome<int> {
+        running = true;
+        while (!probe.ShouldStop()) std::this_thread::yield();
+        return probe.reason();
+      };
+      co_return co_await RunBlocking(cx, "loop", loop);
+    });
+    co_await OrReturn(Until(cx, [&] { return running.load(); }));
+    task.Cancel();
+    const Outcome<int> result = co_await OrReturn(task.Join(cx));
+    EXPECT_TRUE(result.is_cancelled()) << result.ToString();
+    if (result.is_cancelled()) {
+      EXPECT_EQ(result.cancel_reason().kind(), CancelKind::kUser);
+    }
+    co_return Ok();
+  });
+  EXPECT_TRUE(ended.ok()) << ended.ToString();
+}
+
 TEST(RunBlockingCancelTest, TheProbeOfADrainCallStopsItOnlyWhenTheBudgetIsSpent) {
   auto runtime = MakeRuntime(1);
   const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {

@@ -104,6 +104,11 @@ void Socket::Leave(Side side) {
   sides_[side].waiter = nullptr;
 }
 
+void Socket::EndShortRead() {
+  SpinLockHolder lock(lock_);
+  if (more_after_short_read_) sides_[kRead].ready = true;
+}
+
 void Socket::JoinSides() {
   SpinLockHolder lock(lock_);
   joined_ = true;
@@ -137,6 +142,7 @@ void Socket::OnEdge(IoSource* source, uint32_t io_events) {
   auto* socket = static_cast<Socket*>(source);
   SpinLockHolder lock(socket->lock_);
   if (socket->joined_) io_events |= kReadable | kWritable;
+  if ((io_events & kMoreAfterShortRead) != 0) socket->more_after_short_read_ = true;
   if ((io_events & kReadable) != 0) {
     SideState& state = socket->sides_[kRead];
     state.ready = true;
@@ -151,13 +157,14 @@ void Socket::OnEdge(IoSource* source, uint32_t io_events) {
 
 void SocketTimer::Set(Instant at) {
   if (std::exchange(set_, true)) return;
-  due_.store(false, std::memory_order_relaxed);
   when = at;
   socket_.services().clock->Arm(this);
 }
 
 void SocketTimer::Stop() {
-  if (std::exchange(set_, false)) socket_.services().clock->Disarm(this);
+  if (!std::exchange(set_, false)) return;
+  socket_.services().clock->Disarm(this);
+  due_.store(false, std::memory_order_relaxed);  // Fire does not run any more
 }
 
 void SocketTimer::Fire(Timer* timer) {

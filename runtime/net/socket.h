@@ -5,8 +5,8 @@
 // How:        each side has a ready bit. An operation takes the bit *before* its system call, so that an
 //             edge that comes during the call sets it again, and sets it itself if the call may have left
 //             something. Park looks at the bit under the lock.
-// Invariants: (1) a side is not ready only if the latest system call on it found nothing more and no edge
-//             has come since its bit was taken; (2) between Park and Leave a side has one waiter,
+// Invariants: (1) a side is not ready only if the latest system call on it left nothing for the next one
+//             and no edge has come since its bit was taken; (2) between Park and Leave a side has one waiter,
 //             which is granted at most once; (3) `fd` is in the poller from Register until Close.
 // Threads:    edges and timers come on any thread; everything else is called by the one task that uses
 //             that side, and Register, Close and the destructor by the socket's owner.
@@ -65,11 +65,12 @@ class Socket : private IoSource {
   // The waiter goes, granted or not. Before its operation ends.
   void Leave(Side side);
 
+  // After a read that filled a part of its buffer only: what had come has been read. There is more only if
+  // an edge has said so (kMoreAfterShortRead); whatever comes later makes an edge of its own.
+  void EndShortRead();
+
   // From now on an edge of either side counts for both: for one who waits for any change.
   void JoinSides();
-  // After a read that filled a part of its buffer only: what there was has been read, but the peer's close
-  // may have come with its last bytes, in one edge. So the next read tries, too.
-  void EndShortRead() { SetReady(kRead); }
 
   // Fatal if an operation waits: for the end of `owner`, the type of the user's object.
   void CheckNobodyWaits(const char* owner);
@@ -95,6 +96,8 @@ class Socket : private IoSource {
 
   SpinLock lock_;
   bool joined_ ABSL_GUARDED_BY(lock_) = false;
+  // An edge had kMoreAfterShortRead. Kept for good: a peer ends once, and urgent bytes are rare.
+  bool more_after_short_read_ ABSL_GUARDED_BY(lock_) = false;
   SideState sides_[2] ABSL_GUARDED_BY(lock_);
 };
 
@@ -104,8 +107,9 @@ class SocketTimer : public Timer {
   SocketTimer(Socket& socket, Socket::Side side) : Timer(&Fire), socket_(socket), side_(side) {}
   ~SocketTimer() { Stop(); }
 
-  // Without effect if the timer is set already. Hold no lock.
+  // Without effect if the timer is set already, also if it has come since. Hold no lock.
   void Set(Instant at);
+  // It is not due from then on, and may be set anew.
   void Stop();
   // Has the instant come? Acquire, pairs with the release in Fire.
   bool due() const { return due_.load(std::memory_order_acquire); }
@@ -116,7 +120,7 @@ class SocketTimer : public Timer {
   Socket& socket_;
   const Socket::Side side_;
   bool set_ = false;
-  std::atomic<bool> due_{false};  // false -> true by Fire, back by Set
+  std::atomic<bool> due_{false};  // false -> true by Fire, back by Stop
 };
 
 }  // namespace net_internal

@@ -32,8 +32,7 @@ constexpr Explanation kExplanations[] = {
      "the address is in use by another socket; stop what listens there (`ss -ltnp` shows it), or "
      "choose another port (port 0 lets the system choose)"},
     {EADDRNOTAVAIL, absl::StatusCode::kInvalidArgument,
-     "no interface of this machine has the address, or no local port is left; 0.0.0.0 and [::] "
-     "stand for all interfaces"},
+     "no interface of this machine has the address; 0.0.0.0 and [::] stand for all interfaces"},
     {EAFNOSUPPORT, absl::StatusCode::kInvalidArgument,
      "this machine has no network of that kind (IPv4 or IPv6)"},
     {EACCES, absl::StatusCode::kPermissionDenied,
@@ -51,16 +50,40 @@ constexpr Explanation kExplanations[] = {
      "the kernel has no memory for it; admit fewer connections at once"},
 };
 
+constexpr char kForbidden[] =
+    "not permitted; a firewall rule of this machine forbids it, or it is a broadcast address";
+// What differs for a connect.
+constexpr Explanation kConnectExplanations[] = {
+    {EADDRNOTAVAIL, absl::StatusCode::kResourceExhausted,
+     "no local port is left for connections to there; use connections again, end some, or widen "
+     "net.ipv4.ip_local_port_range (or this machine has no address of that family)"},
+    {EADDRINUSE, absl::StatusCode::kResourceExhausted,
+     "no local port is left for connections to there; use connections again, end some, or widen "
+     "net.ipv4.ip_local_port_range"},
+    {EACCES, absl::StatusCode::kPermissionDenied, kForbidden},
+    {EPERM, absl::StatusCode::kPermissionDenied, kForbidden},
+};
+
+absl::Status Explain(const Explanation& explanation, absl::string_view operation,
+                     absl::string_view address) {
+  return absl::Status(explanation.code,
+                      absl::StrCat(operation, "(", address, "): ", explanation.text));
+}
+
 }  // namespace
 
 absl::Status SocketError(int error, absl::string_view operation, absl::string_view address) {
   for (const Explanation& explanation : kExplanations) {
-    if (explanation.error == error) {
-      return absl::Status(explanation.code,
-                          absl::StrCat(operation, "(", address, "): ", explanation.text));
-    }
+    if (explanation.error == error) return Explain(explanation, operation, address);
   }
   return absl::UnknownError(absl::StrCat(operation, "(", address, "): ", strerror(error)));
+}
+
+absl::Status ConnectError(int error, absl::string_view operation, absl::string_view address) {
+  for (const Explanation& explanation : kConnectExplanations) {
+    if (explanation.error == error) return Explain(explanation, operation, address);
+  }
+  return SocketError(error, operation, address);
 }
 
 bool IsExhausted(int error) {

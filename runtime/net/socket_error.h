@@ -12,6 +12,8 @@ namespace net_internal {
 
 // "OPERATION(ADDRESS): what happened; what to do next". `error` is an errno.
 //
+// For what is done at a local address, and for what is done on a connection:
+//
 // kUnavailable        the peer or the way to it: refused, reset, closed, timed out, unreachable
 // kResourceExhausted  descriptors, memory, local ports
 // kAlreadyExists      the address is in use
@@ -19,6 +21,12 @@ namespace net_internal {
 // kInvalidArgument    the address is none of this machine's, or of no family that it has
 // kUnknown            anything else, by its name
 absl::Status SocketError(int error, absl::string_view operation, absl::string_view address);
+
+// The same for a connect to `address`, where some errors stand for something else:
+//
+// kResourceExhausted  no local port is left
+// kPermissionDenied   a firewall
+absl::Status ConnectError(int error, absl::string_view operation, absl::string_view address);
 
 // Does `error` mean that descriptors or memory ran out?
 bool IsExhausted(int error);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "absl/strings/str_cat.h"
@@ -27,8 +28,11 @@ TcpListenOptions& TcpListenOptions::WithBacklog(int connections) {
 namespace net_internal {
 namespace {
 
-// After a failure for want of descriptors: long enough to use no processor, short enough for clients.
+// After a failure that would be repeated: long enough to use no processor, short enough for clients.
 constexpr absl::Duration kPause = absl::Milliseconds(50);
+constexpr absl::Duration kReportInterval = absl::Minutes(1);
+// So many connections in a row that fail are no coincidence any more, and others want to run.
+constexpr int kMostSkipped = 64;
 
 // Does `error` concern only the connection that was next (accept(2), "Error handling")?
 bool IsOfOneConnection(int error) {
@@ -50,7 +54,18 @@ bool IsOfOneConnection(int error) {
   }
 }
 
+// accept4 fails for want of a descriptor also if there is nothing to accept.
+bool HasConnection(int fd) {
+  pollfd look = {.fd = fd, .events = POLLIN, .revents = 0};
+  return poll(&look, 1, 0) != 0;
+}
+
 }  // namespace
+
+void ListenSocket::Stop() {
+  Close();
+  unregistered.reset();
+}
 
 void ListenSocket::CloseIfScopeCancelled(const CxBase& accepting) {
   if (!open()) return;
@@ -64,7 +79,7 @@ void ListenSocket::CloseIfScopeCancelled(const CxBase& accepting) {
       if (link->origin().task == bound_by) cancelled = true;
     }
   }
-  if (cancelled) Close();
+  if (cancelled) Stop();
 }
 
 // --- bind ----------------------------------------------------------------------------------------
@@ -124,16 +139,58 @@ void AcceptOp::CloseIfCancelled() {
 bool AcceptOp::Paused() {
   if (socket_.pause_until == Instant::InfinitePast()) return false;
   if (!timer_.due() && cx_.services().clock->Now() < socket_.pause_until) return true;
+  timer_.Stop();
   socket_.pause_until = Instant::InfinitePast();
   return false;
 }
 
-Outcome<TcpStream> AcceptOp::Adopt(UniqueFd fd, const Address& peer) {
-  auto socket =
-      std::make_unique<TcpSocket>(std::move(fd), cx_.services(), peer, RegionRef::Of(cx_));
-  absl::Status registered = socket->Register();
-  if (!registered.ok()) return registered;
-  return TcpStream(std::move(socket));
+void AcceptOp::Pause(const absl::Status& cause) {
+  const Instant now = cx_.services().clock->Now();
+  socket_.pause_until = now + kPause;
+  if (now < socket_.report_after) return;
+  socket_.report_after = now + kReportInterval;
+  cx_.services().reports->Report(absl::StrCat(
+      "quiesce: ", cause.message(),
+      ". Until then clients wait: it is tried again every 50 ms, and reported once a minute\n"));
+}
+
+// Returns 0 once there is a connection in `unregistered`, or an errno.
+int AcceptOp::TakeConnection() {
+  if (socket_.unregistered != nullptr) {
+    socket_.unregistered->region =
+        RegionRef::Of(cx_);  // the Accept that took it may have been another's
+    return 0;
+  }
+  sockaddr_storage peer{};
+  socklen_t size = sizeof peer;
+  UniqueFd fd(accept4(socket_.fd(), reinterpret_cast<sockaddr*>(&peer), &size,
+                      SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!fd.valid()) return errno;
+  socket_.unregistered = std::make_unique<TcpSocket>(std::move(fd), cx_.services(),
+                                                     Address::FromKernel(peer), RegionRef::Of(cx_));
+  return 0;
+}
+
+// False if the poller has no room for it.
+bool AcceptOp::Register(std::optional<Outcome<TcpStream>>& result) {
+  absl::Status registered = socket_.unregistered->Register();
+  if (absl::IsResourceExhausted(registered)) {
+    Pause(absl::ResourceExhaustedError(
+        absl::StrCat(kName, "(", socket_.address, "): ", registered.message(),
+                     "; raise fs.epoll.max_user_watches, or admit fewer connections at once "
+                     "(RegionOptions::WithMaxTasks)")));
+    return false;
+  }
+  std::unique_ptr<TcpSocket> accepted = std::move(socket_.unregistered);
+  if (registered.ok()) {
+    result.emplace(TcpStream(std::move(accepted)));
+  } else {
+    result.emplace(absl::Status(registered.code(),
+                                absl::StrCat(kName, "(", socket_.address, "): the connection from ",
+                                             accepted->peer.ToString(), " was closed: ",
+                                             registered.message(), "; accept the next one")));
+  }
+  return true;
 }
 
 bool AcceptOp::Try(std::optional<Outcome<TcpStream>>& result) {
@@ -145,22 +202,22 @@ bool AcceptOp::Try(std::optional<Outcome<TcpStream>>& result) {
         "cancelled; bind another one in a scope that lives")));
     return true;
   }
+  int skipped = 0;
   while (!Paused() && socket_.TakeReady(Socket::kRead, kName)) {
-    sockaddr_storage peer{};
-    socklen_t size = sizeof peer;
-    UniqueFd fd(accept4(socket_.fd(), reinterpret_cast<sockaddr*>(&peer), &size,
-                        SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!fd.valid() && errno == EAGAIN) continue;
-    const int error = errno;
+    const int error = TakeConnection();
+    if (error == EAGAIN || (IsExhausted(error) && !HasConnection(socket_.fd()))) continue;
     socket_.SetReady(Socket::kRead);  // there may be more, and after a failure there is
-    if (fd.valid()) {
-      result.emplace(Adopt(std::move(fd), Address::FromKernel(peer)));
+    if (error == 0) {
+      if (Register(result)) return true;
+    } else if (IsExhausted(error)) {
+      Pause(SocketError(error, kName, socket_.address));
+    } else if (!IsOfOneConnection(error)) {
+      socket_.pause_until = cx_.services().clock->Now() + kPause;
+      result.emplace(SocketError(error, kName, socket_.address));
       return true;
+    } else if (++skipped == kMostSkipped) {
+      Pause(SocketError(error, kName, socket_.address));
     }
-    if (IsOfOneConnection(error)) continue;
-    socket_.pause_until = cx_.services().clock->Now() + kPause;
-    result.emplace(SocketError(error, kName, socket_.address));
-    return true;
   }
   done_ = false;
   return false;
@@ -210,7 +267,7 @@ TcpListener::~TcpListener() { Close(); }
 void TcpListener::Close() {
   if (socket_ == nullptr || !socket_->open()) return;
   socket_->CheckNobodyWaits("TcpListener");
-  socket_->Close();
+  socket_->Stop();
 }
 
 AcceptWait TcpListener::Accept(const CxWith<cap::Net>& cx) {

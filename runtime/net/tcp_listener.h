@@ -7,8 +7,9 @@
 //               TcpStream stream = co_await OrReturn(listener.Accept(cx));
 //               cx.Spawn("connection", Echo, std::move(stream));
 //             }
-// Invariants: (1) the descriptor is closed on every path; (2) a connection that was accepted is returned
-//             or closed, never dropped silently; (3) a failed Accept leaves the listener usable.
+// Invariants: (1) the descriptor is closed on every path; (2) a connection that was accepted is returned, by
+//             this Accept or the next, or closed together with the listener; (3) a failed Accept leaves the
+//             listener usable.
 // Threads:    one task may wait in Accept; a second one at the same time is fatal. Moved between tasks
 //             freely while no Accept waits. Must not outlive its Runtime.
 //
@@ -64,13 +65,19 @@ struct ListenSocket final : Socket {
   // Closes the socket if the scope that bound it is cancelled. `accepting` is the Cx of an Accept that a
   // cancel ends.
   void CloseIfScopeCancelled(const CxBase& accepting);
+  // Closes the socket, and a connection that has not been returned.
+  void Stop();
 
   const RegionRef bound_in;
   const uint64_t bound_by;  // the id of the task
   std::string address;      // constant after Bind
-  // After a failure that trying again at once would only repeat: when to try again. InfinitePast: now.
   // Touched by the accepting task only.
+  // Taken from the kernel, but the poller had no room for it yet.
+  std::unique_ptr<TcpSocket> unregistered;
+  // After a failure that trying again at once would only repeat: when to try again. InfinitePast: now.
   Instant pause_until = Instant::InfinitePast();
+  // When the next such failure is reported.
+  Instant report_after = Instant::InfinitePast();
 };
 
 class BindOp {
@@ -109,7 +116,9 @@ class AcceptOp {
  private:
   void CloseIfCancelled();
   bool Paused();
-  Outcome<TcpStream> Adopt(UniqueFd fd, const Address& peer);
+  void Pause(const absl::Status& cause);
+  int TakeConnection();
+  bool Register(std::optional<Outcome<TcpStream>>& result);
 
   ListenSocket& socket_;
   const CxBase cx_;
@@ -142,11 +151,13 @@ class [[nodiscard]] TcpListener {
   ~TcpListener();
 
   // Takes the next connection. TCP_NODELAY is on. What ended before it was accepted is skipped.
-  // Returns  TcpStream | Error(kResourceExhausted): too many open files, no memory |
-  //          Error(kFailedPrecondition): it has stopped listening | Cancelled.
-  //          After kResourceExhausted the connection still waits in the kernel, and calling again is
-  //          right: the next Accept first lets 50 ms pass, so that a loop does not spin.
-  // Suspends until a connection comes.
+  // Returns  TcpStream | Error(kFailedPrecondition): it has stopped listening | Error(kUnknown): a failure
+  //          that nobody foresaw, after which calling again is right and first lets 50 ms pass | Cancelled.
+  // Suspends until a connection comes and there is room for it: while descriptors or memory are used up
+  //          clients wait in the kernel, and it tries again every 50 ms. That is no error, since a server
+  //          that gave up its listener over it would be gone when there is room again; the runtime's
+  //          ReportSink gets the cause and the remedy, once a minute. RegionOptions::WithMaxTasks keeps
+  //          a server from getting there.
   // Cancel   safe (G8): no connection was taken. May end the listening, see "When it stops".
   // Threads  one at a time; the listener must outlive the wait.
   AcceptWait Accept(const CxWith<cap::Net>& cx);

@@ -1,7 +1,5 @@
 #include "quiesce/runtime/net/tcp_listener.h"
 
-#include <sys/resource.h>
-
 #include <string>
 #include <thread>
 #include <utility>
@@ -178,66 +176,6 @@ TEST_F(TcpListenerTest, CancelOfAnAcceptTakesNoConnection) {
       }
     }
     EXPECT_EQ(taken, 200);
-    co_return Ok();
-  });
-}
-
-TEST_F(TcpListenerTest, TooManyOpenFilesIsAnErrorThatPassesAndDoesNotSpin) {
-  Run([&](Cx cx) -> Task<void> {
-    TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
-    Peer first = Peer::Connect(listener.address());
-    Peer second = Peer::Connect(listener.address());
-    rlimit limit{};
-    getrlimit(RLIMIT_NOFILE, &limit);
-    rlimit none = limit;
-    none.rlim_cur = 0;
-    setrlimit(RLIMIT_NOFILE, &none);
-    const Instant begin = cx.Now();
-    std::vector<absl::Status> failures;
-    for (int i = 0; i < 4; ++i) {
-      Outcome<TcpStream> stream = co_await listener.Accept(cx);
-      failures.push_back(stream.ToStatus());
-    }
-    const absl::Duration time = cx.Now() - begin;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    for (const absl::Status& failure : failures) {
-      EXPECT_EQ(failure.code(), absl::StatusCode::kResourceExhausted);
-      EXPECT_THAT(std::string(failure.message()),
-                  AllOf(HasSubstr("TcpListener::Accept(" + listener.address() + ")"),
-                        HasSubstr("ulimit -n"), HasSubstr("WithMaxTasks")));
-    }
-    EXPECT_GE(time, absl::Milliseconds(150)) << "three pauses lie between four calls";
-    TcpStream one = co_await OrReturn(listener.Accept(cx));
-    TcpStream two = co_await OrReturn(listener.Accept(cx));
-    EXPECT_EQ(one.peer_address(), first.address());
-    EXPECT_EQ(two.peer_address(), second.address());
-    co_return Ok();
-  });
-}
-
-TEST_F(TcpListenerTest, CancelEndsThePauseAfterTooManyOpenFiles) {
-  Run([&](Cx cx) -> Task<void> {
-    TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
-    Peer peer = Peer::Connect(listener.address());
-    rlimit limit{};
-    getrlimit(RLIMIT_NOFILE, &limit);
-    rlimit none = limit;
-    none.rlim_cur = 0;
-    setrlimit(RLIMIT_NOFILE, &none);
-    auto acceptor = cx.Spawn("acceptor", [&](Cx cx) -> Task<void> {
-      Outcome<TcpStream> stream = co_await listener.Accept(cx);
-      EXPECT_TRUE(stream.is_error());
-      stream = co_await listener.Accept(cx);
-      EXPECT_TRUE(stream.is_cancelled()) << stream.ToString();
-      co_return Ok();
-    });
-    co_await OrReturn(UntilParked(cx, *runtime_, "TcpListener::Accept"));
-    acceptor.Cancel();
-    Outcome<void> ended = co_await OrReturn(acceptor.Join(cx));
-    EXPECT_TRUE(ended.ok());
-    setrlimit(RLIMIT_NOFILE, &limit);
-    TcpStream stream = co_await OrReturn(listener.Accept(cx));
-    EXPECT_EQ(stream.peer_address(), peer.address());
     co_return Ok();
   });
 }

@@ -89,7 +89,7 @@ absl::Status ConnectOp::Begin() {
   if (connect(fd.get(), address->data(), address->size()) == 0) {
     connected_ = true;
   } else if (errno != EINPROGRESS && errno != EINTR) {
-    return SocketError(errno, kName, address_);
+    return ConnectError(errno, kName, address_);
   }
   socket_ =
       std::make_unique<TcpSocket>(std::move(fd), cx_.services(), *address, RegionRef::Of(cx_));
@@ -120,7 +120,7 @@ bool ConnectOp::Try(std::optional<Outcome<TcpStream>>& result) {
     socklen_t size = sizeof error;
     getsockopt(socket_->fd(), SOL_SOCKET, SO_ERROR, &error, &size);
     if (error != 0) {
-      result.emplace(SocketError(error, kName, address_));
+      result.emplace(ConnectError(error, kName, address_));
       return true;
     }
     // No error also means: not yet.
@@ -272,17 +272,16 @@ net_internal::TcpSocket& TcpStream::Open(const char* operation) const {
   return *socket_;
 }
 
-ReadWait TcpStream::Read(const CxWith<cap::Net>& cx, absl::Span<std::byte> buffer) {
-  return ReadWait(cx, Open("TcpStream::Read"), buffer);
+ReadWait TcpStream::Read(const CxWith<cap::Net>& cx, ByteBuffer buffer) {
+  return ReadWait(cx, Open("TcpStream::Read"), buffer.span());
 }
 
-WriteWait TcpStream::Write(const CxWith<cap::Net>& cx, absl::Span<const std::byte> data) {
-  return WriteWait(cx, Open("TcpStream::Write"), data);
+WriteWait TcpStream::Write(const CxWith<cap::Net>& cx, ByteView data) {
+  return WriteWait(cx, Open("TcpStream::Write"), data.span());
 }
 
-WriteAllWait TcpStream::WriteAll(const CxWith<cap::Net>& cx, absl::Span<const std::byte> data,
-                                 size_t* written) {
-  return WriteAllWait(cx, Open("TcpStream::WriteAll"), data, written);
+WriteAllWait TcpStream::WriteAll(const CxWith<cap::Net>& cx, ByteView data, size_t* written) {
+  return WriteAllWait(cx, Open("TcpStream::WriteAll"), data.span(), written);
 }
 
 absl::Status TcpStream::ShutdownWrite() {

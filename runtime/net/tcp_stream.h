@@ -17,7 +17,10 @@
 // region, "tcp linger", reads on and discards until the peer closes or, having sent nothing since, has
 // acknowledged everything; at most `linger` (5 s) long, and never beyond the region's drain budget. Region
 // close waits for it. The stream's region is that of the Cx it was accepted or connected with; once that
-// one has closed, or admits no more tasks, there is no lingering. Nothing lingers if nothing
+// one has closed, or is at its admission limit, there is no lingering: what was unread is discarded and the
+// connection closed at once, so a peer that goes on sending may lose the answer. The task that ends its
+// stream still counts then, so a region WithMaxTasks(n) wants n above the number of its connections by as
+// many as may linger. Nothing lingers if nothing
 // was written, if the peer has closed before, or if everything has arrived already: then the
 // connection is closed at once.
 #ifndef QUIESCE_RUNTIME_NET_TCP_STREAM_H_
@@ -34,6 +37,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/net/bytes.h"
 #include "quiesce/runtime/net/tcp_socket.h"
 #include "quiesce/runtime/task/wait.h"
 
@@ -142,23 +146,23 @@ class [[nodiscard]] TcpStream {
   // See "How it ends" above. Fatal while an operation waits.
   ~TcpStream();
 
-  // Reads what there is, at least one byte and at most the buffer's size, into `buffer`, which the
-  // caller keeps until the wait has ended.
+  // Reads what there is, at least one byte and at most the buffer's size, into `buffer` (bytes.h: an array
+  // or vector of std::byte, a std::string, a span), which the caller keeps until the wait has ended.
   // Returns  the number of bytes; 0 if the peer has closed its side, now and ever after |
   //          Error(kUnavailable): reset, timed out | Error(kInvalidArgument): an empty buffer | Cancelled.
   // Suspends until something has arrived.
   // Cancel   safe (G8): nothing was read.
   // Threads  one reader at a time; the stream must outlive the wait.
-  ReadWait Read(const CxWith<cap::Net>& cx, absl::Span<std::byte> buffer);
+  ReadWait Read(const CxWith<cap::Net>& cx, ByteBuffer buffer);
 
-  // Writes at least one byte of `data`, and as many as the kernel takes at once. "Written" means handed to
+  // Writes at least one byte of `data` (bytes.h: as for Read, or a text), and as many as the kernel takes at once. "Written" means handed to
   // the kernel: only an answer of the peer's says that it has read them.
   // Returns  the number of bytes | Error(kUnavailable): the peer is gone | Error(kFailedPrecondition):
   //          after ShutdownWrite | Error(kInvalidArgument): no data | Cancelled.
   // Suspends while the kernel's buffer is full.
   // Cancel   safe (G8): nothing was written.
   // Threads  one writer at a time; the stream and the data must outlive the wait.
-  WriteWait Write(const CxWith<cap::Net>& cx, absl::Span<const std::byte> data);
+  WriteWait Write(const CxWith<cap::Net>& cx, ByteView data);
 
   // Writes all of `data`, or fails. `*written`, if given, says at each moment how many bytes have been
   // written: on success all, after a cancel or an error what happened before (G8).
@@ -167,8 +171,7 @@ class [[nodiscard]] TcpStream {
   // Cancel   may have written a part, which is `*written` bytes and cannot be taken back. To finish a
   //          message that was begun, wait with cx.ForDrain().
   // Threads  as Write.
-  WriteAllWait WriteAll(const CxWith<cap::Net>& cx, absl::Span<const std::byte> data,
-                        size_t* written = nullptr);
+  WriteAllWait WriteAll(const CxWith<cap::Net>& cx, ByteView data, size_t* written = nullptr);
 
   // Closes the writing side: the peer reads the end after what was written. Reading goes on. Calling it
   // again has no effect. Error(kUnavailable) if the peer is gone. Does not suspend. Threads: the writer.

@@ -56,7 +56,7 @@ class TcpStreamTest : public NetTest {
 Task<void> Echo(CxWith<cap::Net> cx, TcpStream stream) {
   std::array<std::byte, 4096> buffer;
   while (true) {
-    size_t n = co_await OrReturn(stream.Read(cx, absl::MakeSpan(buffer)));
+    size_t n = co_await OrReturn(stream.Read(cx, buffer));
     if (n == 0) co_return Ok();
     co_await OrReturn(stream.WriteAll(cx.ForDrain(), absl::MakeSpan(buffer).first(n)));
   }
@@ -143,6 +143,36 @@ TEST_F(TcpStreamTest, EndThatComesWithTheLastBytesIsNotMissed) {
       peer_.Close();
       Outcome<std::string> got = co_await OrReturn(reader.Join(cx));
       EXPECT_TRUE(got.ok() && *got == "last");
+    }
+    co_return Ok();
+  });
+}
+
+// A read stops at an urgent byte, with more behind it that makes no edge of its own (tcp(7)).
+TEST_F(TcpStreamTest, BytesBehindAnUrgentOneAreNotMissed) {
+  Run([&](Cx cx) -> Task<void> {
+    for (int i = 0; i < 50; ++i) {
+      TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
+      std::atomic<size_t> read{0};
+      auto reader = cx.Spawn("reader", [&](Cx cx) -> Task<void> {
+        std::string buffer(64, '\0');
+        while (true) {
+          size_t n = co_await OrReturn(stream.Read(cx, Room(buffer)));
+          if (n == 0) co_return Ok();
+          read.fetch_add(n);
+        }
+      });
+      if (i % 2 == 0) co_await OrReturn(UntilParked(cx, *runtime_, "TcpStream::Read"));
+      EXPECT_TRUE(peer_.Send("before"));
+      EXPECT_EQ(send(peer_.fd(), "!", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+      EXPECT_TRUE(peer_.Send("behind"));
+      // Before the peer ends, which is an edge.
+      const Instant too_late = cx.Now() + absl::Seconds(10);
+      while (read.load() < 12 && cx.Now() < too_late) co_await OrReturn(Yield(cx));
+      EXPECT_EQ(read.load(), 12u);
+      peer_.ShutdownWrite();
+      Outcome<void> ended = co_await OrReturn(reader.Join(cx));
+      EXPECT_TRUE(ended.ok()) << ended.ToString();
     }
     co_return Ok();
   });

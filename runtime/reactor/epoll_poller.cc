@@ -36,11 +36,15 @@ absl::Status ErrnoStatus(int error, absl::string_view what) {
 }
 
 uint32_t FromEpoll(uint32_t epoll_events) {
-  // A hang-up of the peer's writing side alone closes nothing, but reads then return the end.
-  if ((epoll_events & (EPOLLERR | EPOLLHUP)) != 0) return kReadable | kWritable | kClosed;
   uint32_t io_events = 0;
-  if ((epoll_events & (EPOLLIN | EPOLLRDHUP | EPOLLPRI)) != 0) io_events |= kReadable;
+  if ((epoll_events & EPOLLIN) != 0) io_events |= kReadable;
   if ((epoll_events & EPOLLOUT) != 0) io_events |= kWritable;
+  // A hang-up of the peer's writing side alone ends no writing.
+  if ((epoll_events & (EPOLLRDHUP | EPOLLPRI)) != 0) io_events |= kReadable | kMoreAfterShortRead;
+  // Reads and writes return the cause.
+  if ((epoll_events & (EPOLLERR | EPOLLHUP)) != 0) {
+    io_events |= kReadable | kWritable | kMoreAfterShortRead;
+  }
   return io_events;
 }
 
@@ -136,7 +140,7 @@ absl::Status EpollPoller::Add(IoSource* source) {
   Slot& slot = SlotAt(index);
   source->slot = index;
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
   {
     // Before epoll_ctl, since the first edge may be delivered before it returns.
     SpinLockHolder held(slot.lock);

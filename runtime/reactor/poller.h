@@ -10,8 +10,15 @@
 namespace quiesce {
 inline namespace v0 {
 
-// What became possible. kClosed comes with both others, since a read or write then returns the cause.
-enum IoEvents : uint32_t { kReadable = 1, kWritable = 2, kClosed = 4 };
+// What became possible.
+enum IoEvents : uint32_t {
+  kReadable = 1,
+  kWritable = 2,
+  // A read that returns less than was asked for may leave something of which no further edge tells: the
+  // peer's end, what broke the connection, or what follows an urgent byte. Comes with kReadable. Whoever
+  // has not been told so, at the latest edge or before, need not try again after a short read.
+  kMoreAfterShortRead = 4,
+};
 
 // A file descriptor that somebody waits for. Lives in its owner.
 struct IoSource {

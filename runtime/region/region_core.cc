@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/slab.h"
+#include "quiesce/runtime/task/async_stack.h"
 #include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
@@ -231,7 +232,7 @@ Outcome<void> RegionCore::AdmitFromOutside(uint32_t size, bool for_drain) {
 
 Outcome<void> RegionCore::ClosedError() const {
   return absl::FailedPreconditionError(
-      absl::StrCat("region '", name_, "' (opened at ", file_, ":", line_,
+      absl::StrCat("region '", name_, "' (opened at ", DescribePlace(file_, line_),
                    ") is closed: a task cannot be spawned into it. Spawn before its body and its "
                    "tasks have ended, or into a region that lives longer"));
 }

@@ -20,7 +20,8 @@ constexpr Benchmark kBenchmarks[] = {
     {"yield", &YieldTasks},
     {"cancel_parked", &CancelParked},
     {"cancel_parked_sleep", &CancelParkedSleep},
-    {"timer", &TimerInsertCancel},
+    {"timer_wheel", &TimerWheel},
+    {"sleep_given_up", &SleepGivenUp},
     {"tcp_roundtrip", &TcpRoundTrip},
     {"tcp_roundtrip_64c", &TcpRoundTrip64},
     {"parked_bytes", &ParkedBytes},
@@ -47,7 +48,18 @@ int64_t Number(const char* text, const std::string& flag) {
   return value;
 }
 
+// A figure of an unoptimised build says nothing, and looks as if it did.
+void RefuseUnoptimisedBuild() {
+#if !defined(NDEBUG) || !defined(__OPTIMIZE__)
+  std::fprintf(stderr,
+               "quiesce_bench: this is an unoptimised build, whose figures mean nothing. Build it "
+               "with -c opt: ./bazelw run -c opt //testing/bench:report\n");
+  std::exit(2);
+#endif
+}
+
 int Main(int argc, char** argv) {
+  RefuseUnoptimisedBuild();
   Arguments arguments;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];

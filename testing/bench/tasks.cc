@@ -20,6 +20,8 @@ Task<double> SpawnJoinRound(Cx cx, int64_t n, bool last_first) {
   for (size_t i = 0; i < handles.size(); ++i) {
     (void)co_await OrReturn(handles[last_first ? handles.size() - 1 - i : i].Join(cx));
   }
+  // The memory of a task that has ended is its handle's; the peer's handles are gone by now, too.
+  handles.clear();
   co_return NowNs() - start;
 }
 

@@ -14,9 +14,9 @@ constexpr size_t kMessage = 64;
 Task<void> Echo(Cx cx, TcpStream stream) {
   std::array<std::byte, 1024> buffer;
   while (true) {
-    const size_t n = co_await OrReturn(stream.Read(cx, absl::MakeSpan(buffer)));
+    const size_t n = co_await OrReturn(stream.Read(cx, buffer));
     if (n == 0) co_return Ok();
-    co_await OrReturn(stream.WriteAll(cx, absl::MakeConstSpan(buffer).first(n)));
+    co_await OrReturn(stream.WriteAll(cx, absl::MakeSpan(buffer).first(n)));
   }
 }
 
@@ -24,9 +24,9 @@ Task<void> Ask(Cx cx, TcpStream* stream, int64_t times) {
   std::array<std::byte, kMessage> question{};
   std::array<std::byte, 1024> answer;
   for (int64_t i = 0; i < times; ++i) {
-    co_await OrReturn(stream->WriteAll(cx, absl::MakeConstSpan(question)));
+    co_await OrReturn(stream->WriteAll(cx, question));
     for (size_t got = 0; got < kMessage;) {
-      got += co_await OrReturn(stream->Read(cx, absl::MakeSpan(answer)));
+      got += co_await OrReturn(stream->Read(cx, answer));
     }
   }
   co_return Ok();

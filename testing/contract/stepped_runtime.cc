@@ -259,12 +259,14 @@ void SteppedRuntime::Remove(IoSource* source) {
 void SteppedRuntime::PollNow() {
   SpinLockHolder lock(source_lock_);
   for (IoSource* source : sources_) {
-    pollfd look = {.fd = source->fd, .events = POLLIN | POLLOUT | POLLRDHUP, .revents = 0};
+    pollfd look = {
+        .fd = source->fd, .events = POLLIN | POLLOUT | POLLPRI | POLLRDHUP, .revents = 0};
     if (poll(&look, 1, 0) <= 0) continue;
     uint32_t events = 0;
     if (look.revents & POLLIN) events |= kReadable;
     if (look.revents & POLLOUT) events |= kWritable;
-    if (look.revents & (POLLHUP | POLLERR | POLLRDHUP)) events |= kReadable | kWritable | kClosed;
+    if (look.revents & (POLLPRI | POLLRDHUP)) events |= kReadable | kMoreAfterShortRead;
+    if (look.revents & (POLLHUP | POLLERR)) events |= kReadable | kWritable | kMoreAfterShortRead;
     if (events != 0) source->notify(source, events);
   }
 }

@@ -31,14 +31,16 @@ def check(condition, message):
 
 
 class Server:
-    def __init__(self, binary, library):
+    def __init__(self, binary, library=None, descriptors=None):
         self.counts = tempfile.NamedTemporaryFile(prefix="count_io", suffix=".txt")
         self.stderr = tempfile.TemporaryFile()
         environment = dict(os.environ, COUNT_IO_FILE=self.counts.name)
         if library:
             environment["LD_PRELOAD"] = library
+        limit = f"ulimit -n {descriptors}; " if descriptors else ""
         self.process = subprocess.Popen(
-            [binary, "--port=0"], stdout=subprocess.PIPE, stderr=self.stderr, env=environment
+            ["/bin/sh", "-c", limit + 'exec "$0" --port=0', binary],
+            stdout=subprocess.PIPE, stderr=self.stderr, env=environment,
         )
         line = self.process.stdout.readline().decode()
         match = re.fullmatch(r"listening on ([0-9.]+):([0-9]+)\n", line)
@@ -53,8 +55,8 @@ class Server:
             return int(re.search(r"VmRSS:\s+(\d+) kB", status.read()).group(1))
 
     def errors(self):
-        self.stderr.seek(0)
-        return self.stderr.read().decode()
+        # Not by seeking: the server writes at the same offset.
+        return os.pread(self.stderr.fileno(), 1 << 20, 0).decode()
 
     def io_counts(self):
         received, sent = open(self.counts.name).read().split()
@@ -194,9 +196,42 @@ async def stop_in_the_middle(server):
     return totals, elapsed
 
 
+async def out_of_descriptors(binary):
+    """More clients than the server has descriptors for: those wait until others have left, and nobody is lost."""
+    server = Server(binary, descriptors=64)
+    full = asyncio.Event()
+
+    async def client():
+        reader, writer = await connect(server.port)
+        await exchange(reader, writer, b"hello")
+        await full.wait()
+        writer.close()
+        await writer.wait_closed()
+
+    clients = [asyncio.create_task(client()) for _ in range(100)]
+    try:
+        for _ in range(1000):
+            if "too many open files" in server.errors():
+                break
+            await asyncio.sleep(0.01)
+        else:
+            raise Failure("the server does not report that it has no descriptors left")
+        full.set()
+        await asyncio.wait_for(asyncio.gather(*clients), 20)
+        server.process.send_signal(signal.SIGTERM)
+        code = await asyncio.get_running_loop().run_in_executor(None, server.process.wait, 20)
+    except BaseException:
+        server.process.kill()
+        sys.stderr.write(server.errors())
+        raise
+    check(code == 0, f"exit code {code} after the want of descriptors; stderr:\n{server.errors()}")
+    check(server.errors().count("too many open files") == 1, f"reported more than once:\n{server.errors()}")
+
+
 async def main(binary, library):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    await out_of_descriptors(binary)
     server = Server(binary, library)
     try:
         for _ in range(3):  # warms the server's memory up: each worker's share of it varies

@@ -26,17 +26,29 @@ pub fn runtime(workers: usize) -> Runtime {
     Builder::new_multi_thread().worker_threads(workers).enable_all().build().expect("cannot start a Tokio runtime")
 }
 
+/// Tokio's scheduler for one thread, which needs no atomic queues. It runs on the main thread, inside `block_on`.
+fn current_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("cannot start a Tokio runtime")
+}
+
 /// Runs each idiom for one discarded round and `rounds` measured ones, on a runtime of its own, each round as a task
-/// on a worker (`block_on` alone would run it on the main thread). Returns the least time of the best idiom.
+/// on a worker (`block_on` alone would run it on the main thread); with one worker on both kinds of runtime. Returns
+/// the least time of the best idiom.
 pub fn best(args: &Args, idioms: &[Idiom]) -> Duration {
-    let measure = |&(name, round): &Idiom| {
-        let rt = runtime(args.workers);
+    let measure = |&(name, round): &Idiom, kind: &str, rt: Runtime| {
         let once = |_| rt.block_on(rt.spawn(round(args.n))).expect("a benchmark round panicked");
         let least = (0..=args.rounds).map(once).skip(1).min().unwrap();
-        eprintln!("# {} {name}: {:.1} ns/op", args.name, ns_per(least, args.n));
+        eprintln!("# {} {name}{kind}: {:.1} ns/op", args.name, ns_per(least, args.n));
         least
     };
-    idioms.iter().map(measure).min().unwrap()
+    let measure_all = |idiom| {
+        let least = measure(idiom, "", runtime(args.workers));
+        if args.workers > 1 {
+            return least;
+        }
+        least.min(measure(idiom, ", current_thread", current_thread()))
+    };
+    idioms.iter().map(measure_all).min().unwrap()
 }
 
 pub fn ns_per(time: Duration, ops: usize) -> f64 {

@@ -1,0 +1,78 @@
+#include "quiesce/runtime/net/socket.h"
+
+#include <sys/socket.h>
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "gtest/gtest.h"
+#include "quiesce/runtime/base/unique_fd.h"
+#include "quiesce/runtime/cx/scope.h"
+#include "quiesce/runtime/reactor/poller.h"
+
+namespace quiesce::net_internal {
+namespace {
+
+// Reports the edges that the test says.
+struct ScriptedPoller final : Poller {
+  absl::Status Add(IoSource* added) override {
+    source = added;
+    return absl::OkStatus();
+  }
+  void Remove(IoSource*) override { source = nullptr; }
+  void Edge(uint32_t io_events) { source->notify(source, io_events); }
+  IoSource* source = nullptr;
+};
+
+class SocketTest : public testing::Test {
+ protected:
+  SocketTest() {
+    services_.poller = &poller_;
+    EXPECT_TRUE(socket_.Register().ok());
+    // What every new socket has: something to try.
+    EXPECT_TRUE(socket_.TakeReady(Socket::kRead, "test"));
+  }
+  bool Ready(Socket::Side side) { return socket_.TakeReady(side, "test"); }
+
+  ScriptedPoller poller_;
+  RuntimeServices services_;
+  Socket socket_{UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), services_};
+};
+
+// Each try is a system call, which an answer of a request-and-answer protocol would pay in vain.
+TEST_F(SocketTest, ShortReadIsNotTriedAgainBeforeTheNextEdge) {
+  poller_.Edge(kReadable | kWritable);
+  EXPECT_TRUE(Ready(Socket::kRead));
+  socket_.EndShortRead();
+  EXPECT_FALSE(Ready(Socket::kRead));
+  poller_.Edge(kReadable);
+  EXPECT_TRUE(Ready(Socket::kRead));
+}
+
+TEST_F(SocketTest, EdgeDuringAShortReadIsKept) {
+  poller_.Edge(kReadable);
+  EXPECT_TRUE(Ready(Socket::kRead));
+  poller_.Edge(kReadable);
+  socket_.EndShortRead();
+  EXPECT_TRUE(Ready(Socket::kRead));
+}
+
+TEST_F(SocketTest, ShortReadIsTriedAgainOnceAnEdgeHasSaidThatMoreLiesBehindIt) {
+  poller_.Edge(kReadable | kMoreAfterShortRead);
+  poller_.Edge(kReadable);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(Ready(Socket::kRead));
+    socket_.EndShortRead();
+  }
+  EXPECT_TRUE(Ready(Socket::kRead));
+  EXPECT_FALSE(Ready(Socket::kRead)) << "a read that found nothing waits all the same";
+}
+
+TEST_F(SocketTest, EndOfThePeerSaysNothingAboutWriting) {
+  EXPECT_TRUE(Ready(Socket::kWrite));
+  poller_.Edge(kReadable | kMoreAfterShortRead);
+  EXPECT_FALSE(Ready(Socket::kWrite));
+}
+
+}  // namespace
+}  // namespace quiesce::net_internal
