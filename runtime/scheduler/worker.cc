@@ -158,7 +158,8 @@ void Worker::WatchOthers() {
     }
   }
   for (Worker* worker : stuck_) {
-    if (worker->poller_->source_count() != 0) worker->poller_->Wait(absl::ZeroDuration());
+    // It may have gone to sleep since, and have been woken: that wake-up stays its own.
+    if (worker->poller_->source_count() != 0) worker->poller_->PollForOther();
   }
   PublishForStuck();
 }
