@@ -3,7 +3,8 @@
 // Example:    Task<void> Main(Cx cx) { … co_return Ok(); }        // or Main(Cx cx, int argc, char** argv)
 //             QUIESCE_MAIN(Main)
 // Signals:    SIGINT and SIGTERM ask for shutdown: ShutdownSignal(cx) returns, or, where nobody has called
-//             it, the root region gets a kShutdown request. A second one, which a terminal and a wrapper
+//             it, the root region gets a kShutdown request, also if the signal came before the region was
+//             opened. A second one, which a terminal and a wrapper
 //             may well send together with the first, only says that the next will end the process at
 //             once. SIGQUIT prints the live region tree to stderr.
 // Exit code:  0 Ok, also after a handled shutdown; 1 Error; 70 Panicked; 75 a task had to be cut off.

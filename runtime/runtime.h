@@ -46,7 +46,9 @@ class RuntimeOptions {
     blocking_threads_ = threads;
     return *this;
   }
-  // Takes over SIGINT, SIGTERM and SIGQUIT of the process, for ShutdownSignal and dumps.
+  // Takes over SIGINT, SIGTERM and SIGQUIT of the process, for ShutdownSignal and dumps. A SIGINT or
+  // SIGTERM that comes before any task has called ShutdownSignal is a kShutdown request to the root
+  // region of each BlockOn, of those that begin later too.
   RuntimeOptions& WithSignals() {
     signals_ = true;
     return *this;
