@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/base/slab.h"
+#include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -221,7 +222,9 @@ size_t EpollPoller::WaitFor(absl::Duration timeout, bool& woken) {
     Slot& slot = SlotAt(static_cast<uint32_t>(token));
     SpinLockHolder held(slot.lock);
     if (slot.source == nullptr || slot.generation != token >> 32) continue;
-    slot.source->notify(slot.source, FromEpoll(events[i].events));
+    const uint32_t io_events = FromEpoll(events[i].events);
+    Emit(EventKind::kIoReady, 0, 0, uint64_t(slot.source->fd) << 32 | io_events);
+    slot.source->notify(slot.source, io_events);
     ++notified;
   }
   return notified;

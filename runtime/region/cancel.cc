@@ -100,6 +100,7 @@ void RegionCore::OnAlarm(Runnable* step) {
 
 void RegionCore::AlarmDue() {
   bool deadline = false, shutdown = false, spent = false, grace_spent = false, report = false;
+  absl::Duration overdue;
   {
     MutexLock lock(mutex_);
     alarm_.pending = false;
@@ -117,6 +118,7 @@ void RegionCore::AlarmDue() {
     report = due(report_at_);
     if (grace_spent) report_at_ = now + kStallSlack;
     if (report) {
+      overdue = now - finalize_by_;
       report_at_ = now + report_again_;
       report_again_ = std::min(2 * report_again_, kLongestReportInterval);
     }
@@ -130,7 +132,7 @@ void RegionCore::AlarmDue() {
                   (spent ? region_word::kSpent : 0) | (grace_spent ? region_word::kGraceSpent : 0));
   }
   if (report) {
-    Emit(EventKind::kStall, id, 0, 0, name_);
+    Emit(EventKind::kStall, id, 0, static_cast<uint64_t>(absl::ToInt64Nanoseconds(overdue)), name_);
     services->reports->Report(StallReport());
   }
 }
@@ -160,7 +162,7 @@ void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget
     Ref();
     SpendSubtrees({this}, region_word::kSpent);
   }
-  Emit(EventKind::kDraining, id, 0, 0, name_);
+  Emit(EventKind::kDraining, id, 0, static_cast<uint64_t>(request.drain_by.nanos()), name_);
 }
 
 void RegionCore::Mark(const CancelRequest& request, bool top) {
@@ -437,6 +439,7 @@ void RegionCore::SpendTask(TaskCore* task, uint32_t task_bits) {
     MutexLock lock(mutex_);
     const uint32_t before = task->word.fetch_or(task_bits, std::memory_order_acq_rel);
     if ((before & task_word::kEnded) != 0) return;
+    Emit(EventKind::kBudgetSpent, id, task->id, grace_spent, task->site->name);
     CollectOpened(task, opened);
     const TaskCancel* cancel = FindTaskCancel(task);
     if (cancel != nullptr) cause = cancel->reason;
@@ -480,8 +483,10 @@ void RegionCore::OnTaskAlarm(Runnable* step) {
 
 void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
   TaskCore* task;
+  uint64_t task_id;  // of a task that has ended it may not be read any more
   bool grace_spent;
   bool report;
+  absl::Duration overdue;
   {
     MutexLock lock(mutex_);
     cancel->pending = false;
@@ -491,8 +496,10 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
       return;
     }
     task->Ref();
+    task_id = task->id;
     const Instant now = Now();
     grace_spent = now >= cancel->finalize_by;
+    overdue = now - cancel->finalize_by;
     uint32_t bits = 0;
     if (now >= cancel->drain_by) bits |= task_word::kSpent;
     if (grace_spent) bits |= task_word::kGraceSpent;
@@ -504,7 +511,8 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
     SetAlarm(*cancel, again);
   }
   if (report) {
-    Emit(EventKind::kStall, id, task->id, 0, task->site->name);
+    Emit(EventKind::kStall, id, task_id, static_cast<uint64_t>(absl::ToInt64Nanoseconds(overdue)),
+         task->site->name);
     services->reports->Report(StallReport());
   } else {
     SpendTask(task, task_word::kSpent | (grace_spent ? task_word::kGraceSpent : 0));

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -28,6 +29,7 @@ Worker* Worker::Current() { return t_worker; }
 
 void Worker::Run() {
   SetCurrent(this);
+  SetTraceWorker(index_);
   last_check_ = pool_->Now();
   while (true) {
     Runnable* runnable = Pick();

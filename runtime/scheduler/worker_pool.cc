@@ -12,6 +12,7 @@
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/reactor/epoll_poller.h"
 #include "quiesce/runtime/scheduler/worker.h"
+#include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -220,6 +221,7 @@ void WorkerPool::Arm(Timer* timer) {
     timer->armed = true;
     return;
   }
+  Emit(EventKind::kTimerArm, 0, 0, static_cast<uint64_t>(timer->when.nanos()));
   if (Worker* worker = Current()) return worker->Arm(timer);
   ForeignCall under_way(*this);
   const Instant when = timer->when;  // the timer may have fired, and be gone, when Arm returns

@@ -1,0 +1,194 @@
+// What RuntimeOptions ask for, and what the production runtime records: each event's `arg` is what
+// trace/event.h says.
+#include "quiesce/runtime/runtime.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "quiesce/runtime/blocking/blocking.h"
+#include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/reactor/poller.h"
+#include "quiesce/runtime/region/region.h"
+#include "quiesce/runtime/task/task.h"
+#include "quiesce/runtime/task/yield.h"
+#include "quiesce/runtime/time/sleep.h"
+#include "quiesce/runtime/trace/recorder.h"
+
+namespace quiesce {
+namespace {
+
+using ::testing::HasSubstr;
+
+class CountReports final : public ReportSink {
+ public:
+  void Report(const std::string&) override { ++count; }
+  std::atomic<int> count{0};
+};
+
+std::unique_ptr<Runtime> MakeRuntime(RuntimeOptions options) {
+  auto runtime = Runtime::Create(options);
+  EXPECT_TRUE(runtime.ok()) << runtime.status();
+  return *std::move(runtime);
+}
+
+class RuntimeTraceTest : public ::testing::Test {
+ protected:
+  RuntimeTraceTest() { StartRecording({.capacity_per_thread = 1 << 20}); }
+  ~RuntimeTraceTest() override {
+    StopRecording();
+    CollectEvents();
+  }
+
+  // Those of `kind` and, if given, with `name`.
+  std::vector<Event> Recorded(EventKind kind, absl::string_view name = "") {
+    StopRecording();
+    if (events_.empty()) events_ = CollectEvents();
+    std::vector<Event> found;
+    for (const Event& event : events_) {
+      if (event.kind != kind) continue;
+      if (name.empty() || (event.name != nullptr && event.name == name)) found.push_back(event);
+    }
+    return found;
+  }
+
+  std::vector<Event> events_;
+};
+
+TEST_F(RuntimeTraceTest, EachWorkerHasARowOfItsOwn) {
+  auto runtime = MakeRuntime(RuntimeOptions().WithWorkers(2));
+  std::atomic<int> met{0};
+  // Neither ends its step before the other one runs, so they run on two workers.
+  const auto meet = [&](Cx) -> Task<void> {
+    ++met;
+    while (met < 2) std::this_thread::yield();
+    co_return Ok();
+  };
+  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    cx.Spawn("meet", meet);
+    cx.Spawn("meet", meet);
+    co_return Ok();
+  });
+  EXPECT_TRUE(ended.ok()) << ended.ToString();
+  std::set<uint32_t> workers;
+  for (const Event& start : Recorded(EventKind::kStart, "meet")) workers.insert(start.worker);
+  EXPECT_EQ(workers, (std::set<uint32_t>{0, 1}));
+  for (const Event& open : Recorded(EventKind::kRegionOpen, "runtime")) {
+    EXPECT_EQ(open.worker, kNoTraceWorker);  // by BlockOn's thread
+  }
+  const std::string trace = FormatChromeTrace(events_);
+  EXPECT_THAT(trace, HasSubstr("\"tid\":0,"));
+  EXPECT_THAT(trace, HasSubstr("\"tid\":1,"));
+}
+
+TEST_F(RuntimeTraceTest, ATimerIsArmedAndFiresWithItsInstant) {
+  auto runtime = MakeRuntime(RuntimeOptions().WithWorkers(1));
+  Instant until;
+  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    until = cx.Now() + absl::Microseconds(300);
+    co_return co_await SleepUntil(cx, until);
+  });
+  EXPECT_TRUE(ended.ok()) << ended.ToString();
+  const auto instant = static_cast<uint64_t>(until.nanos());
+  const auto armed = Recorded(EventKind::kTimerArm);
+  const auto fired = Recorded(EventKind::kTimerFire);
+  ASSERT_EQ(armed.size(), 1u);
+  ASSERT_EQ(fired.size(), 1u);
+  EXPECT_EQ(armed[0].arg, instant);
+  EXPECT_EQ(fired[0].arg, instant);
+  EXPECT_GE(fired[0].time_ns, until.nanos());
+}
+
+TEST_F(RuntimeTraceTest, ReadinessNamesTheDescriptorAndWhatItIsReadyFor) {
+  auto runtime = MakeRuntime(RuntimeOptions().WithWorkers(1));
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+  static std::atomic<bool> readable;
+  readable = false;
+  IoSource source(ends[0], [](IoSource*, uint32_t io_events) {
+    if ((io_events & kReadable) != 0) readable = true;
+  });
+  ASSERT_TRUE(runtime->services().poller->Add(&source).ok());
+  ASSERT_EQ(write(ends[1], "x", 1), 1);
+  while (!readable) std::this_thread::yield();
+  runtime->services().poller->Remove(&source);
+  const auto ready = Recorded(EventKind::kIoReady);
+  ASSERT_FALSE(ready.empty());
+  EXPECT_EQ(ready.back().arg >> 32, static_cast<uint64_t>(ends[0]));
+  EXPECT_NE(ready.back().arg & kReadable, 0u);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+// A region that is cancelled, does not end in time, and runs a finalizer.
+TEST_F(RuntimeTraceTest, ADrainIsRecordedWithItsDeadlineItsSpentBudgetsAndItsStall) {
+  CountReports reports;
+  std::atomic<bool> holds{false};
+  auto runtime = MakeRuntime(RuntimeOptions().WithWorkers(3).WithReports(&reports));
+  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    auto region = [&](Cx cx) -> Task<void> {
+      cx.Defer("release", [](Cx) -> Task<void> {
+          co_return absl::InternalError("stuck");
+        }).IgnoreError();
+      cx.Ref().Cancel(Budget::Timeout(absl::Milliseconds(1)));
+      while (reports.count == 0) std::this_thread::yield();  // a step that does not end
+      co_return Ok();
+    };
+    const RegionOptions options = RegionOptions().WithGrace(absl::Milliseconds(1));
+    (void)co_await Region::Open(cx, "late", region, CollectAll(), options);
+    // The same with one task, which only its own region reports.
+    auto held = cx.Spawn("held", [&](Cx) -> Task<void> {
+      holds = true;
+      while (reports.count < 2) std::this_thread::yield();
+      co_return Ok();
+    });
+    while (!holds) co_await OrReturn(Yield(cx));
+    held.Cancel(Budget::Timeout(absl::ZeroDuration()));
+    co_return Ok();
+  });
+  EXPECT_TRUE(ended.ok()) << ended.ToString();
+
+  const auto requested = Recorded(EventKind::kCancelRequest, "late");
+  const auto draining = Recorded(EventKind::kDraining, "late");
+  ASSERT_EQ(requested.size(), 1u);
+  ASSERT_EQ(draining.size(), 1u);
+  // The deadline was set just before the event of the request.
+  const int64_t drain_by = static_cast<int64_t>(draining[0].arg);
+  EXPECT_LE(drain_by, requested[0].time_ns + 1'000'000);
+  EXPECT_GE(drain_by, requested[0].time_ns + 1'000'000 - 60'000'000'000);
+
+  for (const char* name : {"late", "held"}) {
+    std::vector<uint64_t> spent;
+    for (const Event& event : Recorded(EventKind::kBudgetSpent, name)) {
+      EXPECT_EQ(event.task != 0, name == absl::string_view("held"));
+      spent.push_back(event.arg);
+    }
+    ASSERT_FALSE(spent.empty()) << name;
+    EXPECT_EQ(spent.back(), 1u) << name;
+    EXPECT_TRUE(std::is_sorted(spent.begin(), spent.end())) << name;
+    const auto stalls = Recorded(EventKind::kStall, name);
+    ASSERT_FALSE(stalls.empty()) << name;
+    EXPECT_GE(stalls[0].arg, 100'000'000u) << name;  // the slack before a stall is one
+    EXPECT_LE(stalls[0].arg, 60'000'000'000u) << name;
+  }
+  ASSERT_EQ(Recorded(EventKind::kFinalizerStart, "release").size(), 1u);
+  const auto finalized = Recorded(EventKind::kFinalizerEnd, "release");
+  ASSERT_EQ(finalized.size(), 1u);
+  EXPECT_EQ(finalized[0].arg, static_cast<uint64_t>(Severity::kError));
+}
+
+}  // namespace
+}  // namespace quiesce
