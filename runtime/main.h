@@ -4,9 +4,9 @@
 //             QUIESCE_MAIN(Main)
 // Signals:    SIGINT and SIGTERM ask for shutdown: ShutdownSignal(cx) returns, or, where nobody has called
 //             it, the root region gets a kShutdown request, also if the signal came before the region was
-//             opened. A second one, which a terminal and a wrapper
-//             may well send together with the first, only says that the next will end the process at
-//             once. SIGQUIT prints the live region tree to stderr.
+//             opened. A second one, which a terminal and a wrapper may well send together with the first,
+//             only says that the next will end the process at once. SIGQUIT prints the live region tree
+//             to stderr.
 // Exit code:  0 Ok, also after a handled shutdown; 1 Error; 70 Panicked; 75 a task had to be cut off.
 //             Anything but Ok is explained on stderr, and so is a drain, in one line.
 #ifndef QUIESCE_RUNTIME_MAIN_H_

@@ -90,9 +90,11 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
   state->services.clock = state->pool.get();
   state->services.poller = state->pool.get();
   state->services.reports = options.reports() != nullptr ? options.reports() : &DefaultReports();
-  state->blocking = std::make_unique<BlockingPool>(
-      BlockingPoolOptions().WithMaxThreads(options.blocking_threads()));
-  state->services.blocking = state->blocking.get();
+  if (options.blocking_threads() > 0) {  // a pool of none would run the calls on the workers
+    state->blocking = std::make_unique<BlockingPool>(
+        BlockingPoolOptions().WithMaxThreads(options.blocking_threads()));
+    state->services.blocking = state->blocking.get();
+  }
   absl::Status started = state->pool->Start();
   if (!started.ok()) return started;
   if (options.signals()) {

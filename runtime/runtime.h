@@ -41,7 +41,8 @@ class RuntimeOptions {
     name_ = name;
     return *this;
   }
-  // At most so many threads for RunBlocking.
+  // At most so many threads for RunBlocking. 0: none, and RunBlocking is refused with
+  // Error(kFailedPrecondition): it never runs on a worker.
   RuntimeOptions& WithBlockingThreads(uint32_t threads) {
     blocking_threads_ = threads;
     return *this;

@@ -45,6 +45,20 @@ std::unique_ptr<Runtime> MakeRuntime(RuntimeOptions options) {
   return *std::move(runtime);
 }
 
+// A worker is for tasks: without threads of its own a blocking call is refused, not made there.
+TEST(RuntimeTest, WithoutBlockingThreadsRunBlockingIsRefused) {
+  auto runtime = MakeRuntime(RuntimeOptions().WithWorkers(1).WithBlockingThreads(0));
+  bool called = false;
+  const Outcome<void> refused = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    auto call = [&] { called = true; };
+    co_return co_await RunBlocking(cx, "resolve", call);
+  });
+  ASSERT_TRUE(refused.is_error()) << refused.ToString();
+  EXPECT_EQ(refused.error().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(refused.ToString(), HasSubstr("WithBlockingThreads"));
+  EXPECT_FALSE(called);
+}
+
 class RuntimeTraceTest : public ::testing::Test {
  protected:
   RuntimeTraceTest() { StartRecording({.capacity_per_thread = 1 << 20}); }
