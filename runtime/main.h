@@ -7,8 +7,9 @@
 //             opened. A second one, which a terminal and a wrapper may well send together with the first,
 //             only says that the next will end the process at once. SIGQUIT prints the live region tree
 //             to stderr.
-// Exit code:  0 Ok, also after a handled shutdown; 1 Error; 70 Panicked; 75 a task had to be cut off.
-//             Anything but Ok is explained on stderr, and so is a drain, in one line.
+// Exit code:  0 Ok, also after a handled shutdown; 1 Error; 70 Panicked; 75 the shutdown had to cut a task
+//             off (not: a request further down has cut one off, at any time before; see DrainReport).
+//             Anything but Ok is explained on stderr, and so is a shutdown, in one line.
 #ifndef QUIESCE_RUNTIME_MAIN_H_
 #define QUIESCE_RUNTIME_MAIN_H_
 

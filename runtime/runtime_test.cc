@@ -23,6 +23,7 @@
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/reactor/poller.h"
 #include "quiesce/runtime/region/region.h"
+#include "quiesce/runtime/scheduler/clock.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/yield.h"
 #include "quiesce/runtime/time/sleep.h"
@@ -58,6 +59,117 @@ TEST(RuntimeTest, WithoutBlockingThreadsRunBlockingIsRefused) {
   EXPECT_THAT(refused.ToString(), HasSubstr("WithBlockingThreads"));
   EXPECT_FALSE(called);
 }
+
+// --- the drain report ----------------------------------------------------------------------------
+
+// Waits for ever, also while draining, unless it is cut off.
+Task<void> Stubborn(Cx cx) {
+  co_return co_await SleepUntil(cx.ForDrain(), Instant::InfiniteFuture());
+}
+Task<void> Forever(Cx cx) { co_return co_await SleepUntil(cx, Instant::InfiniteFuture()); }
+
+// A request whose time is up at once, with a finalizer and a task that has to be cut off.
+Task<void> RequestThatIsCutOff(Cx cx) {
+  const auto body = [](Cx cx) -> Task<void> {
+    cx.Defer("release", [](Cx) -> Task<void> { co_return Ok(); }).IgnoreError();
+    auto handler = cx.Spawn("handler", Stubborn);
+    while (!handler.ended()) {
+      handler.Cancel(Budget::Timeout(absl::ZeroDuration()));
+      co_await OrReturn(Yield(cx));
+    }
+    co_return Ok();
+  };
+  (void)co_await Region::Open(cx, "request", body);
+  const auto late = [](Cx cx) -> Task<void> { co_return co_await Stubborn(cx); };
+  const RegionOptions options = RegionOptions()
+                                    .WithBudget(Budget::Timeout(absl::Milliseconds(1)))
+                                    .WithDrain(Budget::Timeout(absl::ZeroDuration()));
+  const Outcome<void> cut = co_await Region::Open(cx, "request", late, FailFast(), options);
+  EXPECT_TRUE(cut.is_cancelled()) << cut.ToString();
+  co_return Ok();
+}
+
+TEST(DrainReportTest, IsNotBegunByARequestFurtherDown) {
+  auto runtime = MakeRuntime(RuntimeOptions().WithWorkers(2));
+  DrainReport report;
+  EXPECT_TRUE(runtime->BlockOn(RequestThatIsCutOff, &report).ok());
+  EXPECT_FALSE(report.cancelled);
+  EXPECT_EQ(report.ToString(), "drained 0 tasks, cut off 0, ran 0 finalizers, in 0");
+}
+
+// Also of the task that has run the requests: what they did to it is no part of its shutdown.
+TEST(DrainReportTest, CountsTheShutdownOnly) {
+  for (const bool cut_off : {false, true}) {
+    auto runtime = MakeRuntime(RuntimeOptions().WithWorkers(2));
+    std::atomic<bool> ready{false};
+    Instant asked;
+    DrainReport report;
+    const Outcome<void> ended = runtime->BlockOn(
+        [&](Cx cx) -> Task<void> {
+          auto server = cx.Spawn("server", [&](Cx cx) -> Task<void> {
+            co_await OrReturn(RequestThatIsCutOff(cx));
+            const auto body = [&](Cx cx) -> Task<void> {
+              cx.Defer("close", [](Cx) -> Task<void> { co_return Ok(); }).IgnoreError();
+              for (int i = 0; i < 3; ++i) cx.Spawn("connection", Forever);
+              ready = true;
+              co_return co_await (cut_off ? Stubborn(cx) : Forever(cx));
+            };
+            co_return co_await Region::Open(cx, "connections", body);
+          });
+          while (!ready) co_await OrReturn(Yield(cx));
+          asked = cx.Now();
+          server.Cancel(cut_off ? Budget::Timeout(absl::ZeroDuration()) : Budget());
+          co_return Ok();
+        },
+        &report);
+    EXPECT_TRUE(ended.ok()) << ended.ToString();
+    EXPECT_TRUE(report.cancelled);
+    // The connections, and the server itself.
+    EXPECT_EQ(report.tasks_drained, cut_off ? 3 : 4);
+    EXPECT_EQ(report.tasks_cut_off, cut_off ? 1 : 0);
+    EXPECT_EQ(report.finalizers_run, 1);
+    EXPECT_GT(report.time, absl::ZeroDuration());
+    EXPECT_LE(report.time, runtime->services().clock->Now() - asked);
+  }
+}
+
+// While the shutdown goes on: a request of its own accord cuts a task off, which had time left.
+TEST(DrainReportTest, DoesNotCountWhatARequestFurtherDownCutsOffDuringTheShutdown) {
+  auto runtime = MakeRuntime(RuntimeOptions().WithWorkers(2));
+  DrainReport report;
+  const Outcome<void> ended = runtime->BlockOn(
+      [&](Cx cx) -> Task<void> {
+        auto server = cx.Spawn("server", [](Cx cx) -> Task<void> {
+          (void)co_await Forever(cx);
+          co_return co_await RequestThatIsCutOff(cx.ForDrain());
+        });
+        co_await OrReturn(Yield(cx));
+        server.Cancel(Budget::Timeout(absl::Hours(1)));
+        co_return Ok();
+      },
+      &report);
+  EXPECT_TRUE(ended.ok()) << ended.ToString();
+  EXPECT_TRUE(report.cancelled);
+  EXPECT_EQ(report.tasks_cut_off, 0);
+}
+
+TEST(DrainReportTest, IsBegunByARequestToTheRootFromOutside) {
+  auto runtime = MakeRuntime(RuntimeOptions().WithWorkers(2));
+  DrainReport report;
+  const Outcome<void> ended = runtime->BlockOn(
+      [&](Cx cx) -> Task<void> {
+        cx.Spawn("idle", Forever);
+        cx.Spawn("stubborn", Stubborn);
+        co_await OrReturn(Yield(cx));
+        runtime->Shutdown(Budget::Timeout(absl::ZeroDuration()));
+        co_return Ok();
+      },
+      &report);
+  EXPECT_TRUE(report.cancelled);
+  EXPECT_EQ(report.tasks_drained + report.tasks_cut_off, 3) << report.ToString();
+}
+
+// --- what is recorded ----------------------------------------------------------------------------
 
 class RuntimeTraceTest : public ::testing::Test {
  protected:

@@ -129,7 +129,8 @@ void RegionCore::AlarmDue() {
   if (spent || grace_spent) {
     Ref();
     SpendSubtrees({this},
-                  (spent ? region_word::kSpent : 0) | (grace_spent ? region_word::kGraceSpent : 0));
+                  (spent ? region_word::kSpent : 0) | (grace_spent ? region_word::kGraceSpent : 0),
+                  IsTop());
   }
   if (report) {
     Emit(EventKind::kStall, id, 0, static_cast<uint64_t>(absl::ToInt64Nanoseconds(overdue)), name_);
@@ -143,9 +144,11 @@ CancelRequest RegionCore::MakeRequest(CancelReason reason, const Budget& drain, 
   const Budget asked = drain.Resolve(now);
   const Budget standard = drain_default_.Resolve(now);
   const Instant drain_by = asked.deadline().is_infinite() ? standard.deadline() : asked.deadline();
-  return CancelRequest(std::move(reason), drain_by, drain_by + grace_,
-                       asked.polls() == Budget::kUnlimited ? standard.polls() : asked.polls(),
-                       asked.cost() == Budget::kUnlimited ? standard.cost() : asked.cost());
+  CancelRequest request(std::move(reason), drain_by, drain_by + grace_,
+                        asked.polls() == Budget::kUnlimited ? standard.polls() : asked.polls(),
+                        asked.cost() == Budget::kUnlimited ? standard.cost() : asked.cost());
+  request.is_shutdown = IsTop();
+  return request;
 }
 
 void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget& drain) {
@@ -160,7 +163,7 @@ void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget
   word.fetch_or(region_word::kPropagated, std::memory_order_release);
   if (request.drain_polls == 0 || request.drain_cost == 0) {
     Ref();
-    SpendSubtrees({this}, region_word::kSpent);
+    SpendSubtrees({this}, region_word::kSpent, IsTop());
   }
   Emit(EventKind::kDraining, id, 0, static_cast<uint64_t>(request.drain_by.nanos()), name_);
 }
@@ -190,8 +193,11 @@ void RegionCore::Mark(const CancelRequest& request, bool top) {
     }
     RearmAlarm();
   }
+  if (request.is_shutdown) {
+    shutdown_.fetch_or(kShutdownReached, std::memory_order_relaxed);
+    NoteRequest(stats_, request.reason.time());
+  }
   word.fetch_or(region_word::kCancelled, std::memory_order_acq_rel);
-  NoteRequest(stats_, request.reason.time());
   Emit(EventKind::kCancelRequest, id, 0, static_cast<uint64_t>(request.reason.kind()), name_);
 }
 
@@ -220,7 +226,7 @@ void RegionCore::MarkSubtrees(std::vector<RegionCore*> regions, const CancelRequ
   }
 }
 
-void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits,
+void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits, bool is_shutdown,
                                const std::optional<CancelReason>& cause) {
   const bool grace_spent = (bits & region_word::kGraceSpent) != 0;
   const size_t roots = regions.size();
@@ -239,6 +245,7 @@ void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits,
         region->SetReason(CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
                                                above->time(), "", *above));
       }
+      if (is_shutdown) region->shutdown_.fetch_or(kShutdownSpent, std::memory_order_relaxed);
       region->word.fetch_or(bits, std::memory_order_acq_rel);
     }
     Emit(EventKind::kBudgetSpent, region->id, 0, grace_spent, region->name_);
@@ -329,6 +336,11 @@ CancelReason RegionCore::ReasonFor(TaskScope* scope) {
 }
 
 void RegionCore::CutOff(TaskScope* task) {
+  const bool by_shutdown = (shutdown_.load(std::memory_order_relaxed) & kShutdownSpent) != 0 ||
+                           (CoreOf(static_cast<TaskCore*>(task)->scope)->IsTop() &&
+                            (task->word.load(std::memory_order_relaxed) &
+                             (task_word::kSpent | task_word::kGraceSpent)) != 0);
+  if (!by_shutdown) return;
   const uint32_t before = task->word.fetch_or(task_word::kCutOff, std::memory_order_relaxed);
   if ((before & task_word::kCutOff) == 0 && stats_ != nullptr) {
     stats_->tasks_cut_off.fetch_add(1, std::memory_order_relaxed);
@@ -351,7 +363,7 @@ void RegionCore::Charge(TaskCore* task, int64_t polls, int64_t cost) {
     const bool polls_spent = UseUp(region->drain_polls_left_, polls);
     if (UseUp(region->drain_cost_left_, cost) || polls_spent) {
       region->Ref();
-      SpendSubtrees({region}, region_word::kSpent);
+      SpendSubtrees({region}, region_word::kSpent, region->IsTop());
     }
     // A task may have opened several of these regions, one in the other: it is charged once.
     if (region->opener_ != task && region->opener_ != nullptr) {
@@ -390,7 +402,7 @@ void RegionCore::CancelTask(TaskCore* task, CancelKind kind, absl::string_view m
     if ((before & task_word::kEnded) != 0) return;
     made = MakeRequest(CancelReason(kind, Origin(task), now, message), drain, now);
     const CancelRequest& request = *made;
-    NoteRequest(stats_, now);
+    if (request.is_shutdown) NoteRequest(stats_, now);
     TaskCancel* cancel = FindTaskCancel(task);
     if (cancel == nullptr) {
       cancel = new TaskCancel(this, task, request.reason);
@@ -447,7 +459,7 @@ void RegionCore::SpendTask(TaskCore* task, uint32_t task_bits) {
   ParkRegistry::DecideParked(
       task, grace_spent ? ParkRegistry::Kind::kGraceSpent : ParkRegistry::Kind::kSpent);
   SpendSubtrees(std::move(opened),
-                region_word::kSpent | (grace_spent ? region_word::kGraceSpent : 0), cause);
+                region_word::kSpent | (grace_spent ? region_word::kGraceSpent : 0), IsTop(), cause);
 }
 
 void RegionCore::InheritTaskCancel(const TaskCancel* cancel, uint32_t task_state, Instant now) {
@@ -460,6 +472,10 @@ void RegionCore::InheritTaskCancel(const TaskCancel* cancel, uint32_t task_state
   uint64_t bits = region_word::kCancelled | region_word::kPropagated;
   if (task_state & task_word::kSpent) bits |= region_word::kSpent;
   if (task_state & task_word::kGraceSpent) bits |= region_word::kGraceSpent;
+  if (parent_->IsTop()) {
+    const bool spent = (bits & (region_word::kSpent | region_word::kGraceSpent)) != 0;
+    shutdown_.fetch_or(kShutdownReached | (spent ? kShutdownSpent : 0), std::memory_order_relaxed);
+  }
   word.fetch_or(bits, std::memory_order_release);
 }
 

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -24,8 +25,18 @@ void Say(const char* line) {
 
 Task<void> Forever(Cx cx) { co_return co_await SleepUntil(cx, Instant::InfiniteFuture()); }
 
+// A child that a signal shall find at work says that it has begun: one that has not would not start.
+std::atomic<bool> begun{false};
+Task<void> UntilBegun(Cx cx) {
+  while (!begun) co_await OrReturn(Yield(cx));
+  co_return Ok();
+}
+
 // Does not heed a request: it is still waiting when the drain budget is spent.
-Task<void> Stubborn(Cx cx) { co_return co_await Forever(cx.ForDrain()); }
+Task<void> Stubborn(Cx cx) {
+  begun = true;
+  co_return co_await Forever(cx.ForDrain());
+}
 
 Task<void> Clean(Cx cx) {
   QUIESCE_CHECK(cx.Defer("say-finalized",
@@ -35,6 +46,7 @@ Task<void> Clean(Cx cx) {
                          })
                     .ok(),
                 "Defer");
+  begun = true;
   co_return co_await Forever(cx);
 }
 
@@ -66,27 +78,45 @@ Task<void> Main(Cx cx, int argc, char** argv) {
   }
   if (mode == "claimed") {
     auto work = cx.Spawn("work", Clean);
+    co_await OrReturn(UntilBegun(cx));
+    ShutdownWait asked = ShutdownSignal(cx);  // before anybody asks
     Say("ready");
-    const int number = co_await OrReturn(ShutdownSignal(cx));
+    const int number = co_await OrReturn(asked);
     Say(strsignal(number));
     work.Cancel();
     co_return Ok();
   }
   if (mode == "unclaimed") {
     cx.Spawn("work", Clean);
+    co_await OrReturn(UntilBegun(cx));
     Say("ready");
     co_return co_await Forever(cx);
   }
   if (mode == "cut-off") {
     auto work = cx.Spawn("stubborn", Stubborn);
+    co_await OrReturn(UntilBegun(cx));
+    ShutdownWait asked = ShutdownSignal(cx);
     Say("ready");
-    co_await OrReturn(ShutdownSignal(cx));
+    co_await OrReturn(asked);
     work.Cancel(Budget::Timeout(absl::Milliseconds(10)));
     co_return Ok();
   }
-  if (mode == "stuck") {  // a foreign call that nothing ends but a second signal
+  if (mode == "request-cut-off") {  // long before the shutdown
+    const auto late = [](Cx cx) -> Task<void> { co_return co_await Stubborn(cx); };
+    const RegionOptions options = RegionOptions()
+                                      .WithBudget(Budget::Timeout(absl::Milliseconds(1)))
+                                      .WithDrain(Budget::Timeout(absl::Milliseconds(1)));
+    (void)co_await Region::Open(cx, "request", late, FailFast(), options);
+    auto work = cx.Spawn("work", Forever);
+    ShutdownWait asked = ShutdownSignal(cx);
     Say("ready");
+    co_await OrReturn(asked);
+    work.Cancel();
+    co_return Ok();
+  }
+  if (mode == "stuck") {  // a foreign call that nothing ends but a second signal
     auto call = [] {
+      Say("ready");
       while (true) pause();
     };
     co_return co_await RunBlocking(cx, "foreign-call", call);
