@@ -5,7 +5,7 @@
 // On SIGTERM: new connections are refused, idle ones leave at once, what has been read is answered,
 // and the process ends within five seconds with a line that says what happened.
 #include <array>
-#include <cstdio>
+#include <iostream>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
@@ -30,25 +30,25 @@ Task<void> Echo(CxWith<cap::Net> cx, TcpStream stream) {
 Task<void> Serve(Cx cx) {
   std::string any = absl::StrCat("0.0.0.0:", absl::GetFlag(FLAGS_port));
   TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, any));
-  std::printf("listening on %s\n", listener.address().c_str());
-  std::fflush(stdout);
-  co_return co_await Region::Open(
-      cx, "connections",
-      [&](Cx cx) -> Task<void> {
-        while (true) {
-          TcpStream stream = co_await OrReturn(listener.Accept(cx));
-          cx.Spawn("connection", Echo, std::move(stream));
-        }
-      },
-      Isolate());  // one bad client harms nobody
+  std::cout << "listening on " << listener.address() << std::endl;
+  auto accepting = [&](Cx cx) -> Task<void> {
+    while (true) {
+      TcpStream stream = co_await OrReturn(listener.Accept(cx));
+      cx.Spawn("connection", Echo, std::move(stream));
+    }
+  };
+  // One bad client harms nobody.
+  co_return co_await Region::Open(cx, "connections", accepting, Isolate());
 }
 
-Task<void> Main(Cx cx, int argc, char** argv) {
-  absl::ParseCommandLine(argc, argv);
+Task<void> Main(Cx cx) {
   auto server = cx.Spawn("server", Serve);
   co_await OrReturn(ShutdownSignal(cx));             // SIGINT, SIGTERM
   server.Cancel(Budget::Timeout(absl::Seconds(5)));  // everything below gets 5 s to drain
   co_return Ok();                                    // the root region closes when all has ended
 }
 
-QUIESCE_MAIN(Main)
+int main(int argc, char** argv) {
+  absl::ParseCommandLine(argc, argv);
+  return RunMain<Main>(argc, argv);
+}

@@ -30,6 +30,8 @@ StderrReports& DefaultReports() {
   return *reports;
 }
 
+const char* NameOf(int signal_number) { return signal_number == SIGINT ? "SIGINT" : "SIGTERM"; }
+
 }  // namespace
 
 std::string DrainReport::ToString() const {
@@ -60,7 +62,10 @@ struct Runtime::State {
 
   void Shutdown(const Budget& drain, absl::string_view message) {
     for (RegionCore* root : Roots()) {
-      root->Cancel(CancelKind::kShutdown, message, drain);
+      {
+        const RegionCore::OutsideCall call(root);
+        if (!call.region_closed()) root->Cancel(CancelKind::kShutdown, message, drain);
+      }
       root->Unref();
     }
   }
@@ -88,9 +93,11 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
   state->services.clock = state->pool.get();
   state->services.poller = state->pool.get();
   state->services.reports = options.reports() != nullptr ? options.reports() : &DefaultReports();
-  state->blocking = std::make_unique<BlockingPool>(
-      BlockingPoolOptions().WithMaxThreads(options.blocking_threads()));
-  state->services.blocking = state->blocking.get();
+  if (options.blocking_threads() > 0) {  // a pool of none would run the calls on the workers
+    state->blocking = std::make_unique<BlockingPool>(
+        BlockingPoolOptions().WithMaxThreads(options.blocking_threads()));
+    state->services.blocking = state->blocking.get();
+  }
   absl::Status started = state->pool->Start();
   if (!started.ok()) return started;
   if (options.signals()) {
@@ -99,8 +106,7 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
             .WithOwner(options.name())
             .WithOnUnclaimed(
                 [](int signal_number, void* argument) {
-                  static_cast<State*>(argument)->Shutdown(
-                      Budget(), signal_number == SIGINT ? "SIGINT" : "SIGTERM");
+                  static_cast<State*>(argument)->Shutdown(Budget(), NameOf(signal_number));
                 },
                 state.get())
             .WithOnDump(
@@ -164,8 +170,14 @@ Runtime::Root::Root(Runtime* runtime) : state_(std::make_unique<RootState>()) {
     root->quiescent = true;
     root->changed.NotifyAll();
   };
-  MutexLock lock(state.mutex);
-  state.roots.PushBack(state_->core);
+  {
+    MutexLock lock(state.mutex);
+    state.roots.PushBack(state_->core);
+  }
+  // The process may have been asked to end before there was a root. The hub stores that before it takes
+  // the mutex to cancel the roots: either it finds this one, or what it stored is seen here.
+  const int asked = state.signals == nullptr ? 0 : state.signals->unclaimed_signal();
+  if (asked != 0) state_->core->Cancel(CancelKind::kShutdown, NameOf(asked), Budget());
 }
 
 Runtime::Root::~Root() { state_->core->Unref(); }

@@ -41,12 +41,15 @@ class RuntimeOptions {
     name_ = name;
     return *this;
   }
-  // At most so many threads for RunBlocking.
+  // At most so many threads for RunBlocking. 0: none, and RunBlocking is refused with
+  // Error(kFailedPrecondition): it never runs on a worker.
   RuntimeOptions& WithBlockingThreads(uint32_t threads) {
     blocking_threads_ = threads;
     return *this;
   }
-  // Takes over SIGINT, SIGTERM and SIGQUIT of the process, for ShutdownSignal and dumps.
+  // Takes over SIGINT, SIGTERM and SIGQUIT of the process, for ShutdownSignal and dumps. A SIGINT or
+  // SIGTERM that comes before any task has called ShutdownSignal is a kShutdown request to the root
+  // region of each BlockOn, of those that begin later too.
   RuntimeOptions& WithSignals() {
     signals_ = true;
     return *this;
@@ -71,13 +74,19 @@ class RuntimeOptions {
   ReportSink* reports_ = nullptr;
 };
 
-// What the cancels below one root did.
+// What the shutdown of one BlockOn did. A shutdown is a request that is aimed at the root region or at one
+// of its tasks: by Runtime::Shutdown, by an unclaimed signal, by cancelling a task that the body has spawned
+// into the root region (`server.Cancel()`), by RegionRef, by fail-fast, deadline or quota of the root region.
+// Requests that are aimed further down, such as the timeout of one connection in a region of its own, do
+// not begin the report, and what they drain and cut off is not in it.
 struct DrainReport {
-  bool cancelled = false;     // was there a request at all?
-  int64_t tasks_drained = 0;  // ended after a request had reached them, and were not cut off
-  int64_t tasks_cut_off = 0;  // had a wait fail because the drain budget was spent
-  int64_t finalizers_run = 0;
-  absl::Duration time;  // from the first request to the close
+  bool cancelled = false;     // was there a shutdown?
+  int64_t tasks_drained = 0;  // ended after a shutdown had reached them, and were not cut off by it
+  // Had a wait fail because what the shutdown gave them for the drain was spent; also a finalizer of the
+  // root region whose time was up.
+  int64_t tasks_cut_off = 0;
+  int64_t finalizers_run = 0;  // since the first request
+  absl::Duration time;         // from the first request to the close
 
   // "drained 1000 tasks, cut off 0, ran 3 finalizers, in 12.3ms"
   std::string ToString() const;
@@ -95,7 +104,7 @@ class Runtime {
   Runtime& operator=(const Runtime&) = delete;
 
   // Runs body(cx), a Task<T>, as the body of a root region, and returns when that region has closed.
-  // `report`, if given, says what a cancel did. Blocks the calling thread; fatal on a worker.
+  // `report`, if given, says what a shutdown did. Blocks the calling thread; fatal on a worker.
   template <class Body>
   auto BlockOn(Body&& body, DrainReport* report = nullptr);
 

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/base/slab.h"
+#include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -22,8 +23,24 @@ namespace {
 
 constexpr uint64_t kWakeToken = ~uint64_t{0};  // no slot has this number
 
+const char* Remedy(int error) {
+  switch (error) {
+    case EMFILE:
+      return "; raise this process's limit of open files (ulimit -n), or make fewer workers: each "
+             "takes two";
+    case ENFILE:
+      return "; raise the system's limit of open files (sysctl fs.file-max)";
+    case ENOSPC:
+      return "; raise the user's limit of watched files (sysctl fs.epoll.max_user_watches)";
+    case ENOMEM:
+      return "; the system is out of memory: lower its load";
+    default:
+      return "";
+  }
+}
+
 absl::Status ErrnoStatus(int error, absl::string_view what) {
-  const std::string message = absl::StrCat(what, ": ", std::strerror(error));
+  const std::string message = absl::StrCat(what, ": ", std::strerror(error), Remedy(error));
   switch (error) {
     case EMFILE:
     case ENFILE:
@@ -53,13 +70,14 @@ int EpollWait(int epoll_fd, epoll_event* events, int max_events, absl::Duration 
   if (timeout <= absl::ZeroDuration()) return epoll_wait(epoll_fd, events, max_events, 0);
   if (timeout == absl::InfiniteDuration()) return epoll_wait(epoll_fd, events, max_events, -1);
 #ifdef SYS_epoll_pwait2
-  // kUnknown -> kPresent or kMissing by whoever asks first; relaxed, since it stands for nothing else.
+  // false -> true by whoever finds it missing; relaxed, since it stands for nothing else.
   static std::atomic<bool> missing{false};
   if (!missing.load(std::memory_order_relaxed)) {
     // A year at a time: every caller copes with an early return.
     const timespec limit = absl::ToTimespec(std::min(timeout, absl::Hours(24 * 365)));
     const long count = syscall(SYS_epoll_pwait2, epoll_fd, events, max_events, &limit, nullptr, 0);
-    if (count >= 0 || errno != ENOSYS) return static_cast<int>(count);
+    // EPERM: the seccomp filter of a container that is older than the call, which itself never says so.
+    if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(count);
     missing.store(true, std::memory_order_relaxed);
   }
 #endif
@@ -72,12 +90,12 @@ int EpollWait(int epoll_fd, epoll_event* events, int max_events, absl::Duration 
 
 absl::StatusOr<std::unique_ptr<EpollPoller>> EpollPoller::Create() {
   const int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  if (epoll_fd < 0) return ErrnoStatus(errno, "epoll_create1");
+  if (epoll_fd < 0) return ErrnoStatus(errno, "poller: cannot make an epoll instance");
   const int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_fd < 0) {
     const int error = errno;
     close(epoll_fd);
-    return ErrnoStatus(error, "eventfd");
+    return ErrnoStatus(error, "poller: cannot make an eventfd");
   }
   epoll_event event{};
   event.events = EPOLLIN | EPOLLET;
@@ -86,7 +104,7 @@ absl::StatusOr<std::unique_ptr<EpollPoller>> EpollPoller::Create() {
     const int error = errno;
     close(wake_fd);
     close(epoll_fd);
-    return ErrnoStatus(error, "epoll_ctl: cannot add the wake-up descriptor");
+    return ErrnoStatus(error, "poller: cannot add the wake-up descriptor");
   }
   return std::unique_ptr<EpollPoller>(new EpollPoller(epoll_fd, wake_fd));
 }
@@ -175,6 +193,19 @@ void EpollPoller::Remove(IoSource* source) {
 }
 
 size_t EpollPoller::Wait(absl::Duration timeout) {
+  bool woken;
+  return WaitFor(timeout, woken);
+}
+
+size_t EpollPoller::PollForOther() {
+  bool woken;
+  const size_t notified = WaitFor(absl::ZeroDuration(), woken);
+  if (woken) Wake();
+  return notified;
+}
+
+size_t EpollPoller::WaitFor(absl::Duration timeout, bool& woken) {
+  woken = false;
   epoll_event events[kMaxEvents];
   const bool sleeps = timeout > absl::ZeroDuration();
   if (sleeps) SlabThreadPark();
@@ -188,11 +219,16 @@ size_t EpollPoller::Wait(absl::Duration timeout) {
   size_t notified = 0;
   for (int i = 0; i < count; ++i) {
     const uint64_t token = events[i].data.u64;
-    if (token == kWakeToken) continue;
+    if (token == kWakeToken) {
+      woken = true;
+      continue;
+    }
     Slot& slot = SlotAt(static_cast<uint32_t>(token));
     SpinLockHolder held(slot.lock);
     if (slot.source == nullptr || slot.generation != token >> 32) continue;
-    slot.source->notify(slot.source, FromEpoll(events[i].events));
+    const uint32_t io_events = FromEpoll(events[i].events);
+    Emit(EventKind::kIoReady, 0, 0, uint64_t(slot.source->fd) << 32 | io_events);
+    slot.source->notify(slot.source, io_events);
     ++notified;
   }
   return notified;

@@ -45,6 +45,10 @@ class EpollPoller final : public Poller {
   // is left to SlabTrim.
   size_t Wait(absl::Duration timeout);
 
+  // As Wait, but only for what has come, on behalf of somebody else who sleeps in Wait. A Wake is for
+  // them: its edge goes to one caller only, so one that was taken here is given back.
+  size_t PollForOther();
+
   // Ends one Wait that is under way, or else the next. Async-signal-safe.
   void Wake();
 
@@ -67,6 +71,8 @@ class EpollPoller final : public Poller {
   EpollPoller(int epoll_fd, int wake_fd) : epoll_fd_(epoll_fd), wake_fd_(wake_fd) {}
 
   Slot& SlotAt(uint32_t index);
+  // Wait, which says in `woken` whether a Wake was among what came.
+  size_t WaitFor(absl::Duration timeout, bool& woken);
   // kNoSlot if there are as many sources as slots.
   uint32_t AcquireSlot() ABSL_LOCKS_EXCLUDED(free_lock_);
   void ReleaseSlot(uint32_t index) ABSL_LOCKS_EXCLUDED(free_lock_);

@@ -110,6 +110,7 @@ void RegionCore::AlarmDue() {
   // The step comes from outside: what is around the region must not go away under it.
   const OutsideCall call(this);
   bool deadline = false, shutdown = false, spent = false, grace_spent = false, report = false;
+  absl::Duration overdue;
   {
     MutexLock lock(mutex_);
     alarm_.pending = false;
@@ -127,6 +128,7 @@ void RegionCore::AlarmDue() {
     report = due(report_at_);
     if (grace_spent) report_at_ = now + kStallSlack;
     if (report) {
+      overdue = now - finalize_by_;
       report_at_ = now + report_again_;
       report_again_ = std::min(2 * report_again_, kLongestReportInterval);
     }
@@ -137,10 +139,11 @@ void RegionCore::AlarmDue() {
   if (spent || grace_spent) {
     Ref();
     SpendSubtrees({this},
-                  (spent ? region_word::kSpent : 0) | (grace_spent ? region_word::kGraceSpent : 0));
+                  (spent ? region_word::kSpent : 0) | (grace_spent ? region_word::kGraceSpent : 0),
+                  IsTop());
   }
   if (report) {
-    Emit(EventKind::kStall, id, 0, 0, name_);
+    Emit(EventKind::kStall, id, 0, static_cast<uint64_t>(absl::ToInt64Nanoseconds(overdue)), name_);
     services->reports->Report(StallReport());
   }
 }
@@ -151,9 +154,11 @@ CancelRequest RegionCore::MakeRequest(CancelReason reason, const Budget& drain, 
   const Budget asked = drain.Resolve(now);
   const Budget standard = drain_default_.Resolve(now);
   const Instant drain_by = asked.deadline().is_infinite() ? standard.deadline() : asked.deadline();
-  return CancelRequest(std::move(reason), drain_by, drain_by + grace_,
-                       asked.polls() == Budget::kUnlimited ? standard.polls() : asked.polls(),
-                       asked.cost() == Budget::kUnlimited ? standard.cost() : asked.cost());
+  CancelRequest request(std::move(reason), drain_by, drain_by + grace_,
+                        asked.polls() == Budget::kUnlimited ? standard.polls() : asked.polls(),
+                        asked.cost() == Budget::kUnlimited ? standard.cost() : asked.cost());
+  request.is_shutdown = IsTop();
+  return request;
 }
 
 void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget& drain) {
@@ -168,9 +173,9 @@ void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget
   word.fetch_or(region_word::kPropagated, std::memory_order_release);
   if (request.drain_polls == 0 || request.drain_cost == 0) {
     Ref();
-    SpendSubtrees({this}, region_word::kSpent);
+    SpendSubtrees({this}, region_word::kSpent, IsTop());
   }
-  Emit(EventKind::kDraining, id, 0, 0, name_);
+  Emit(EventKind::kDraining, id, 0, static_cast<uint64_t>(request.drain_by.nanos()), name_);
 }
 
 void RegionCore::Mark(const CancelRequest& request, bool top) {
@@ -197,8 +202,11 @@ void RegionCore::Mark(const CancelRequest& request, bool top) {
     }
     RearmAlarm();
   }
+  if (request.is_shutdown) {
+    shutdown_.fetch_or(kShutdownReached, std::memory_order_relaxed);
+    NoteRequest(stats_, request.reason.time());
+  }
   word.fetch_or(region_word::kCancelled, std::memory_order_acq_rel);
-  NoteRequest(stats_, request.reason.time());
   Emit(EventKind::kCancelRequest, id, 0, static_cast<uint64_t>(request.reason.kind()), name_);
 }
 
@@ -227,7 +235,7 @@ void RegionCore::MarkSubtrees(std::vector<RegionCore*> regions, const CancelRequ
   }
 }
 
-void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits,
+void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits, bool is_shutdown,
                                const std::optional<CancelReason>& cause) {
   const bool grace_spent = (bits & region_word::kGraceSpent) != 0;
   const size_t roots = regions.size();
@@ -246,6 +254,7 @@ void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits,
         region->SetReason(CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
                                                above->time(), "", *above));
       }
+      if (is_shutdown) region->shutdown_.fetch_or(kShutdownSpent, std::memory_order_relaxed);
       region->word.fetch_or(bits, std::memory_order_acq_rel);
     }
     Emit(EventKind::kBudgetSpent, region->id, 0, grace_spent, region->name_);
@@ -335,6 +344,11 @@ CancelReason RegionCore::ReasonFor(TaskScope* scope) {
 }
 
 void RegionCore::CutOff(TaskScope* task) {
+  const bool by_shutdown = (shutdown_.load(std::memory_order_relaxed) & kShutdownSpent) != 0 ||
+                           (CoreOf(static_cast<TaskCore*>(task)->scope)->IsTop() &&
+                            (task->word.load(std::memory_order_relaxed) &
+                             (task_word::kSpent | task_word::kGraceSpent)) != 0);
+  if (!by_shutdown) return;
   const uint32_t before = task->word.fetch_or(task_word::kCutOff, std::memory_order_relaxed);
   if ((before & task_word::kCutOff) == 0 && stats_ != nullptr) {
     stats_->tasks_cut_off.fetch_add(1, std::memory_order_relaxed);
@@ -357,7 +371,7 @@ void RegionCore::Charge(TaskCore* task, int64_t polls, int64_t cost) {
     const bool polls_spent = UseUp(region->drain_polls_left_, polls);
     if (UseUp(region->drain_cost_left_, cost) || polls_spent) {
       region->Ref();
-      SpendSubtrees({region}, region_word::kSpent);
+      SpendSubtrees({region}, region_word::kSpent, region->IsTop());
     }
     // A task may have opened several of these regions, one in the other: it is charged once.
     if (region->opener_ != task && region->opener_ != nullptr) {
@@ -395,7 +409,7 @@ void RegionCore::CancelTask(TaskCore* task, CancelKind kind, absl::string_view m
     if ((before & task_word::kEnded) != 0) return;
     made = MakeRequest(CancelReason(kind, RequestOrigin(task), now, message), drain, now);
     const CancelRequest& request = *made;
-    NoteRequest(stats_, now);
+    if (request.is_shutdown) NoteRequest(stats_, now);
     TaskCancel* cancel = FindTaskCancel(task);
     if (cancel == nullptr) {
       cancel = new TaskCancel(this, task, request.reason);
@@ -444,6 +458,7 @@ void RegionCore::SpendTask(TaskCore* task, uint32_t task_bits) {
     MutexLock lock(mutex_);
     const uint32_t before = task->word.fetch_or(task_bits, std::memory_order_acq_rel);
     if ((before & task_word::kEnded) != 0) return;
+    Emit(EventKind::kBudgetSpent, id, task->id, grace_spent, task->site->name);
     CollectOpened(task, opened);
     const TaskCancel* cancel = FindTaskCancel(task);
     if (cancel != nullptr) cause = cancel->reason;
@@ -451,7 +466,7 @@ void RegionCore::SpendTask(TaskCore* task, uint32_t task_bits) {
   ParkRegistry::DecideParked(
       task, grace_spent ? ParkRegistry::Kind::kGraceSpent : ParkRegistry::Kind::kSpent);
   SpendSubtrees(std::move(opened),
-                region_word::kSpent | (grace_spent ? region_word::kGraceSpent : 0), cause);
+                region_word::kSpent | (grace_spent ? region_word::kGraceSpent : 0), IsTop(), cause);
 }
 
 void RegionCore::InheritTaskCancel(const TaskCancel* cancel, uint32_t task_state, Instant now) {
@@ -464,6 +479,10 @@ void RegionCore::InheritTaskCancel(const TaskCancel* cancel, uint32_t task_state
   uint64_t bits = region_word::kCancelled | region_word::kPropagated;
   if (task_state & task_word::kSpent) bits |= region_word::kSpent;
   if (task_state & task_word::kGraceSpent) bits |= region_word::kGraceSpent;
+  if (parent_->IsTop()) {
+    const bool spent = (bits & (region_word::kSpent | region_word::kGraceSpent)) != 0;
+    shutdown_.fetch_or(kShutdownReached | (spent ? kShutdownSpent : 0), std::memory_order_relaxed);
+  }
   word.fetch_or(bits, std::memory_order_release);
 }
 
@@ -487,9 +506,10 @@ void RegionCore::OnTaskAlarm(Runnable* step) {
 void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
   const OutsideCall call(this);
   TaskCore* task;
+  uint64_t task_id;  // of a task that has ended it may not be read any more
   bool grace_spent;
   bool report;
-  uint64_t task_id;
+  absl::Duration overdue;
   {
     MutexLock lock(mutex_);
     cancel->pending = false;
@@ -502,6 +522,7 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
     task_id = task->id;
     const Instant now = Now();
     grace_spent = now >= cancel->finalize_by;
+    overdue = now - cancel->finalize_by;
     uint32_t bits = 0;
     if (now >= cancel->drain_by) bits |= task_word::kSpent;
     if (grace_spent) bits |= task_word::kGraceSpent;
@@ -517,7 +538,8 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
     SetAlarm(*cancel, again);
   }
   if (report) {
-    Emit(EventKind::kStall, id, task_id, 0, task->site->name);
+    Emit(EventKind::kStall, id, task_id, static_cast<uint64_t>(absl::ToInt64Nanoseconds(overdue)),
+         task->site->name);
     services->reports->Report(StallReport());
   } else {
     SpendTask(task, task_word::kSpent | (grace_spent ? task_word::kGraceSpent : 0));

@@ -131,6 +131,8 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
     core->metered.store(core->own_quota_ || parent->metered.load(std::memory_order_relaxed),
                         std::memory_order_relaxed);
     MutexLock own_lock(core->mutex_);
+    core->shutdown_.store(parent->shutdown_.load(std::memory_order_relaxed),
+                          std::memory_order_relaxed);
     const uint64_t inherited = above & (region_word::kAnyCancel | region_word::kGentle);
     if (inherited != 0) {
       // Opened for drain, or in a finalizer: what is being drained above is drained here too.
@@ -252,9 +254,12 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
     ReturnAdmission(task->block_size);
   // What comes after PublishEnd shares the record with a joiner, which takes the result out of it.
   const uint32_t own = task->word.load(std::memory_order_relaxed);
-  const bool drained = ((word.load(std::memory_order_relaxed) & region_word::kCancelled) != 0 ||
-                        (own & task_word::kCancelled) != 0) &&
-                       (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
+  const bool cancelled_itself = (own & task_word::kCancelled) != 0;
+  const bool drained =
+      ((word.load(std::memory_order_relaxed) & region_word::kCancelled) != 0 || cancelled_itself) &&
+      ((shutdown_.load(std::memory_order_relaxed) & kShutdownReached) != 0 ||
+       (cancelled_itself && IsTop())) &&
+      (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
   // With the last reference nobody can join or cancel the task any more.
   if (task->refs.load(std::memory_order_acquire) > 1 ||
       (task->word.load(std::memory_order_relaxed) & task_word::kCancelled) != 0) {
@@ -409,7 +414,8 @@ Finalizer* RegionCore::PopFinalizer() {
 }
 
 void RegionCore::FinalizerEnded(const char* name, const Outcome<void>& outcome) {
-  if (stats_ != nullptr) stats_->finalizers_run.fetch_add(1, std::memory_order_relaxed);
+  if (stats_ != nullptr && stats_->first_request_ns.load(std::memory_order_relaxed) != 0)
+    stats_->finalizers_run.fetch_add(1, std::memory_order_relaxed);
   Emit(EventKind::kFinalizerEnd, id, opener_ == nullptr ? 0 : opener_->id,
        static_cast<uint64_t>(outcome.severity()), name);
   if (outcome.ok() || (outcome.is_cancelled() && CauseLiesInside(outcome.cancel_reason()))) return;

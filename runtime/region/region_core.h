@@ -34,13 +34,16 @@
 namespace quiesce {
 inline namespace v0 {
 
-// What a cancel below one root did, for the drain report. Relaxed counters.
+// What the shutdown of one root did, for the drain report. Relaxed counters. A request is a shutdown if it
+// is aimed at the root, at the region above it (a runtime's own), or at a task of either; what a request
+// further down does (a timeout of one connection, days before) is not counted.
 struct DrainStats {
-  // Ended after a request had reached them, without having been cut off; not counting those that were
-  // spawned for the drain.
+  // Ended after a shutdown had reached them, without having been cut off by it; not counting those that
+  // were spawned for the drain.
   std::atomic<int64_t> tasks_drained{0};
-  std::atomic<int64_t> tasks_cut_off{0};  // had a wait fail because the drain budget was spent
-  std::atomic<int64_t> finalizers_run{0};
+  // Had a wait fail because what the shutdown gave them for the drain was spent.
+  std::atomic<int64_t> tasks_cut_off{0};
+  std::atomic<int64_t> finalizers_run{0};    // since the first request
   std::atomic<int64_t> first_request_ns{0};  // 0: there was none
 };
 
@@ -65,6 +68,7 @@ struct CancelRequest {
   Instant finalize_by;
   int64_t drain_polls;
   int64_t drain_cost;
+  bool is_shutdown = false;  // see DrainStats
 };
 
 struct SiblingHook : ListHook {};
@@ -181,6 +185,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   uint64_t CountUp();
   void CountDown(uint32_t drained);
   void CountDrained(uint32_t tasks);
+  // A request to this region, or to a task of it, is a shutdown: see DrainStats.
+  bool IsTop() const { return depth <= 1; }
   CancelOrigin Origin(const TaskCore* task) const;
   // The same for a request that is made here: with what lies around.
   CancelOrigin RequestOrigin(const TaskCore* task) const;
@@ -197,8 +203,9 @@ class RegionCore : public RegionScope, public SiblingHook {
   void Mark(const CancelRequest& request, bool top);
   // Marks, with the reason chained, and sweeps every region of the subtrees. Takes over references.
   static void MarkSubtrees(std::vector<RegionCore*> roots, const CancelRequest& request);
-  // `cause`: of the request that is on its way down to `roots`, and may come after this.
-  static void SpendSubtrees(std::vector<RegionCore*> roots, uint64_t bits,
+  // `is_shutdown`: it was a shutdown's. `cause`: of the request that is on its way down to `roots`, and may
+  // come after this.
+  static void SpendSubtrees(std::vector<RegionCore*> roots, uint64_t bits, bool is_shutdown,
                             const std::optional<CancelReason>& cause = std::nullopt);
   // Adds references to the children to `to`.
   void CollectChildren(std::vector<RegionCore*>& to);
@@ -256,6 +263,11 @@ class RegionCore : public RegionScope, public SiblingHook {
   std::atomic<int64_t> gentle_cost_left_{Budget::kUnlimited};
   // That of joined_, written with it; only rises while the region is open.
   std::atomic<uint8_t> joined_severity_{0};
+  // What a shutdown has done here, see DrainStats: bits that are only set, under mutex_, before the word
+  // says so. Relaxed: they only decide what is counted.
+  static constexpr uint8_t kShutdownReached = 1;
+  static constexpr uint8_t kShutdownSpent = 2;
+  std::atomic<uint8_t> shutdown_{0};
   Waiter* closer_ = nullptr;  // published by kCloserParked
 
   // A reason's count is touched by every task that it ends. In a big region each worker gets a copy of the

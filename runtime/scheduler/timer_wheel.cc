@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -97,6 +98,7 @@ bool TimerWheel::Advance(Instant now, size_t limit) {
         if (due) {
           timer->armed = false;
           --size_;
+          Emit(EventKind::kTimerFire, 0, 0, static_cast<uint64_t>(timer->when.nanos()));
           timer->fire(timer);  // may end the timer's life
         } else {
           Place(timer, TickOf(timer->when));

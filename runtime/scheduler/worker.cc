@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -28,6 +29,7 @@ Worker* Worker::Current() { return t_worker; }
 
 void Worker::Run() {
   SetCurrent(this);
+  SetTraceWorker(index_);
   last_check_ = pool_->Now();
   while (true) {
     Runnable* runnable = Pick();
@@ -158,7 +160,8 @@ void Worker::WatchOthers() {
     }
   }
   for (Worker* worker : stuck_) {
-    if (worker->poller_->source_count() != 0) worker->poller_->Wait(absl::ZeroDuration());
+    // It may have gone to sleep since, and have been woken: that wake-up stays its own.
+    if (worker->poller_->source_count() != 0) worker->poller_->PollForOther();
   }
   PublishForStuck();
 }

@@ -7,10 +7,11 @@
 #ifndef QUIESCE_RUNTIME_SCHEDULER_WORKER_H_
 #define QUIESCE_RUNTIME_SCHEDULER_WORKER_H_
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -80,7 +81,7 @@ class Worker : public IdleSet::Member {
   // Fatal if something is still queued, armed or added.
   void CheckNothingLeft();
 
-  std::thread thread;  // touched by the pool's Start and Stop only
+  pthread_t thread = {};  // touched by the pool's Start and Stop only
 
  private:
   static constexpr uint32_t kCheckSteps = 64;

@@ -5,12 +5,14 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/reactor/epoll_poller.h"
 #include "quiesce/runtime/scheduler/worker.h"
+#include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -62,15 +64,41 @@ WorkerPool::~WorkerPool() {
 
 absl::Status WorkerPool::Start() {
   QUIESCE_CHECK(!started_, "worker pool: started twice");
-  started_ = true;
   for (const std::unique_ptr<Worker>& worker : workers_) {
-    worker->thread = std::thread([this, &worker] {
-      const std::string name = absl::StrCat(options_.name, "-", worker->index());
-      pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
-      worker->Run();
-    });
+    const int error = pthread_create(&worker->thread, nullptr, &ThreadMain, worker.get());
+    if (error == 0) continue;
+    OpenGate(kEnd);
+    JoinFirst(worker->index());
+    gate_.store(kShut, std::memory_order_relaxed);
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "worker pool '", options_.name, "': the system gives no thread for worker ",
+        worker->index(), " of ", workers_.size(), " (", std::strerror(error),
+        "): make fewer workers, or raise the limit of threads (ulimit -u, the pids limit of the "
+        "container) or of memory"));
   }
+  started_ = true;
+  OpenGate(kGo);
   return absl::OkStatus();
+}
+
+void* WorkerPool::ThreadMain(void* argument) {
+  auto* worker = static_cast<Worker*>(argument);
+  WorkerPool* pool = worker->pool();
+  const std::string name = absl::StrCat(pool->options_.name, "-", worker->index());
+  pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+  // Nothing may run before it is known that there will be all threads.
+  pool->gate_.wait(kShut, std::memory_order_acquire);
+  if (pool->gate_.load(std::memory_order_acquire) == kGo) worker->Run();
+  return nullptr;
+}
+
+void WorkerPool::OpenGate(int to) {
+  gate_.store(to, std::memory_order_release);
+  gate_.notify_all();
+}
+
+void WorkerPool::JoinFirst(size_t count) {
+  for (size_t index = 0; index < count; ++index) pthread_join(workers_[index]->thread, nullptr);
 }
 
 void WorkerPool::Stop() {
@@ -78,7 +106,7 @@ void WorkerPool::Stop() {
   started_ = false;
   stopping_.store(true, std::memory_order_seq_cst);
   for (const std::unique_ptr<Worker>& worker : workers_) worker->poller().Wake();
-  for (const std::unique_ptr<Worker>& worker : workers_) worker->thread.join();
+  JoinFirst(workers_.size());
   while (foreign_calls_.load(std::memory_order_acquire) != 0) sched_yield();
   for (const std::unique_ptr<Worker>& worker : workers_) worker->CheckNothingLeft();
 }
@@ -193,6 +221,7 @@ void WorkerPool::Arm(Timer* timer) {
     timer->armed = true;
     return;
   }
+  Emit(EventKind::kTimerArm, 0, 0, static_cast<uint64_t>(timer->when.nanos()));
   if (Worker* worker = Current()) return worker->Arm(timer);
   ForeignCall under_way(*this);
   const Instant when = timer->when;  // the timer may have fired, and be gone, when Arm returns

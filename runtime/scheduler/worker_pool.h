@@ -19,6 +19,7 @@
 #define QUIESCE_RUNTIME_SCHEDULER_WORKER_POOL_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -70,7 +71,7 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
   WorkerPool& operator=(const WorkerPool&) = delete;
 
   // Starts the threads; what was posted before runs now. Once. Error(kResourceExhausted) if a thread
-  // cannot be made; then none runs.
+  // cannot be made; then none is left, nothing has run, and Start may be called again.
   absl::Status Start();
   // Returns when the workers have run everything that was posted and have ended. Nobody may Post any
   // more from outside; a call whose step has run already may still be on its way back. A timer still
@@ -102,6 +103,11 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
 
   explicit WorkerPool(WorkerPoolOptions options);
 
+  static void* ThreadMain(void* worker);
+  // Lets the threads that wait in ThreadMain go on to their work, or end.
+  void OpenGate(int to);
+  void JoinFirst(size_t count);
+
   Worker* Current() const;   // null on a foreign thread
   Worker* NextForForeign();  // round robin
   // The worker into whose queues a foreign thread puts its work; `wake` if it has to be woken then.
@@ -116,6 +122,11 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
   const WorkerPoolOptions options_;
   std::vector<std::unique_ptr<Worker>> workers_;  // constant after Create
   bool started_ = false;                          // touched by Start and Stop only
+
+  // kShut -> kGo or kEnd by Start, once it is known whether all threads can be made; kEnd -> kShut when
+  // those that were made have ended. Release, so that a thread (acquire) sees what Start did.
+  static constexpr int kShut = 0, kGo = 1, kEnd = 2;
+  std::atomic<int> gate_{kShut};
 
   // false -> true by Stop (seq_cst, before it wakes everybody).
   alignas(64) std::atomic<bool> stopping_{false};

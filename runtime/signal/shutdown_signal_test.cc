@@ -2,8 +2,10 @@
 
 #include <signal.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -126,6 +128,30 @@ TEST(ShutdownSignalTest, ASignalThatNobodyAsksForCancelsEveryRegion) {
   });
   ASSERT_TRUE(ended.is_cancelled()) << ended.ToString();
   EXPECT_EQ(ended.cancel_reason().root().kind(), CancelKind::kShutdown);
+}
+
+class CountReports final : public ReportSink {
+ public:
+  void Report(const std::string&) override { ++count; }
+  std::atomic<int> count{0};
+};
+
+// The process is asked to end between two calls of BlockOn: the next one is told, and so is each later one.
+TEST(ShutdownSignalTest, ASignalThatNobodyAsksForStaysForRegionsThatAreOpenedLater) {
+  CountReports reports;
+  auto runtime =
+      Runtime::Create(RuntimeOptions().WithWorkers(2).WithSignals().WithReports(&reports));
+  const auto body = [](Cx) -> Task<void> { co_return Ok(); };
+  EXPECT_TRUE((*runtime)->BlockOn(body).ok());
+  raise(SIGTERM);
+  raise(SIGQUIT);
+  while (reports.count == 0) std::this_thread::yield();  // the first has been dealt with
+  for (int i = 0; i < 2; ++i) {
+    const Outcome<void> ended = (*runtime)->BlockOn(body);
+    ASSERT_TRUE(ended.is_cancelled()) << ended.ToString();
+    EXPECT_EQ(ended.cancel_reason().root().kind(), CancelKind::kShutdown);
+    EXPECT_THAT(ended.ToString(), HasSubstr("SIGTERM"));
+  }
 }
 
 TEST(ShutdownSignalTest, ARuntimeWithoutSignalsSaysHowToTurnThemOn) {

@@ -119,7 +119,8 @@ absl::Status SignalHub::Bind() {
   int fds[2];
   if (pipe2(fds, O_CLOEXEC) != 0) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("no pipe for the signals of '", options_.owner(), "': ", strerror(errno)));
+        absl::StrCat("no pipe for the signals of '", options_.owner(), "': ", strerror(errno),
+                     "; raise the limit of open files (ulimit -n, sysctl fs.file-max)"));
   }
   fcntl(fds[1], F_SETFL, O_NONBLOCK);
   read_fd_ = fds[0];
@@ -133,8 +134,10 @@ absl::Status SignalHub::Bind() {
   if (error != 0) {
     close(std::exchange(read_fd_, -1));
     close(std::exchange(write_fd_, -1));
-    return absl::ResourceExhaustedError(
-        absl::StrCat("no thread for the signals of '", options_.owner(), "': ", strerror(error)));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "no thread for the signals of '", options_.owner(), "': ", strerror(error),
+        "; raise the limit of threads (ulimit -u, the pids limit of the container) or of "
+        "memory, or make fewer workers"));
   }
   owner_pid.store(getpid(), std::memory_order_relaxed);
   pipe_fd.store(write_fd_, std::memory_order_seq_cst);
@@ -197,6 +200,7 @@ void SignalHub::Deliver(int signal_number) {
       while (Waiter* waiter = waiters_.PopFront()) waiter->Grant();  // false: it leaves by itself
     }
     if (!claimed_.load(std::memory_order_relaxed) && options_.on_unclaimed() != nullptr) {
+      unclaimed_signal_.store(signal_number, std::memory_order_release);
       options_.on_unclaimed()(signal_number, options_.on_unclaimed_argument());
     }
   } else if (options_.on_second() != nullptr) {

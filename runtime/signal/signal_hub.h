@@ -23,7 +23,9 @@
 // ignored (as by a shell, in the background).
 //
 // Threads:    any, but Create and the destructor on a thread that is not the hub's. Handlers run on any
-//             thread; system calls that they interrupt are restarted (SA_RESTART).
+//             thread. They are installed with SA_RESTART: read, write, accept and their like go on, but
+//             calls that the system never restarts (poll, select, epoll_wait, nanosleep, a socket call
+//             with a timeout; signal(7) has the list) return EINTR, in foreign code too.
 #ifndef QUIESCE_RUNTIME_SIGNAL_SIGNAL_HUB_H_
 #define QUIESCE_RUNTIME_SIGNAL_SIGNAL_HUB_H_
 
@@ -73,7 +75,8 @@ class SignalHubOptions {
   }
 
   // Called, as above, for the first SIGINT or SIGTERM if nobody has asked for ShutdownSignal before: a
-  // program that does not look for it can be asked to end all the same.
+  // program that does not look for it can be asked to end all the same. What begins to run later has to
+  // ask unclaimed_signal().
   SignalHubOptions& WithOnUnclaimed(OnSecond on_unclaimed, void* argument) {
     on_unclaimed_ = on_unclaimed;
     on_unclaimed_argument_ = argument;
@@ -120,6 +123,11 @@ class SignalHub {
   // The signal that asked for shutdown: SIGINT or SIGTERM; 0: none yet. Acquire.
   int shutdown_signal() const { return shutdown_signal_.load(std::memory_order_acquire); }
 
+  // The same if it was unclaimed, and so told to on_unclaimed; else 0. Set before on_unclaimed is called:
+  // who registers itself under a lock that on_unclaimed takes to find it, and then asks, hears of the
+  // signal by one or by the other. Acquire.
+  int unclaimed_signal() const { return unclaimed_signal_.load(std::memory_order_acquire); }
+
   // For ShutdownSignal: somebody looks for the signal.
   void Claim() { claimed_.store(true, std::memory_order_relaxed); }
   // For ShutdownSignal: queues `waiter`, to be granted by the first signal. False if it has come.
@@ -149,6 +157,8 @@ class SignalHub {
   // 0 -> SIGINT | SIGTERM, once, by Deliver with lock_ held (release: what Deliver's caller did before is
   // seen by who reads the signal).
   std::atomic<int> shutdown_signal_{0};
+  // 0 -> SIGINT | SIGTERM, once, by Deliver before it calls on_unclaimed (release, as above).
+  std::atomic<int> unclaimed_signal_{0};
   std::atomic<bool> claimed_{false};  // false -> true by Claim; relaxed, nothing is ordered by it
   SpinLock lock_;                     // before a run queue's (inside Waiter::Grant)
   IntrusiveList<Waiter, QueueHook> waiters_ ABSL_GUARDED_BY(lock_);

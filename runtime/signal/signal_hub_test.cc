@@ -128,7 +128,10 @@ TEST_F(SignalHubTest, TheFirstSignalGoesToOnUnclaimedUnlessAskedForBefore) {
     auto hub = SignalHub::CreateUnbound(SignalHubOptions().WithOnUnclaimed(
         [](int number, void* argument) { static_cast<Told*>(argument)->Add(number); }, &told));
     if (claimed) hub->Claim();
+    EXPECT_EQ(hub->unclaimed_signal(), 0);
     hub->Deliver(SIGTERM);
+    hub->Claim();  // too late to change anything
+    EXPECT_EQ(hub->unclaimed_signal(), claimed ? 0 : SIGTERM);
     hub->Deliver(SIGINT);
     EXPECT_EQ(told.count, claimed ? 0 : 1);
     EXPECT_EQ(told.signal_number, claimed ? 0 : SIGTERM);

@@ -54,16 +54,20 @@ inline SleepWait Sleep(CxWith<cap::Time> cx, absl::Duration duration,
   return SleepUntil(cx, time_internal::Until(cx, duration, file, line));
 }
 
-// Ticks at start + k * period, without drift.
+// Ticks at start + k * period, whatever the loop takes: without drift.
 // Example:    Interval tick(cx, absl::Seconds(1));
 //             while (true) { co_await OrReturn(tick.Next(cx)); Report(); }
-// Missed ticks (a slow loop) are skipped: the next one is the first in the future.
+// Missed ticks (a slow loop) are skipped, not made up for: each call waits for the first tick that is
+// then in the future. One that is due at the very moment of the call is missed.
 class Interval {
  public:
   // The first tick is one period from now. Fatal if `period` is not positive.
   Interval(CxWith<cap::Time> cx, absl::Duration period, const char* file = __builtin_FILE(),
            int line = __builtin_LINE());
-  // Cancel   safe: the tick that was waited for is not lost; the next call waits for it again.
+  // Waits for the next tick; the call, not the wait, decides which one that is.
+  // Returns  Ok | Cancelled. Never early; late by the time the worker needs to come to it.
+  // Cancel   safe: nothing remains armed, and the ticks stay where they were. The next call waits for
+  //          the same tick if it is still to come; if it has passed by then, it is missed like any other.
   SleepWait Next(CxWith<cap::Time> cx);
 
  private:

@@ -24,9 +24,10 @@ std::atomic<uint32_t (*)()> worker_hook{nullptr};
 
 namespace {
 
-// Two plain words, which outlive every thread-local object, so that destructors may still emit.
+// Plain words, which outlive every thread-local object, so that destructors may still emit.
 thread_local constinit Ring* this_thread_ring = nullptr;
 thread_local constinit bool this_thread_ended = false;
+thread_local constinit uint32_t this_thread_worker = kNoTraceWorker;
 
 struct RetireAtThreadEnd {
   ~RetireAtThreadEnd() {
@@ -65,7 +66,7 @@ void Record(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, const 
                .task = task,
                .arg = arg,
                .name = name,
-               .worker = worker == nullptr ? kNoTraceWorker : worker(),
+               .worker = worker == nullptr ? this_thread_worker : worker(),
                .kind = kind});
 }
 
@@ -80,6 +81,8 @@ void EmitSlow(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, cons
 }
 
 }  // namespace trace_internal
+
+void SetTraceWorker(uint32_t worker) { trace_internal::this_thread_worker = worker; }
 
 EventObserver* SetEventObserver(EventObserver* next) {
   if (next != nullptr) {

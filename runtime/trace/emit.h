@@ -35,6 +35,10 @@ inline bool Recording() {
   return (trace_internal::wanted.load(std::memory_order_relaxed) & trace_internal::kRecording) != 0;
 }
 
+// The number that the events of this thread carry, unless a hook of the recorder says otherwise. A worker
+// sets it when it starts.
+void SetTraceWorker(uint32_t worker);
+
 // Records an event, if events are being recorded, and shows it to the observer, if there is one.
 // `name` must be a literal, or null.
 inline void Emit(EventKind kind, uint64_t region, uint64_t task, uint64_t arg = 0,

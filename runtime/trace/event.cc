@@ -33,10 +33,6 @@ const char* EventKindName(EventKind kind) {
       return "region-close";
     case EventKind::kCheckpoint:
       return "checkpoint";
-    case EventKind::kPermitReserve:
-      return "permit-reserve";
-    case EventKind::kPermitResolve:
-      return "permit-resolve";
     case EventKind::kTimerArm:
       return "timer-arm";
     case EventKind::kTimerFire:

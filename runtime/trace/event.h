@@ -12,51 +12,53 @@
 namespace quiesce {
 inline namespace v0 {
 
-// For each kind: when it is emitted; what `arg` and `name` are. `region` is the region it happens in
-// or to, `task` the task, 0 where there is none.
+// For each kind: when it is emitted; what `arg` and `name` are: 0 and null, if it does not say. `region`
+// is the region it happens in or to, `task` the task, 0 where there is none.
 enum class EventKind : uint8_t {
   // A task was created in `region`. arg: the task that spawned it, 0 from outside; name: the task's.
   kSpawn,
-  // Its first step begins. arg: the Lane.
+  // Its first step begins. name: the task's.
   kStart,
-  // A later step begins. arg: the Lane.
+  // It goes on after a wait, in a later step or in the same. name: the operation.
   kResume,
-  // It is about to be suspended until what it waits for comes. arg: identifies what it waits for; name: the operation.
+  // It is about to be suspended until what it waits for comes. name: the operation.
   kPark,
-  // Its wait was decided; a kResume follows. arg: 0 granted, 1 cancelled.
+  // Its wait was decided; its next step is queued. arg: 0 granted, 1 cancelled; name: the operation.
   kWake,
-  // It ended; its frame is destroyed. arg: the outcome's Severity.
+  // It ended; its frame is destroyed. arg: the outcome's Severity; name: the task's.
   kTaskEnd,
   // `task` opened `region`. arg: the parent region, 0 for a root; name: the region's.
   kRegionOpen,
-  // A cancel request took effect on `region`, or on `task` alone. arg: the CancelKind.
+  // A cancel request took effect on `region`, or on `task` of it alone. arg: the CancelKind; name: the
+  // region's, or the task's.
   kCancelRequest,
-  // Every descendant of `region` is marked. arg: drain_by, in nanoseconds.
+  // Every descendant of `region`, which a request was aimed at, is marked. arg: the drain_by of that
+  // request, in nanoseconds; name: the region's.
   kDraining,
-  // A budget of `region` is spent. arg: 0 drain, 1 deadline, 2 polls, 3 cost.
+  // What `region`, or `task` of it alone, has for the drain is spent. (A deadline or a quota that is spent
+  // is a kCancelRequest.) arg: 0 the drain budget, 1 the finalizers' grace too; name: the region's, or the
+  // task's.
   kBudgetSpent,
-  // A finalizer begins. arg: its number in the order of registration; name: the finalizer's.
+  // A finalizer begins; one at a time in each region. name: the finalizer's.
   kFinalizerStart,
-  // It ended. arg and name as for kFinalizerStart.
+  // It ended. arg: the outcome's Severity; name: the finalizer's.
   kFinalizerEnd,
-  // `region` is closed. arg: the outcome's Severity.
+  // `region` is closed. arg: the outcome's Severity; name: the region's.
   kRegionClose,
   // A task passed a checkpoint. arg: 1 if it was told to stop there, else 0; name: the operation.
   kCheckpoint,
-  // A permit came into being. arg: its number; name: its type.
-  kPermitReserve,
-  // It was resolved. arg: its number; name: "send", "complete", "abort", "revoke" or "leak".
-  kPermitResolve,
-  // A timer was armed. arg: the instant, in nanoseconds.
+  // A timer was armed, by whatever waits for time; never for InfiniteFuture. arg: the instant, in
+  // nanoseconds.
   kTimerArm,
   // A timer fired. arg: the instant it was armed for, in nanoseconds.
   kTimerFire,
-  // The kernel reported readiness. arg: the file descriptor << 32 | the IoEvents.
+  // The kernel reported readiness. arg: the file descriptor << 32 | the IoEvents (reactor/poller.h).
   kIoReady,
-  // `task`, or `region` itself, is overdue. arg: by how many nanoseconds; name: its name.
+  // `task`, or `region` itself, has not ended by its finalize_by, and is reported. arg: by how many
+  // nanoseconds it is overdue; name: its name.
   kStall,
 
-  // From here on: points inside a wait, where something else may happen in between. Only an
+  // These four are points inside a wait, where something else may happen in between. Only an
   // EventObserver sees them (observer.h); they are not recorded. name: the operation.
   //
   // It could not be done at once; next it is registered, to be found by a cancel.
@@ -70,7 +72,9 @@ enum class EventKind : uint8_t {
   kWaitSettle,
 };
 inline constexpr int kEventKindCount = static_cast<int>(EventKind::kWaitSettle) + 1;
-constexpr bool IsWaitPoint(EventKind kind) { return kind >= EventKind::kWaitArm; }
+constexpr bool IsWaitPoint(EventKind kind) {
+  return kind >= EventKind::kWaitArm && kind <= EventKind::kWaitSettle;
+}
 
 // "spawn", "task-end" …; "unknown" for a number that is no kind.
 const char* EventKindName(EventKind kind);

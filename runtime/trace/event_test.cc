@@ -28,9 +28,9 @@ TEST(EventKindTest, NumbersStay) {
   EXPECT_EQ(static_cast<int>(EventKind::kSpawn), 0);
   EXPECT_EQ(static_cast<int>(EventKind::kTaskEnd), 5);
   EXPECT_EQ(static_cast<int>(EventKind::kRegionClose), 12);
-  EXPECT_EQ(static_cast<int>(EventKind::kPermitResolve), 15);
-  EXPECT_EQ(static_cast<int>(EventKind::kStall), 19);
-  EXPECT_EQ(static_cast<int>(EventKind::kWaitSettle), 23);
+  EXPECT_EQ(static_cast<int>(EventKind::kCheckpoint), 13);
+  EXPECT_EQ(static_cast<int>(EventKind::kStall), 17);
+  EXPECT_EQ(static_cast<int>(EventKind::kWaitSettle), 21);
 }
 
 }  // namespace

@@ -19,7 +19,8 @@ using trace_internal::RecordedEvent;
 using trace_internal::Rings;
 
 // Held while the switch and the rings are moved together. Before the lock of Rings.
-Mutex switch_mutex;
+// Never destroyed: threads may outlive the statics.
+Mutex& switch_mutex = *new Mutex();
 
 void AppendJsonString(std::string* to, const char* text) {
   *to += '"';

@@ -45,20 +45,22 @@ std::vector<Event> CollectEvents();
 // that was being torn down.
 uint64_t DroppedEvents();
 
-// Where the time and the worker of an event come from. Null: CLOCK_MONOTONIC, kNoTraceWorker.
+// Where the time and the worker of an event come from. Null: CLOCK_MONOTONIC; the number of the worker
+// in its runtime, kNoTraceWorker on other threads.
 struct RecorderHooks {
   int64_t (*time_ns)() = nullptr;
   uint32_t (*worker)() = nullptr;
 };
 // The hooks run on the emitting thread, inside of Emit, and must not emit. Returns the previous ones,
-// to be put back. The pool sets `worker`; the lab sets both.
+// to be put back. For the lab, which has a time and workers of its own.
 RecorderHooks SetRecorderHooks(RecorderHooks hooks);
 
 // One line for each event, for people:
 //   "    12.000345678 w0 park region 3 task 17 arg 5 'Channel.Reserve'".
 std::string FormatEvents(absl::Span<const Event> events);
 // The JSON that chrome://tracing and ui.perfetto.dev open: a row for each worker, a slice for each
-// step of a task, a mark for everything else.
+// step of a task, a mark for everything else. Workers of two runtimes that have the same number share a row:
+// record one at a time.
 std::string FormatChromeTrace(absl::Span<const Event> events);
 
 }  // namespace v0

@@ -87,6 +87,18 @@ Task<void> Main(Cx cx, int argc, char** argv) {
     work.Cancel(Budget::Timeout(absl::Milliseconds(10)));
     co_return Ok();
   }
+  if (mode == "request-cut-off") {  // long before the shutdown
+    const auto late = [](Cx cx) -> Task<void> { co_return co_await Forever(cx.ForDrain()); };
+    const RegionOptions options = RegionOptions()
+                                      .WithBudget(Budget::Timeout(absl::Milliseconds(1)))
+                                      .WithDrain(Budget::Timeout(absl::Milliseconds(1)));
+    (void)co_await Region::Open(cx, "request", late, FailFast(), options);
+    auto shutdown = ShutdownSignal(cx);
+    auto work = cx.Spawn("work", Clean);
+    co_await OrReturn(shutdown);
+    work.Cancel();
+    co_return Ok();
+  }
   if (mode == "stuck") {  // a foreign call that nothing ends but a second signal
     auto call = [] {
       Say("ready");

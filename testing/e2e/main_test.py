@@ -90,6 +90,13 @@ class ExitCodeTest(unittest.TestCase):
         self.assertEqual(ended.code, 75, ended.stderr)
         self.assertEqual(re.search(DRAINED, ended.stderr).group(2), "1")
 
+    def test_request_that_was_cut_off_before_is_no_part_of_the_shutdown(self):
+        running = Running("request-cut-off")
+        running.send(signal.SIGTERM)
+        ended = running.wait()
+        self.assertEqual(ended.code, 0, ended.stderr)
+        self.assertEqual(re.search(DRAINED, ended.stderr).groups(), ("1", "0", "1"))
+
     def test_atexit_handlers_run_after_the_runtime_has_gone(self):
         ended = run("late-exit")
         self.assertEqual((ended.code, ended.stdout), (0, "at exit\n"))
