@@ -16,8 +16,9 @@ int Run(MainFunction main, int argc, char** argv) {
   DrainReport report;
   const Outcome<void> outcome =
       (*runtime)->BlockOn([=](Cx cx) { return main(cx, argc, argv); }, &report);
-  if (report.cancelled || report.tasks_cut_off > 0)
+  if (report.cancelled || report.tasks_cut_off > 0) {
     std::fprintf(stderr, "quiesce: %s\n", report.ToString().c_str());
+  }
   const bool shutdown =
       outcome.is_cancelled() && outcome.cancel_reason().root().kind() == CancelKind::kShutdown;
   if (!outcome.ok() && !shutdown) {

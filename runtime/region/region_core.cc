@@ -414,8 +414,9 @@ Finalizer* RegionCore::PopFinalizer() {
 }
 
 void RegionCore::FinalizerEnded(const char* name, const Outcome<void>& outcome) {
-  if (stats_ != nullptr && stats_->first_request_ns.load(std::memory_order_relaxed) != 0)
+  if (stats_ != nullptr && stats_->first_request_ns.load(std::memory_order_relaxed) != 0) {
     stats_->finalizers_run.fetch_add(1, std::memory_order_relaxed);
+  }
   Emit(EventKind::kFinalizerEnd, id, opener_ == nullptr ? 0 : opener_->id,
        static_cast<uint64_t>(outcome.severity()), name);
   if (outcome.ok() || (outcome.is_cancelled() && CauseLiesInside(outcome.cancel_reason()))) return;

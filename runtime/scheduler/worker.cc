@@ -30,7 +30,7 @@ Worker* Worker::Current() { return t_worker; }
 void Worker::Run() {
   SetCurrent(this);
   SetTraceWorker(index_);
-  last_check_ = pool_->Now();
+  last_check_ = last_poll_ = pool_->Now();
   while (true) {
     Runnable* runnable = Pick();
     if (runnable == nullptr) [[unlikely]] {
@@ -76,10 +76,18 @@ void Worker::KeepHouse() {
 Runnable* Worker::Search() {
   KeepHouse();
   if (Runnable* runnable = Pick()) return runnable;
+  // Where the last sleep was none, since events were there already, asking costs less than going to bed.
+  if (events_wait_) {
+    events_wait_ = poller_->source_count() != 0 && poller_->Wait(absl::ZeroDuration()) != 0;
+    if (Runnable* runnable = Pick()) return runnable;
+  }
   IdleSet& idle = pool_->idle_;
   idle.StartSearching();
+  Instant slept_at = Instant::InfinitePast();
   while (true) {
     const Instant now = pool_->Now();
+    last_poll_ = now;  // it comes from there, or goes there
+    if (now.nanos() - kNoSleepNanos < slept_at.nanos()) events_wait_ = true;
     CheckTimers(now);
     Runnable* runnable = Pick();
     if (runnable == nullptr && (Steal() || (PublishWithheld(now) && Steal()))) runnable = Pick();
@@ -95,7 +103,10 @@ Runnable* Worker::Search() {
     }
     idle.Park(this);
     // From here on every producer sees us; and we see what was there before.
-    if (!pool_->AnyStealable() && !pool_->stopping_.load(std::memory_order_seq_cst)) Sleep();
+    if (!pool_->AnyStealable() && !pool_->stopping_.load(std::memory_order_seq_cst)) {
+      slept_at = now;
+      Sleep(now);
+    }
     idle.Unpark(this);
     if (watched_) WatchOthers();
   }
@@ -121,9 +132,8 @@ bool Worker::Steal() {
   return false;
 }
 
-void Worker::Sleep() {
+void Worker::Sleep(Instant now) {
   const Instant timer_at = pool_->EarliestTimer();
-  const Instant now = pool_->Now();
   const Instant wake_at = pool_->idle_.SleepUntil(this, timer_at, WatchAt(now));
   if (wake_at == Instant::InfinitePast()) return;
   parks_.Add(1);
@@ -140,7 +150,8 @@ Instant Worker::WatchAt(Instant now) {
   steps_seen_.resize(count);
   for (uint32_t i = 0; i < count; ++i) {
     const uint64_t steps = pool_->workers_[i]->steps();
-    if (steps != steps_seen_[i]) active = true;
+    // What only this worker has done needs no watcher: it goes to sleep.
+    if (steps != steps_seen_[i] && i != index_) active = true;
     steps_seen_[i] = steps;
   }
   if (!active) return Instant::InfiniteFuture();
@@ -201,7 +212,11 @@ void Worker::LookAround() {
   if (elapsed >= kCheckIntervalNanos) {
     last_check_ = now;
     CheckTimers(now);
-    if (poller_->source_count() != 0) poller_->Wait(absl::ZeroDuration());
+    // Seldom: what is ready then comes in batches, and not one system call for each event.
+    if (now.nanos() >= last_poll_.nanos() + kPollIntervalNanos) {
+      last_poll_ = now;
+      if (poller_->source_count() != 0) poller_->Wait(absl::ZeroDuration());
+    }
     check_steps_ = static_cast<uint32_t>(
         std::clamp<int64_t>(check_steps_ * kCheckIntervalNanos / elapsed, 1, kCheckSteps));
   } else {

@@ -86,6 +86,9 @@ class Worker : public IdleSet::Member {
  private:
   static constexpr uint32_t kCheckSteps = 64;
   static constexpr int64_t kCheckIntervalNanos = 50'000;
+  static constexpr int64_t kPollIntervalNanos = 200'000;
+  static constexpr int64_t kNoSleepNanos =
+      5'000;  // the system does not switch there and back in that time
   static constexpr size_t kTimersAtOnce = 64;
   static constexpr int64_t kVisitIntervalNanos = 100'000;
   static constexpr int64_t kMinWatchNanos = 1'000'000;
@@ -98,7 +101,7 @@ class Worker : public IdleSet::Member {
   Runnable* Search();
   void StopSearching();
   bool Steal();
-  void Sleep();
+  void Sleep(Instant now);
   // When to wake up for watching; InfiniteFuture if nothing has run since the last time.
   Instant WatchAt(Instant now);
   void WatchOthers();
@@ -120,7 +123,9 @@ class Worker : public IdleSet::Member {
   alignas(64) uint32_t steps_until_check_ = kCheckSteps;
   uint32_t check_steps_ = kCheckSteps;
   uint32_t random_;
-  Instant last_check_;
+  Instant last_check_;  // of the timers
+  Instant last_poll_;
+  bool events_wait_ = false;  // a guess: the poller has some whenever the queues are empty
   int64_t watch_nanos_ = kMinWatchNanos;
   bool watched_ = false;  // slept as a watcher the last time
   Instant last_visit_ = Instant::InfinitePast();
