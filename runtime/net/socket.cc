@@ -104,9 +104,14 @@ void Socket::Leave(Side side) {
   sides_[side].waiter = nullptr;
 }
 
-void Socket::EndShortRead() {
+bool Socket::LeaveAndTakeReady(Side side) {
   SpinLockHolder lock(lock_);
-  if (more_after_short_read_) sides_[kRead].ready = true;
+  sides_[side].waiter = nullptr;
+  return std::exchange(sides_[side].ready, false);
+}
+
+void Socket::EndShortRead() {
+  if (more_after_short_read_.load(std::memory_order_relaxed)) SetReady(kRead);
 }
 
 void Socket::JoinSides() {
@@ -142,7 +147,9 @@ void Socket::OnEdge(IoSource* source, uint32_t io_events) {
   auto* socket = static_cast<Socket*>(source);
   SpinLockHolder lock(socket->lock_);
   if (socket->joined_) io_events |= kReadable | kWritable;
-  if ((io_events & kMoreAfterShortRead) != 0) socket->more_after_short_read_ = true;
+  if ((io_events & kMoreAfterShortRead) != 0) {
+    socket->more_after_short_read_.store(true, std::memory_order_relaxed);
+  }
   if ((io_events & kReadable) != 0) {
     SideState& state = socket->sides_[kRead];
     state.ready = true;

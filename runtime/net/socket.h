@@ -64,6 +64,8 @@ class Socket : private IoSource {
   bool ParkUntil(Side side, Waiter& waiter, const SocketTimer& timer);
   // The waiter goes, granted or not. Before its operation ends.
   void Leave(Side side);
+  // The same, and TakeReady.
+  bool LeaveAndTakeReady(Side side);
 
   // After a read that filled a part of its buffer only: what had come has been read. There is more only if
   // an edge has said so (kMoreAfterShortRead); whatever comes later makes an edge of its own.
@@ -97,7 +99,8 @@ class Socket : private IoSource {
   SpinLock lock_;
   bool joined_ ABSL_GUARDED_BY(lock_) = false;
   // An edge had kMoreAfterShortRead. Kept for good: a peer ends once, and urgent bytes are rare.
-  bool more_after_short_read_ ABSL_GUARDED_BY(lock_) = false;
+  // Relaxed: the edges that count came before the lock was taken for TakeReady.
+  std::atomic<bool> more_after_short_read_{false};
   SideState sides_[2] ABSL_GUARDED_BY(lock_);
 };
 

@@ -158,7 +158,11 @@ bool ReadOp::Try(std::optional<Outcome<size_t>>& result) {
         "byte")));
     return true;
   }
-  while (socket_.TakeReady(Socket::kRead, kName)) {
+  return ReceiveWhile(socket_.TakeReady(Socket::kRead, kName), result);
+}
+
+bool ReadOp::ReceiveWhile(bool ready, std::optional<Outcome<size_t>>& result) {
+  for (; ready; ready = socket_.TakeReady(Socket::kRead, kName)) {
     const ssize_t n = Receive(socket_, buffer_);
     if (n == -EAGAIN) continue;
     if (n >= 0) {
@@ -176,8 +180,7 @@ Enqueued ReadOp::Enqueue(Waiter& waiter, std::optional<Outcome<size_t>>&) {
 }
 
 bool ReadOp::Harvest(std::optional<Outcome<size_t>>& result) {
-  socket_.Leave(Socket::kRead);
-  return Try(result);
+  return ReceiveWhile(socket_.LeaveAndTakeReady(Socket::kRead), result);
 }
 
 void ReadOp::Withdraw(Waiter&) { socket_.Leave(Socket::kRead); }

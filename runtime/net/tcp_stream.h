@@ -83,6 +83,8 @@ class ReadOp {
   void Withdraw(Waiter& waiter);
 
  private:
+  // While the kernel may have something.
+  bool ReceiveWhile(bool ready, std::optional<Outcome<size_t>>& result);
   TcpSocket& socket_;
   const absl::Span<std::byte> buffer_;
 };

@@ -5,6 +5,18 @@
 
 namespace quiesce {
 inline namespace v0 {
+namespace {
+
+// A cancel wakes tasks that have slept long: what the next step will touch, its record and its frame, is in
+// no cache. They lie in one block.
+void Prefetch(const Runnable* runnable) {
+  constexpr int kLines = 6;
+  const char* at = reinterpret_cast<const char*>(runnable);
+  if (at == nullptr) return;
+  for (int line = 0; line < kLines; ++line) __builtin_prefetch(at + line * 64, /*rw=*/1);
+}
+
+}  // namespace
 
 bool RunQueue::PushUrgent(Runnable* runnable, Lane lane, Instant deadline) {
   ++urgent_;
@@ -42,6 +54,7 @@ Runnable* RunQueue::PopAnyLane() {
         urgent_ += cancel_.size() - before;
       }
       runnable = cancel_.front.PopFront();
+      Prefetch(cancel_.front.front());
       if (runnable != nullptr) --urgent_;
     } else {
       if ((shared & kTimedBit) != 0) {
