@@ -16,7 +16,7 @@ using namespace quiesce;  // NOLINT
 
 Task<void> Park(Cx cx, std::atomic<int64_t>* parked) {
   parked->fetch_add(1, std::memory_order_relaxed);
-  co_await OrReturn(SleepUntil(cx, Instant::InfiniteFuture()));
+  co_await OrReturn(ShutdownSignal(cx));  // like a Notify of Tokio's: many wait, without a timer
   co_return Ok();
 }
 
@@ -46,7 +46,7 @@ using Parker = Task<void> (*)(Cx, std::atomic<int64_t>*);
 
 void Report(const Arguments& arguments, Parker parker) {
   const int64_t n = arguments.CountOr(100'000);
-  auto runtime = NewRuntime(arguments);
+  auto runtime = NewRuntime(arguments, RuntimeOptions().WithSignals());
   double live = 0;
   double resident = 0;
   std::atomic<int64_t> parked{0};

@@ -46,8 +46,9 @@ T Value(quiesce::Outcome<T> outcome, const char* what) {
   if constexpr (!std::is_void_v<T>) return *std::move(outcome);
 }
 
-inline std::unique_ptr<quiesce::Runtime> NewRuntime(const Arguments& arguments) {
-  auto runtime = quiesce::Runtime::Create(quiesce::RuntimeOptions().WithWorkers(arguments.workers));
+inline std::unique_ptr<quiesce::Runtime> NewRuntime(
+    const Arguments& arguments, quiesce::RuntimeOptions options = quiesce::RuntimeOptions()) {
+  auto runtime = quiesce::Runtime::Create(options.WithWorkers(arguments.workers));
   if (!runtime.ok()) {
     std::fprintf(stderr, "bench: %s\n", runtime.status().ToString().c_str());
     std::exit(1);
