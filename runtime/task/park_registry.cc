@@ -1,5 +1,6 @@
 #include "quiesce/runtime/task/park_registry.h"
 
+#include <cstdint>
 #include <utility>
 
 #include "quiesce/runtime/task/task_core.h"
@@ -11,6 +12,17 @@ namespace {
 
 // Tasks posted at once by a sweep: other workers begin on the first while the sweep goes on.
 constexpr size_t kBatch = 256;
+
+// Tasks that were spawned in a row lie in a row, and park in a row: so those behind the next are where the
+// stride says, or nothing is lost.
+void PrefetchBehind(const Waiter* waiter, const Waiter* next) {
+  constexpr uintptr_t kAhead = 8;
+  const auto at = reinterpret_cast<uintptr_t>(next);
+  const uintptr_t ahead = kAhead * (at - reinterpret_cast<uintptr_t>(waiter));
+  __builtin_prefetch(reinterpret_cast<const void*>(at + ahead), /*rw=*/1);
+  __builtin_prefetch(
+      reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(next->task()) + ahead), /*rw=*/1);
+}
 
 bool IsParked(uint8_t state) {
   return state == task_word::kParkedOrdinary || state == task_word::kParkedDrain ||
@@ -85,7 +97,7 @@ void ParkRegistry::SweepShard(Shard& shard, Kind kind) {
   Waiter* next = nullptr;
   for (Waiter* waiter = shard.waiters.front(); waiter != nullptr; waiter = next) {
     next = shard.waiters.Next(waiter);
-    if (next != nullptr) __builtin_prefetch(next->task());
+    if (next != nullptr) PrefetchBehind(waiter, next);
     if (!Ends(kind, waiter->mode_)) continue;
     TaskCore* core = waiter->task();
     uint32_t word = core->word.load(std::memory_order_acquire);
