@@ -52,25 +52,33 @@ void Socket::Close() {
   owned_.Reset();
 }
 
+bool Socket::Take(SideState& state) {
+  const bool ready = state.ready.load(std::memory_order_relaxed);
+  state.ready.store(false, std::memory_order_relaxed);
+  return ready;
+}
+
 bool Socket::TakeReady(Side side, const char* operation) {
+  // What comes just now is seen by Park, under the lock; so is another task that waits.
+  if (!sides_[side].ready.load(std::memory_order_relaxed)) return false;
   const Waiter* waiting;
   {
     SpinLockHolder lock(lock_);
     waiting = sides_[side].waiter;
     if (waiting == nullptr) [[likely]]
-      return std::exchange(sides_[side].ready, false);
+      return Take(sides_[side]);
   }
   TwoTasks(operation, fd(), *waiting);
 }
 
 void Socket::SetReady(Side side) {
   SpinLockHolder lock(lock_);
-  sides_[side].ready = true;
+  sides_[side].ready.store(true, std::memory_order_relaxed);
 }
 
 void Socket::SetNotReady(Side side) {
   SpinLockHolder lock(lock_);
-  sides_[side].ready = false;
+  sides_[side].ready.store(false, std::memory_order_relaxed);
 }
 
 bool Socket::ParkIn(Side side, Waiter& waiter, const SocketTimer* timer, bool timer_only) {
@@ -81,7 +89,7 @@ bool Socket::ParkIn(Side side, Waiter& waiter, const SocketTimer* timer, bool ti
     waiting = state.waiter;
     if (waiting == nullptr) [[likely]] {
       if (timer != nullptr && timer->due()) return false;
-      if (state.ready && !timer_only) return false;
+      if (state.ready.load(std::memory_order_relaxed) && !timer_only) return false;
       state.waiter = &waiter;
       state.granted = false;
       state.timer_only = timer_only;
@@ -107,7 +115,7 @@ void Socket::Leave(Side side) {
 bool Socket::LeaveAndTakeReady(Side side) {
   SpinLockHolder lock(lock_);
   sides_[side].waiter = nullptr;
-  return std::exchange(sides_[side].ready, false);
+  return Take(sides_[side]);
 }
 
 void Socket::EndShortRead() {
@@ -152,12 +160,12 @@ void Socket::OnEdge(IoSource* source, uint32_t io_events) {
   }
   if ((io_events & kReadable) != 0) {
     SideState& state = socket->sides_[kRead];
-    state.ready = true;
+    state.ready.store(true, std::memory_order_relaxed);
     if (!state.timer_only) socket->Wake(state);
   }
   if ((io_events & kWritable) != 0) {
     SideState& state = socket->sides_[kWrite];
-    state.ready = true;
+    state.ready.store(true, std::memory_order_relaxed);
     if (!state.timer_only) socket->Wake(state);
   }
 }

@@ -84,10 +84,12 @@ class Socket : private IoSource {
     Waiter* waiter = nullptr;  // from Park to Leave
     bool granted = false;      // the waiter has been granted
     bool timer_only = false;   // edges do not grant
-    bool ready = true;
+    // Written with lock_ held, read by TakeReady as a hint without it (relaxed).
+    std::atomic<bool> ready{true};
   };
 
   static void OnEdge(IoSource* source, uint32_t io_events);
+  bool Take(SideState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void Wake(SideState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   bool ParkIn(Side side, Waiter& waiter, const SocketTimer* timer, bool timer_only);
 
@@ -101,7 +103,7 @@ class Socket : private IoSource {
   // An edge had kMoreAfterShortRead. Kept for good: a peer ends once, and urgent bytes are rare.
   // Relaxed: the edges that count came before the lock was taken for TakeReady.
   std::atomic<bool> more_after_short_read_{false};
-  SideState sides_[2] ABSL_GUARDED_BY(lock_);
+  SideState sides_[2];  // guarded by lock_, but for the hint
 };
 
 // Grants the waiter of one side at an instant. Lives in an operation; dies before its socket.

@@ -30,7 +30,7 @@ Worker* Worker::Current() { return t_worker; }
 void Worker::Run() {
   SetCurrent(this);
   SetTraceWorker(index_);
-  last_check_ = last_poll_ = pool_->Now();
+  last_check_ = last_poll_ = recent_now_ = pool_->Now();
   while (true) {
     Runnable* runnable = Pick();
     if (runnable == nullptr) [[unlikely]] {
@@ -86,7 +86,7 @@ Runnable* Worker::Search() {
   Instant slept_at = Instant::InfinitePast();
   while (true) {
     const Instant now = pool_->Now();
-    last_poll_ = now;  // it comes from there, or goes there
+    last_poll_ = recent_now_ = now;  // it comes from there, or goes there
     if (now.nanos() - kNoSleepNanos < slept_at.nanos()) events_wait_ = true;
     CheckTimers(now);
     Runnable* runnable = Pick();
@@ -207,7 +207,7 @@ void Worker::PublishForStuck() {
 // not make timers late and short ones do not pay for the clock.
 void Worker::LookAround() {
   KeepHouse();
-  const Instant now = pool_->Now();
+  const Instant now = recent_now_ = pool_->Now();
   const int64_t elapsed = std::max<int64_t>(now.nanos() - last_check_.nanos(), 1);
   if (elapsed >= kCheckIntervalNanos) {
     last_check_ = now;

@@ -54,6 +54,9 @@ class Worker : public IdleSet::Member {
 
   // ---- on this worker's thread ----
 
+  // When it last looked at the clock.
+  Instant recent_now() const { return recent_now_; }
+
   // Wakes nobody: before the next step begins, the loop looks whether others should be.
   void PostHere(Runnable* runnable, Lane lane, Place place, Instant deadline) {
     if (queue_.Push(runnable, lane, place, deadline)) [[unlikely]]
@@ -125,6 +128,7 @@ class Worker : public IdleSet::Member {
   uint32_t random_;
   Instant last_check_;  // of the timers
   Instant last_poll_;
+  Instant recent_now_;
   bool events_wait_ = false;  // a guess: the poller has some whenever the queues are empty
   int64_t watch_nanos_ = kMinWatchNanos;
   bool watched_ = false;  // slept as a watcher the last time

@@ -210,7 +210,11 @@ Instant ReadClock(clockid_t clock) {
 }  // namespace
 
 Instant WorkerPool::Now() { return ReadClock(CLOCK_MONOTONIC); }
-Instant WorkerPool::RecentNow() { return ReadClock(CLOCK_MONOTONIC_COARSE); }
+Instant WorkerPool::RecentNow() {
+  if (Worker* worker = Current()) [[likely]]
+    return worker->recent_now();
+  return ReadClock(CLOCK_MONOTONIC_COARSE);
+}
 
 // timer->wheel: 0 if no wheel knows the timer, else its worker's number plus one. It belongs to who
 // arms and disarms the timer; the wheel's lock guards the rest.

@@ -455,9 +455,8 @@ void ExpectFailingLoopLetsOthersRun(Loop loop) {
   TestRuntime rt(1);
   std::atomic<bool> stop{false};
   Outcome<void> outcome = rt.Open([&](Cx cx) -> Task<void> {
-    RegionRef region = cx.Ref();
     cx.Spawn("looping", [&](Cx cx) -> Task<void> {
-      region.Cancel();
+      cx.Ref().Cancel();
       while (!stop) (void)co_await loop(cx);
       co_return Ok();
     });
