@@ -157,7 +157,8 @@ class [[nodiscard]] TcpStream {
   // Threads  one reader at a time; the stream must outlive the wait.
   ReadWait Read(const CxWith<cap::Net>& cx, ByteBuffer buffer);
 
-  // Writes at least one byte of `data` (bytes.h: as for Read, or a text), and as many as the kernel takes at once. "Written" means handed to
+  // Writes at least one byte of `data` (bytes.h: as for Read, or a text), and as many as the kernel takes
+  // at once. "Written" means handed to
   // the kernel: only an answer of the peer's says that it has read them.
   // Returns  the number of bytes | Error(kUnavailable): the peer is gone | Error(kFailedPrecondition):
   //          after ShutdownWrite | Error(kInvalidArgument): no data | Cancelled.

@@ -15,7 +15,6 @@ namespace {
 // A cooperative region closes by finalize_by plus the steps then running; what is still there this
 // much later is reported.
 constexpr absl::Duration kStallSlack = absl::Milliseconds(100);
-constexpr absl::Duration kFirstReportInterval = absl::Seconds(1);
 constexpr absl::Duration kLongestReportInterval = absl::Minutes(1);
 
 // From so many tasks on a cancelled region gives each worker a copy of its reason.

@@ -73,6 +73,9 @@ struct CancelRequest {
 
 struct SiblingHook : ListHook {};
 
+// Between the first two reports of what is overdue, a region or a task; then it doubles.
+inline constexpr absl::Duration kFirstReportInterval = absl::Seconds(1);
+
 class RegionCore : public RegionScope, public SiblingHook {
  public:
   // Cancel state of one task that was cancelled through its handle.
@@ -294,7 +297,7 @@ class RegionCore : public RegionScope, public SiblingHook {
   Instant own_drain_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
   Instant own_finalize_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
   Instant report_at_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
-  absl::Duration report_again_ ABSL_GUARDED_BY(mutex_) = absl::Seconds(1);
+  absl::Duration report_again_ ABSL_GUARDED_BY(mutex_) = kFirstReportInterval;
   Alarm alarm_ ABSL_GUARDED_BY(mutex_){this, &OnAlarm};
   // Null before the first: few regions have any, but one may have them of a million tasks.
   using TaskCancels = absl::flat_hash_map<const TaskCore*, TaskCancel*>;
