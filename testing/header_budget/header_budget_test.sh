@@ -16,13 +16,7 @@ RUNS=5
 TIME_TOLERANCE=1.25
 set -eu
 
-# Bazel lays each header out below a folder _virtual_includes/TARGET; here they come together, as a consumer finds them.
-work=$(mktemp -d "$TEST_TMPDIR/header_budget.XXXXXX")
-find -L . -path '*/_virtual_includes/*/quiesce/*.h' | while read -r header; do
-  to=$work/quiesce/${header##*/_virtual_includes/*/quiesce/}
-  mkdir -p "$(dirname "$to")"
-  ln -sf "$PWD/$header" "$to"
-done
+. testing/header_budget/collect_headers.sh
 cd "$work"
 
 parse() { echo "#include $1" | clang-19 -std=c++20 -x c++ -fsyntax-only -I. "${@:2}" -; }

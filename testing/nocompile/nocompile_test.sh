@@ -4,13 +4,7 @@
 # Why:    a guarantee that is kept by a type is only kept while the type refuses; a test that compiles cannot see that.
 set -u
 
-# Bazel lays each header out below a folder _virtual_includes/TARGET; here they come together, as a consumer finds them.
-work=$(mktemp -d "$TEST_TMPDIR/nocompile.XXXXXX")
-find -L . -path '*/_virtual_includes/*/quiesce/*.h' | while read -r header; do
-  to=$work/quiesce/${header##*/_virtual_includes/*/quiesce/}
-  mkdir -p "$(dirname "$to")"
-  ln -sf "$PWD/$header" "$to"
-done
+. testing/header_budget/collect_headers.sh
 cd "$work" || exit 2
 
 failures=0
