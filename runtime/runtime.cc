@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "quiesce/runtime/base/mutex.h"
+#include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/blocking/blocking_pool.h"
 #include "quiesce/runtime/region/region_core.h"
 #include "quiesce/runtime/scheduler/worker_pool.h"
@@ -46,13 +46,13 @@ struct Runtime::State {
   std::unique_ptr<WorkerPool> pool;
   std::unique_ptr<BlockingPool> blocking;
   std::unique_ptr<SignalHub> signals;
-  Mutex mutex;
+  ThreadMutex mutex;
   IntrusiveList<RegionCore, SiblingHook> roots ABSL_GUARDED_BY(mutex);
 
   // With a reference to each.
   std::vector<RegionCore*> Roots() {
     std::vector<RegionCore*> all;
-    MutexLock lock(mutex);
+    ThreadMutexLock lock(mutex);
     for (RegionCore* root = roots.front(); root != nullptr; root = roots.Next(root)) {
       root->Ref();
       all.push_back(root);
@@ -127,7 +127,7 @@ Runtime::Runtime(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 Runtime::~Runtime() {
   {
-    MutexLock lock(state_->mutex);
+    ThreadMutexLock lock(state_->mutex);
     QUIESCE_CHECK(state_->roots.empty(), "a Runtime was destroyed while a BlockOn of it runs");
   }
   state_->signals.reset();  // may be printing a dump
@@ -149,8 +149,8 @@ struct Runtime::Root::RootState {
   RegionCore* core = nullptr;
   DrainStats stats;
   Instant closed_at;
-  Mutex mutex;
-  Condition changed;
+  ThreadMutex mutex;
+  ThreadCondition changed;
   bool quiescent ABSL_GUARDED_BY(mutex) = false;
 };
 
@@ -166,12 +166,12 @@ Runtime::Root::Root(Runtime* runtime) : state_(std::make_unique<RootState>()) {
   state_->core->on_quiescent_argument = state_.get();
   state_->core->on_quiescent = [](RegionCore* core) {
     auto* root = static_cast<RootState*>(core->on_quiescent_argument);
-    MutexLock lock(root->mutex);
+    ThreadMutexLock lock(root->mutex);
     root->quiescent = true;
     root->changed.NotifyAll();
   };
   {
-    MutexLock lock(state.mutex);
+    ThreadMutexLock lock(state.mutex);
     state.roots.PushBack(state_->core);
   }
   // The process may have been asked to end before there was a root. The hub stores that before it takes
@@ -187,12 +187,12 @@ const Authority* Runtime::Root::authority() { return &state_->core->authority();
 
 void Runtime::Root::Wait() {
   if (!state_->core->TryCloseCount() && state_->core->ParkCloser(nullptr)) {
-    MutexLock lock(state_->mutex);
+    ThreadMutexLock lock(state_->mutex);
     while (!state_->quiescent) state_->changed.Wait(state_->mutex);
   }
   State& state = *state_->runtime->state_;
   {
-    MutexLock lock(state.mutex);
+    ThreadMutexLock lock(state.mutex);
     state.roots.Remove(state_->core);
   }
   state_->closed_at = state.pool->Now();

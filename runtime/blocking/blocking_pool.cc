@@ -14,13 +14,13 @@ namespace quiesce {
 inline namespace v0 {
 namespace {
 
-// A Mutex as std::condition_variable_any wants it. The wait gives back the lock it was called with, so
+// A ThreadMutex as std::condition_variable_any wants it. The wait gives back the lock it was called with, so
 // the analysis has nothing to follow here.
 struct Lockable {
-  explicit Lockable(Mutex& mutex) : mutex(mutex) {}
+  explicit Lockable(ThreadMutex& mutex) : mutex(mutex) {}
   void lock() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex.Lock(); }
   void unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex.Unlock(); }
-  Mutex& mutex;
+  ThreadMutex& mutex;
 };
 
 // Longer timeouts would overflow the system clock's time points.
@@ -42,7 +42,7 @@ BlockingPool::BlockingPool(BlockingPoolOptions options) : options_(std::move(opt
 BlockingPool::~BlockingPool() {
   std::optional<pthread_t> last;
   {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     QUIESCE_CHECK(queue_.empty() && running_.load(std::memory_order_acquire) == 0,
                   "a BlockingPool was destroyed while a job of it is queued or running: close the "
                   "regions that use it first");
@@ -64,14 +64,14 @@ absl::StatusOr<bool> BlockingPool::TryStart(BlockingJob* job) {
     return true;
   }
   {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     if (HandToIdle(job)) return true;
     if (threads_ == options_.max_threads()) return false;
     ++threads_;  // a seat is taken before the thread is made, outside the lock
   }
   const int error = StartThread(job);
   if (error == 0) return true;
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   --threads_;
   if (threads_ == 0) {
     FlushQueue();  // who found all seats taken, this one among them, would wait for nobody
@@ -84,7 +84,7 @@ absl::StatusOr<bool> BlockingPool::TryStart(BlockingJob* job) {
 }
 
 Enqueued BlockingPool::Queue(BlockingJob* job, Waiter* waiter) {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   if (HandToIdle(job)) return Enqueued::kDone;
   if (threads_ < options_.max_threads() && !(job->no_thread_for_it && threads_ > 0)) {
     return Enqueued::kRetry;
@@ -96,7 +96,7 @@ Enqueued BlockingPool::Queue(BlockingJob* job, Waiter* waiter) {
 }
 
 void BlockingPool::Withdraw(BlockingJob* job) {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   // A thread that met the cancelled job has taken it out already.
   if (!queue_.Linked(job)) return;
   queue_.Remove(job);
@@ -104,7 +104,7 @@ void BlockingPool::Withdraw(BlockingJob* job) {
 }
 
 BlockingPool::Load BlockingPool::load() const {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   Load load;
   load.threads = threads_;
   load.idle = idle_count_;
@@ -156,7 +156,7 @@ void BlockingPool::Serve(Seat& seat) {
   BlockingJob* job = std::exchange(seat.job, nullptr);
   while (job != nullptr) {
     Call(job);
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     job = NextJob(seat);
     if (job == nullptr) {
       // From here on the destructor may go ahead, and joins this thread.

@@ -28,7 +28,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/mutex.h"
+#include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/task/wait.h"
 
@@ -135,7 +135,7 @@ class BlockingPool {
   std::atomic<uint32_t> running_{0};
 
   // Lock order: mutex_, then a run queue's (inside Waiter::Grant).
-  mutable Mutex mutex_;
+  mutable ThreadMutex mutex_;
   uint32_t threads_ ABSL_GUARDED_BY(mutex_) = 0;
   uint32_t idle_count_ ABSL_GUARDED_BY(mutex_) = 0;
   uint32_t queued_count_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -144,7 +144,7 @@ class BlockingPool {
   IntrusiveList<BlockingJob> queue_ ABSL_GUARDED_BY(mutex_);
   // The last thread to end, not yet joined. Each one that ends joins the one before.
   std::optional<pthread_t> ended_ ABSL_GUARDED_BY(mutex_);
-  Condition all_ended_;
+  ThreadCondition all_ended_;
 };
 
 }  // namespace v0

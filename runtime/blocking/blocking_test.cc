@@ -15,7 +15,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "quiesce/runtime/base/mutex.h"
+#include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/budget/budget.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/region/region.h"
@@ -33,22 +33,22 @@ using ::testing::HasSubstr;
 class Event {
  public:
   void Set() {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     set_ = true;
     changed_.NotifyAll();
   }
   void Wait() {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     while (!set_) changed_.Wait(mutex_);
   }
   bool is_set() {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     return set_;
   }
 
  private:
-  Mutex mutex_;
-  Condition changed_;
+  ThreadMutex mutex_;
+  ThreadCondition changed_;
   bool set_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

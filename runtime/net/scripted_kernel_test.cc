@@ -18,7 +18,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "quiesce/runtime/base/mutex.h"
+#include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/net/net_test_support.h"
 #include "quiesce/runtime/net/tcp_listener.h"
 #include "quiesce/runtime/region/region.h"
@@ -85,16 +85,16 @@ constexpr char kAnyPort[] = "127.0.0.1:0";
 class Reports final : public ReportSink {
  public:
   void Report(const std::string& text) override {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     all_.push_back(text);
   }
   std::vector<std::string> All() {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     return all_;
   }
 
  private:
-  Mutex mutex_;
+  ThreadMutex mutex_;
   std::vector<std::string> all_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -111,7 +111,7 @@ void RegionCore::AlarmDue() {
   bool deadline = false, shutdown = false, spent = false, grace_spent = false, report = false;
   absl::Duration overdue;
   {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     alarm_.pending = false;
     if ((word.load(std::memory_order_relaxed) & region_word::kClosed) != 0) return;
     const Instant now = Now();
@@ -178,7 +178,7 @@ void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget
 }
 
 void RegionCore::Mark(const CancelRequest& request, bool top) {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   if (!reason_.has_value() || IsMoreSevere(request.reason, *reason_)) {
     SetReason(request.reason);
   }
@@ -210,7 +210,7 @@ void RegionCore::Mark(const CancelRequest& request, bool top) {
 }
 
 void RegionCore::CollectChildren(std::vector<RegionCore*>& to) {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   for (RegionCore* child = children_.front(); child != nullptr; child = children_.Next(child)) {
     child->Ref();
     to.push_back(child);
@@ -243,11 +243,11 @@ void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits, 
     // The request itself may still be on its way down: its end must not arrive without its cause.
     std::optional<CancelReason> above = cause;
     if (i >= roots) {  // the parent is in the list too, and so not gone; that of a root may be
-      MutexLock lock(region->parent_->mutex_);
+      ThreadMutexLock lock(region->parent_->mutex_);
       above = region->parent_->reason_;
     }
     {
-      MutexLock lock(
+      ThreadMutexLock lock(
           region->mutex_);  // a child being opened copies the bit or is in the list below
       if (!region->reason_.has_value() && above.has_value()) {
         region->SetReason(CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
@@ -268,7 +268,7 @@ void RegionCore::BeginDrain(const Budget& budget) {
   const Instant by = budget.Resolve(Now()).deadline();
   const bool limited = IsLimited(budget.polls(), budget.cost());
   {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     gentle_by_ = std::min(gentle_by_, by);
     RearmAlarm();
   }
@@ -278,7 +278,7 @@ void RegionCore::BeginDrain(const Budget& budget) {
   std::vector<RegionCore*> regions = {this};
   for (size_t i = 0; i < regions.size(); ++i) {
     {
-      MutexLock lock(regions[i]->mutex_);
+      ThreadMutexLock lock(regions[i]->mutex_);
       regions[i]->word.fetch_or(region_word::kGentle, std::memory_order_acq_rel);
       if (limited) regions[i]->metered.store(true, std::memory_order_relaxed);
     }
@@ -305,12 +305,12 @@ std::optional<CancelReason> RegionCore::RegionReason() {
   const uint32_t worker =
       slots == nullptr ? Scheduler::kNoWorker : services->scheduler->current_worker();
   if (worker == Scheduler::kNoWorker) {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     return reason_;
   }
   ReasonSlot& slot = slots[worker];
   if (slot.version != reason_version_.load(std::memory_order_acquire)) {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     slot.version = reason_version_.load(std::memory_order_relaxed);
     slot.reason = reason_->Clone();
   }
@@ -324,7 +324,7 @@ CancelReason RegionCore::ReasonFor(TaskScope* scope) {
   std::optional<CancelReason> reason = RegionReason();
   if ((task_state & task_word::kAnyCancel) != 0) {
     RegionCore* home = CoreOf(task->scope);
-    MutexLock lock(home->mutex_);
+    ThreadMutexLock lock(home->mutex_);
     const TaskCancel* cancel = home->FindTaskCancel(task);
     if (cancel != nullptr && (!reason.has_value() || IsMoreSevere(cancel->reason, *reason))) {
       reason = cancel->reason;
@@ -401,7 +401,7 @@ void RegionCore::CancelTask(TaskCore* task, CancelKind kind, absl::string_view m
   std::optional<CancelRequest> made;
   std::vector<RegionCore*> opened;
   {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     // With the bit set, the end of the task takes this mutex to forget what is made here; what changes
     // after that (the task's id) can be read until then.
     const uint32_t before = task->word.fetch_or(task_word::kCancelled, std::memory_order_acq_rel);
@@ -439,7 +439,7 @@ void RegionCore::ChargeTaskCancel(TaskCore* task, int64_t polls, int64_t cost) {
   RegionCore* home = CoreOf(task->scope);
   bool spent = false;
   {
-    MutexLock lock(home->mutex_);
+    ThreadMutexLock lock(home->mutex_);
     TaskCancel* cancel = home->FindTaskCancel(task);
     if (cancel != nullptr) {
       spent = UseUp(cancel->drain_polls_left, polls);
@@ -454,7 +454,7 @@ void RegionCore::SpendTask(TaskCore* task, uint32_t task_bits) {
   std::vector<RegionCore*> opened;
   std::optional<CancelReason> cause;
   {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     const uint32_t before = task->word.fetch_or(task_bits, std::memory_order_acq_rel);
     if ((before & task_word::kEnded) != 0) return;
     Emit(EventKind::kBudgetSpent, id, task->id, grace_spent, task->site->name);
@@ -486,7 +486,7 @@ void RegionCore::InheritTaskCancel(const TaskCancel* cancel, uint32_t task_state
 }
 
 void RegionCore::ForgetTaskCancel(TaskCore* task) {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   const auto found = task_cancels_->find(task);
   TaskCancel* cancel = found->second;
   task_cancels_->erase(found);
@@ -510,7 +510,7 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
   bool report;
   absl::Duration overdue;
   {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     cancel->pending = false;
     task = cancel->task;
     if (task == nullptr) {

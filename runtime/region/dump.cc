@@ -65,7 +65,7 @@ void RegionCore::DescribeTo(const std::string& indent, bool stacks, std::string&
     absl::StrAppend(&to, ", polls left ", left(polls_left_), ", cost left ", left(cost_left_));
   }
   {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     if (reason_.has_value()) {
       absl::StrAppend(&to, ", ", reason_->ToString(), ", drain budget ends ", In(now, drain_by_),
                       ", finalizers' ", In(now, finalize_by_));

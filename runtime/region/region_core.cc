@@ -126,11 +126,11 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
   core->deadline = budget.deadline() < parent->deadline ? budget.deadline() : parent->deadline;
   core->word.store(region_word::kOne, std::memory_order_relaxed);  // the body
   {
-    MutexLock lock(parent->mutex_);
+    ThreadMutexLock lock(parent->mutex_);
     const uint64_t above = parent->word.load(std::memory_order_acquire);
     core->metered.store(core->own_quota_ || parent->metered.load(std::memory_order_relaxed),
                         std::memory_order_relaxed);
-    MutexLock own_lock(core->mutex_);
+    ThreadMutexLock own_lock(core->mutex_);
     core->shutdown_.store(parent->shutdown_.load(std::memory_order_relaxed),
                           std::memory_order_relaxed);
     const uint64_t inherited = above & (region_word::kAnyCancel | region_word::kGentle);
@@ -341,7 +341,7 @@ void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, 
     } else {
       bool print;
       {
-        MutexLock lock(mutex_);
+        ThreadMutexLock lock(mutex_);
         print = sink_lines_ < kSinkLines;
         ++sink_lines_;
       }
@@ -355,7 +355,7 @@ void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, 
   // A tie changes nothing: a million cancelled tasks need not meet at the mutex.
   const auto severity = static_cast<uint8_t>(failure.severity());
   if (severity > joined_severity_.load(std::memory_order_acquire)) {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     JoinInto(joined_, failure);
     joined_severity_.store(static_cast<uint8_t>(joined_.severity()), std::memory_order_release);
   }
@@ -387,7 +387,7 @@ bool RegionCore::ParkCloser(Waiter* waiter) {
 }
 
 void RegionCore::BeginFinalizing() {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   const uint64_t before = word.fetch_or(region_word::kFinalizing, std::memory_order_acq_rel);
   if ((before & region_word::kCancelled) == 0 && finalizers_ != nullptr) {
     // Ended by itself: the finalizers' time starts now.
@@ -398,13 +398,13 @@ void RegionCore::BeginFinalizing() {
 }
 
 void RegionCore::AddFinalizer(Finalizer* finalizer) {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   finalizer->next = finalizers_;
   finalizers_ = finalizer;
 }
 
 Finalizer* RegionCore::PopFinalizer() {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   Finalizer* finalizer = finalizers_;
   if (finalizer != nullptr) {
     finalizers_ = finalizer->next;
@@ -420,19 +420,19 @@ void RegionCore::FinalizerEnded(const char* name, const Outcome<void>& outcome) 
   Emit(EventKind::kFinalizerEnd, id, opener_ == nullptr ? 0 : opener_->id,
        static_cast<uint64_t>(outcome.severity()), name);
   if (outcome.ok() || (outcome.is_cancelled() && CauseLiesInside(outcome.cancel_reason()))) return;
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   JoinInto(joined_, outcome);
 }
 
 void RegionCore::AddAuthority(Authority* node) {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   node->next_owned = authorities_;
   authorities_ = node;
 }
 
 Outcome<void> RegionCore::Close() {
   if (parent_ != nullptr) {
-    MutexLock lock(parent_->mutex_);
+    ThreadMutexLock lock(parent_->mutex_);
     parent_->children_.Remove(this);
     if (opener_->scope == parent_) {
       RegionCore** link = &opener_->opened;
@@ -443,7 +443,7 @@ Outcome<void> RegionCore::Close() {
   Outcome<void> joined = Ok();
   Authority* nodes;
   {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     joined = std::move(joined_);
     joined_ = Ok();
     nodes = std::exchange(authorities_, nullptr);
@@ -468,7 +468,7 @@ bool RegionCore::Fits(uint32_t size) const {
 
 bool RegionCore::TryReserveAdmission(uint32_t size) {
   if (!limited_) return true;
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   if (!admission_queue_.empty() || !Fits(size)) return false;
   ++admitted_tasks_;
   admitted_bytes_ += size;
@@ -476,7 +476,7 @@ bool RegionCore::TryReserveAdmission(uint32_t size) {
 }
 
 bool RegionCore::QueueForAdmission(AdmissionRequest* request) {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   if (admission_queue_.empty() && Fits(request->size)) {
     ++admitted_tasks_;
     admitted_bytes_ += request->size;
@@ -487,13 +487,13 @@ bool RegionCore::QueueForAdmission(AdmissionRequest* request) {
 }
 
 void RegionCore::LeaveAdmissionQueue(AdmissionRequest* request) {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   if (admission_queue_.Linked(request)) admission_queue_.Remove(request);
   GrantAdmissions();  // it may have stood before one that fits
 }
 
 void RegionCore::ReturnAdmission(uint32_t size) {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   --admitted_tasks_;
   admitted_bytes_ -= size;
   GrantAdmissions();

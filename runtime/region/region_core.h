@@ -20,7 +20,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/mutex.h"
+#include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/cx/authority.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/region/finalizer.h"
@@ -284,7 +284,7 @@ class RegionCore : public RegionScope, public SiblingHook {
   // +1 with release, under mutex_, each time reason_ changes.
   std::atomic<uint32_t> reason_version_{0};
 
-  Mutex mutex_;
+  ThreadMutex mutex_;
   IntrusiveList<RegionCore, SiblingHook> children_ ABSL_GUARDED_BY(mutex_);
   RegionCore* next_opened_ = nullptr;  // opener_->opened list; guarded by the parent's mutex
   std::optional<CancelReason> reason_ ABSL_GUARDED_BY(mutex_);

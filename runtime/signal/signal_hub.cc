@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
-#include "quiesce/runtime/base/mutex.h"
+#include "quiesce/runtime/base/thread_mutex.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -61,7 +61,7 @@ bool IsOurs(const struct sigaction& action) {
 // --- who owns the signals --------------------------------------------------------------------------
 
 struct Ownership {
-  Mutex mutex;
+  ThreadMutex mutex;
   bool owned ABSL_GUARDED_BY(mutex) = false;
   std::string owner ABSL_GUARDED_BY(mutex);
 };
@@ -79,7 +79,7 @@ SignalHub::SignalHub(SignalHubOptions options, bool bound)
 
 absl::StatusOr<std::unique_ptr<SignalHub>> SignalHub::Create(SignalHubOptions options) {
   Ownership& ownership = TheOwnership();
-  MutexLock lock(ownership.mutex);
+  ThreadMutexLock lock(ownership.mutex);
   if (ownership.owned) {
     return absl::AlreadyExistsError(
         absl::StrCat("the signals of this process already belong to '", ownership.owner, "', so '",
@@ -111,7 +111,7 @@ SignalHub::~SignalHub() {
   if (read_fd_ < 0) return;  // unbound, or it could not be bound
   Unbind();
   Ownership& ownership = TheOwnership();
-  MutexLock lock(ownership.mutex);
+  ThreadMutexLock lock(ownership.mutex);
   ownership.owned = false;
 }
 

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
-#include "quiesce/runtime/base/mutex.h"
+#include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/trace/rings.h"
 
 namespace quiesce {
@@ -20,7 +20,7 @@ using trace_internal::Rings;
 
 // Held while the switch and the rings are moved together. Before the lock of Rings.
 // Never destroyed: threads may outlive the statics.
-Mutex& switch_mutex = *new Mutex();
+ThreadMutex& switch_mutex = *new ThreadMutex();
 
 void AppendJsonString(std::string* to, const char* text) {
   *to += '"';
@@ -58,13 +58,13 @@ void AppendTraceObject(std::string* to, char phase, const char* name, const Even
 void StartRecording(RecorderOptions options) {
   QUIESCE_CHECK(options.capacity_per_thread > 0,
                 "StartRecording: capacity_per_thread must be at least 1");
-  MutexLock lock(switch_mutex);
+  ThreadMutexLock lock(switch_mutex);
   Rings::Get().Open(options.capacity_per_thread);
   trace_internal::wanted.fetch_or(trace_internal::kRecording, std::memory_order_relaxed);
 }
 
 void StopRecording() {
-  MutexLock lock(switch_mutex);
+  ThreadMutexLock lock(switch_mutex);
   trace_internal::wanted.fetch_and(static_cast<uint8_t>(~trace_internal::kRecording),
                                    std::memory_order_relaxed);
   Rings::Get().Close();

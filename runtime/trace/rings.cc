@@ -78,7 +78,7 @@ Rings& Rings::Get() {
 }
 
 void Rings::Open(size_t capacity) {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   open_ = true;
   capacity_ = capacity;
   ended_.clear();
@@ -88,7 +88,7 @@ void Rings::Open(size_t capacity) {
 }
 
 void Rings::Close() {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   open_ = false;
   for (const std::unique_ptr<Ring>& ring : live_) ring->Close();
 }
@@ -99,7 +99,7 @@ std::vector<RecordedEvent> Rings::Collect() {
     const Ring::Contents contents = ring.Take();
     all.insert(all.end(), contents.events.get(), contents.events.get() + contents.size);
   };
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   for (const std::unique_ptr<Ring>& ring : live_) take(*ring);
   for (const std::unique_ptr<Ring>& ring : ended_) {
     take(*ring);
@@ -110,7 +110,7 @@ std::vector<RecordedEvent> Rings::Collect() {
 }
 
 uint64_t Rings::Dropped() {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   uint64_t dropped = dropped_by_gone_rings_ + late_events_.load(std::memory_order_relaxed);
   for (const std::unique_ptr<Ring>& ring : live_) dropped += ring->dropped();
   for (const std::unique_ptr<Ring>& ring : ended_) dropped += ring->dropped();
@@ -118,13 +118,13 @@ uint64_t Rings::Dropped() {
 }
 
 Ring* Rings::Add() {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   live_.push_back(std::make_unique<Ring>(capacity_, open_));
   return live_.back().get();
 }
 
 void Rings::Retire(Ring* ring) {
-  MutexLock lock(mutex_);
+  ThreadMutexLock lock(mutex_);
   const auto at = std::find_if(live_.begin(), live_.end(),
                                [ring](const auto& each) { return each.get() == ring; });
   QUIESCE_CHECK(at != live_.end(), "recorder: a thread ended whose ring is unknown");

@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "quiesce/runtime/base/mutex.h"
 #include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/trace/event.h"
 
@@ -88,7 +88,7 @@ class Rings {
 
  private:
   // Held for long only by Collect; an emitting thread takes it twice in its life.
-  Mutex mutex_;
+  ThreadMutex mutex_;
   bool open_ ABSL_GUARDED_BY(mutex_) = false;
   size_t capacity_ ABSL_GUARDED_BY(mutex_) = 1;
   std::vector<std::unique_ptr<Ring>> live_ ABSL_GUARDED_BY(mutex_);

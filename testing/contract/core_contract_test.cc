@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "quiesce/runtime/base/mutex.h"
+#include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/region/region.h"
 #include "quiesce/runtime/region/region_core.h"
 #include "quiesce/runtime/task/yield.h"
@@ -75,7 +75,7 @@ struct IntervalContract : WaitContractDefaults {
   Task<void> Start(Cx cx) {
     bool granted_before = false;
     auto wait = [&] {
-      MutexLock lock(mutex);
+      ThreadMutexLock lock(mutex);
       waited = true;
       due = runtime.Now() + absl::Milliseconds(1);
       granted_before = granted;
@@ -85,7 +85,7 @@ struct IntervalContract : WaitContractDefaults {
     co_return co_await wait;
   }
   void Grant() {
-    MutexLock lock(mutex);
+    ThreadMutexLock lock(mutex);
     granted = true;
     if (waited) runtime.AdvanceTo(due);
   }
@@ -93,7 +93,7 @@ struct IntervalContract : WaitContractDefaults {
   std::string CheckState(bool, bool) { return ""; }
   SteppedRuntime& runtime;
   std::optional<Interval> tick;
-  Mutex mutex;
+  ThreadMutex mutex;
   bool granted = false;
   bool waited = false;
   Instant due;

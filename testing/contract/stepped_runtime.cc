@@ -46,7 +46,7 @@ SteppedRuntime::SteppedRuntime() {
 SteppedRuntime::~SteppedRuntime() {
   QUIESCE_CHECK(root_ == nullptr, "stepped runtime: destroyed with a root region");
   {
-    MutexLock lock(helper_mutex_);
+    ThreadMutexLock lock(helper_mutex_);
     stopping_ = true;
     helper_changed_.NotifyAll();
   }
@@ -180,7 +180,7 @@ void SteppedRuntime::RunConcurrently(int threads, absl::FunctionRef<bool()> done
 }
 
 void SteppedRuntime::HelperLoop() {
-  MutexLock lock(helper_mutex_);
+  ThreadMutexLock lock(helper_mutex_);
   while (true) {
     while (action_ == nullptr && !stopping_) helper_changed_.Wait(helper_mutex_);
     if (stopping_) return;
@@ -197,7 +197,7 @@ void SteppedRuntime::HelperLoop() {
 
 void SteppedRuntime::OnOtherThread(Where where, absl::FunctionRef<void()> action) {
   if (std::this_thread::get_id() == helper_.get_id()) return action();
-  MutexLock lock(helper_mutex_);
+  ThreadMutexLock lock(helper_mutex_);
   action_ = &action;
   action_where_ = where;
   helper_changed_.NotifyAll();

@@ -27,8 +27,8 @@
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/mutex.h"
 #include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/reactor/poller.h"
 #include "quiesce/runtime/region/region.h"
@@ -124,8 +124,8 @@ class SteppedRuntime final : public Scheduler, public Clock, public Poller {
   std::vector<IoSource*> sources_ ABSL_GUARDED_BY(source_lock_);
 
   // The other thread, and what it is to do.
-  Mutex helper_mutex_;
-  Condition helper_changed_;
+  ThreadMutex helper_mutex_;
+  ThreadCondition helper_changed_;
   absl::FunctionRef<void()>* action_ ABSL_GUARDED_BY(helper_mutex_) = nullptr;
   Where action_where_ ABSL_GUARDED_BY(helper_mutex_) = Where::kOtherWorker;
   bool stopping_ ABSL_GUARDED_BY(helper_mutex_) = false;

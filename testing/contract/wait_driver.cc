@@ -204,7 +204,7 @@ void WaitDriver::Report(Outcome<void> result, std::string problem) {
 
 void WaitDriver::Wrong(const std::string& what) {
   if (what.empty()) return;
-  MutexLock lock(wrong_mutex_);
+  ThreadMutexLock lock(wrong_mutex_);
   absl::StrAppend(&wrong_, "  ", what, "\n");
 }
 

@@ -15,7 +15,7 @@
 #include <optional>
 #include <string>
 
-#include "quiesce/runtime/base/mutex.h"
+#include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/region/region.h"
 #include "quiesce/runtime/task/wait.h"
@@ -116,7 +116,7 @@ class WaitDriver : private EventObserver {
   std::atomic<bool> inside_closed_{false};
   std::optional<Outcome<void>> result_;
   std::string wrong_;
-  Mutex wrong_mutex_;
+  ThreadMutex wrong_mutex_;
 
   // What was really done, in order, while the wait had not ended.
   std::atomic<bool> granted_{false};

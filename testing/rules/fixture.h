@@ -27,8 +27,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/mutex.h"
 #include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/runtime.h"
 #include "quiesce/runtime/task/wait.h"
 #include "quiesce/runtime/task/yield.h"
@@ -43,28 +43,28 @@ namespace rules {
 class Reports final : public ReportSink {
  public:
   void Report(const std::string& text) override {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     all_.push_back(text);
   }
   std::vector<std::string> All() {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     return all_;
   }
   // Has one of them said `text`?
   bool Said(absl::string_view text) {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     for (const std::string& report : all_) {
       if (absl::StrContains(report, text)) return true;
     }
     return false;
   }
   bool empty() {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     return all_.empty();
   }
 
  private:
-  Mutex mutex_;
+  ThreadMutex mutex_;
   std::vector<std::string> all_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -211,16 +211,16 @@ inline uint64_t Live(const RegionRef& region) {
 class Trail {
  public:
   void Add(absl::string_view step) {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     steps_.emplace_back(step);
   }
   std::vector<std::string> Steps() {
-    MutexLock lock(mutex_);
+    ThreadMutexLock lock(mutex_);
     return steps_;
   }
 
  private:
-  Mutex mutex_;
+  ThreadMutex mutex_;
   std::vector<std::string> steps_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -1,9 +1,10 @@
-// mutex.h: std::mutex with thread-safety annotations.
+// thread_mutex.h: std::mutex with thread-safety annotations.
 //
-// Why:        Debian's Abseil is not built for ThreadSanitizer, which then reports races under
+// Why:        for what threads share. A task locks a quiesce::Mutex (sync/mutex.h), which suspends it and
+//             not its worker. Debian's Abseil is not built for ThreadSanitizer, which then reports races under
 //             absl::Mutex that are none; std::mutex is seen by it.
-#ifndef QUIESCE_RUNTIME_BASE_MUTEX_H_
-#define QUIESCE_RUNTIME_BASE_MUTEX_H_
+#ifndef QUIESCE_RUNTIME_BASE_THREAD_MUTEX_H_
+#define QUIESCE_RUNTIME_BASE_THREAD_MUTEX_H_
 
 #include <pthread.h>
 
@@ -16,40 +17,40 @@
 namespace quiesce {
 inline namespace v0 {
 
-class ABSL_LOCKABLE Mutex {
+class ABSL_LOCKABLE ThreadMutex {
  public:
-  Mutex() = default;
+  ThreadMutex() = default;
   // The standard library's destructor does nothing on Linux. ThreadSanitizer then takes the next mutex at this
   // address for the same one, and sees cycles in the order of locks that never were.
-  ~Mutex() { pthread_mutex_destroy(mutex_.native_handle()); }
-  Mutex(const Mutex&) = delete;
-  Mutex& operator=(const Mutex&) = delete;
+  ~ThreadMutex() { pthread_mutex_destroy(mutex_.native_handle()); }
+  ThreadMutex(const ThreadMutex&) = delete;
+  ThreadMutex& operator=(const ThreadMutex&) = delete;
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }
   void Unlock() ABSL_UNLOCK_FUNCTION() { mutex_.unlock(); }
 
  private:
-  friend class Condition;
+  friend class ThreadCondition;
   std::mutex mutex_;
 };
 
-class ABSL_SCOPED_LOCKABLE MutexLock {
+class ABSL_SCOPED_LOCKABLE ThreadMutexLock {
  public:
-  explicit MutexLock(Mutex& mutex) ABSL_EXCLUSIVE_LOCK_FUNCTION(mutex) : mutex_(mutex) {
+  explicit ThreadMutexLock(ThreadMutex& mutex) ABSL_EXCLUSIVE_LOCK_FUNCTION(mutex) : mutex_(mutex) {
     mutex_.Lock();
   }
-  ~MutexLock() ABSL_UNLOCK_FUNCTION() { mutex_.Unlock(); }
-  MutexLock(const MutexLock&) = delete;
-  MutexLock& operator=(const MutexLock&) = delete;
+  ~ThreadMutexLock() ABSL_UNLOCK_FUNCTION() { mutex_.Unlock(); }
+  ThreadMutexLock(const ThreadMutexLock&) = delete;
+  ThreadMutexLock& operator=(const ThreadMutexLock&) = delete;
 
  private:
-  Mutex& mutex_;
+  ThreadMutex& mutex_;
 };
 
 // What threads that are not ours wait on.
-class Condition {
+class ThreadCondition {
  public:
   // Atomically unlocks `mutex`, waits, and locks it again. May wake without a notification.
-  void Wait(Mutex& mutex) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  void Wait(ThreadMutex& mutex) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
     condition_.wait(lock);
     lock.release();
@@ -64,4 +65,4 @@ class Condition {
 }  // namespace v0
 }  // namespace quiesce
 
-#endif  // QUIESCE_RUNTIME_BASE_MUTEX_H_
+#endif  // QUIESCE_RUNTIME_BASE_THREAD_MUTEX_H_
