@@ -43,6 +43,7 @@ std::string DrainReport::ToString() const {
 
 struct Runtime::State {
   RuntimeServices services;
+  RuntimeCounters counters;
   std::unique_ptr<WorkerPool> pool;
   std::unique_ptr<BlockingPool> blocking;
   std::unique_ptr<SignalHub> signals;
@@ -92,6 +93,7 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
   state->services.scheduler = state->pool.get();
   state->services.clock = state->pool.get();
   state->services.poller = state->pool.get();
+  state->services.counters = &state->counters;
   state->services.reports = options.reports() != nullptr ? options.reports() : &DefaultReports();
   if (options.blocking_threads() > 0) {  // a pool of none would run the calls on the workers
     state->blocking = std::make_unique<BlockingPool>(
@@ -135,6 +137,7 @@ Runtime::~Runtime() {
 }
 
 const RuntimeServices& Runtime::services() const { return state_->services; }
+const RuntimeCounters& Runtime::counters() const { return state_->counters; }
 
 void Runtime::Shutdown(const Budget& drain, absl::string_view message) {
   state_->Shutdown(drain, message);

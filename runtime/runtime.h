@@ -115,6 +115,9 @@ class Runtime {
   // how long, and its async stack.
   std::string DumpRegions();
 
+  // Permits that were leaked or had to be revoked: for metrics. Both are mistakes in the program.
+  const RuntimeCounters& counters() const;
+
   const RuntimeServices& services() const;
 
  private:

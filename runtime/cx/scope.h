@@ -30,6 +30,13 @@ class ReportSink {
   virtual void Report(const std::string& text) = 0;
 };
 
+// What a runtime has counted since it was made. Relaxed.
+struct RuntimeCounters {
+  std::atomic<uint64_t> permits_leaked{0};  // dropped without having been consumed (G7)
+  std::atomic<uint64_t> permits_revoked{
+      0};  // still open when the time of a region's close was over
+};
+
 // What a runtime gives to its regions. Constant after construction; outlives every region.
 struct RuntimeServices {
   Scheduler* scheduler = nullptr;
@@ -38,6 +45,7 @@ struct RuntimeServices {
   BlockingPool* blocking = nullptr;  // null: the runtime has none
   SignalHub* signals = nullptr;      // null: the runtime does not own signals
   ReportSink* reports = nullptr;
+  RuntimeCounters* counters = nullptr;
 };
 
 // The word of a region: how many tasks live in it, and its phase.
@@ -68,6 +76,30 @@ inline constexpr uint64_t kAnySpent = kSpent | kGraceSpent;
 inline constexpr uint64_t kAnyCancel = kCancelled | kAnySpent;
 }  // namespace region_word
 
+// The ledger word of a region: the permits that it owes (G7, R8), but for those that its tasks count
+// themselves; see obligation/ledger.h.
+//
+// bits            | set by                                      | cleared by
+// ----------------|---------------------------------------------|-----------
+// 0..31 open      | a task's end: what it has counted; plus     | a permit resolved by somebody else: -1
+//                 | kBias, as it may be below zero until then   |
+// 32..55 claims   | somebody else, who resolves a permit: +1    | the same, when its effect is done: -1
+// kAwaited        | the opener, before it waits for them        | never
+// kRevoked        | the opener, when the time for that is over  | never
+namespace permit_word {
+inline constexpr uint64_t kOpenOne = 1;
+inline constexpr uint64_t kBias = uint64_t{1} << 31;
+inline constexpr uint64_t kOpenMask = 0xffffffffu;
+inline constexpr uint64_t kClaimOne = uint64_t{1} << 32;
+inline constexpr uint64_t kClaimMask = uint64_t{0xffffff} << 32;
+inline constexpr uint64_t kAwaited = uint64_t{1} << 62;
+inline constexpr uint64_t kRevoked = uint64_t{1} << 63;
+constexpr int64_t Open(uint64_t word) {
+  return static_cast<int64_t>(word & kOpenMask) - static_cast<int64_t>(kBias);
+}
+constexpr bool AllResolved(uint64_t word) { return (word & (kOpenMask | kClaimMask)) == kBias; }
+}  // namespace permit_word
+
 template <class T>
 class Outcome;
 class CancelReason;
@@ -87,6 +119,8 @@ struct RegionOps {
   void (*unref)(RegionScope* region);
   // A wait of `task` failed because the drain budget was spent.
   void (*cut_off)(RegionScope* region, TaskScope* task);
+  // The effect of a permit that somebody else had claimed is done: takes the claim back.
+  void (*permit_done)(RegionScope* region);
 };
 
 // The part of a region that tasks and waits read. Lives in RegionCore (region/).
@@ -104,9 +138,14 @@ struct RegionScope {
   Instant deadline = Instant::InfiniteFuture();
   uint64_t id = 0;
   uint32_t depth = 0;
+  // What TaskCore::permits is for its tasks, for the body and the finalizers, which run in the opener's.
+  std::atomic<int16_t> opener_permits{0};
+  // acq_rel: what happened before a permit was resolved happens before the close.
+  std::atomic<uint64_t> permits{permit_word::kBias};
+  const char* region_name = "";  // a literal
 };
 
-// The word of a task: the state of its current wait (4 bits), then its own cancel state.
+// The word of a task: the state of its current wait (4 bits, and 8 for a Select), and its own cancel state.
 //
 // wait state   | meaning                                        | moves to
 // -------------|------------------------------------------------|------------------------------
@@ -133,17 +172,29 @@ inline constexpr uint32_t kParkedGrace = 7;
 inline constexpr uint32_t kCancelled = 1u << 8;
 inline constexpr uint32_t kSpent = 1u << 9;
 inline constexpr uint32_t kGraceSpent = 1u << 10;
-// Inherits the cancel lane from one who waits for it: TaskCore::Boost.
-inline constexpr uint32_t kBoosted = 1u << 11;
+// While set, the task does not leave the wait that it is parked in: whoever follows a chain of holders
+// (TaskCore::Pin) is reading it. A few instructions.
+inline constexpr uint32_t kPinned = 1u << 11;
 inline constexpr uint32_t kCutOff = 1u << 12;  // one of its waits failed with the drain budget
 inline constexpr uint32_t kEnded = 1u << 13;
 inline constexpr uint32_t kMetered = 1u << 14;  // was cancelled with a poll or cost quota to drain
 inline constexpr uint32_t kAnySpent = kSpent | kGraceSpent;
 inline constexpr uint32_t kAnyCancel = kCancelled | kAnySpent;
+// How many of the locks that the task holds lend it the cancel lane: TaskCore::Boost.
+inline constexpr uint32_t kBoost = 1u << 16;
+inline constexpr uint32_t kBoostMask = 0xffu << 16;
+// With kGranted: which of the waits of a Select, counted from 1; 0 where there is only one.
+inline constexpr int kArmShift = 24;
+inline constexpr uint32_t kArmMask = 0xffu << kArmShift;
+// What a wait's decision has written, and its end erases.
+inline constexpr uint32_t kWaitMask = kStateMask | kArmMask;
 }  // namespace task_word
 
 // The part of a task that its Cx reads. Lives in TaskCore (task/).
 struct TaskScope {
+  bool IsGranted() const {
+    return (word.load(std::memory_order_relaxed) & task_word::kStateMask) == task_word::kGranted;
+  }
   std::atomic<uint32_t> word{0};
   // Masked(n): resumes left in the innermost mask, only touched by the task itself.
   uint16_t masked_resumes = 0;

@@ -110,6 +110,7 @@ class WriteAllOp {
   using Value = void;
   static constexpr const char* kName = "TcpStream::WriteAll";
   static constexpr bool kStructural = false;
+  static constexpr bool kPartial = true;  // not in a Select
   WriteAllOp(TcpSocket& socket, absl::Span<const std::byte> data, size_t* written)
       : socket_(socket), rest_(data), written_(written) {
     if (written_ != nullptr) *written_ = 0;

@@ -95,8 +95,8 @@ void RegionCore::RearmAlarm() {
     SetAlarm(alarm_, Instant::InfiniteFuture());
     return;
   }
-  SetAlarm(alarm_,
-           std::min({own_deadline_, gentle_by_, own_drain_by_, own_finalize_by_, report_at_}));
+  SetAlarm(alarm_, std::min({own_deadline_, gentle_by_, own_drain_by_, own_finalize_by_,
+                             permits_by_, report_at_}));
 }
 
 void RegionCore::OnAlarm(Runnable* step) {
@@ -125,6 +125,7 @@ void RegionCore::AlarmDue() {
     spent = due(own_drain_by_);
     grace_spent = due(own_finalize_by_);
     report = due(report_at_);
+    if (due(permits_by_)) EndPermitsTime();
     if (grace_spent) report_at_ = now + kStallSlack;
     if (report) {
       overdue = now - finalize_by_;
@@ -142,7 +143,8 @@ void RegionCore::AlarmDue() {
                   IsTop());
   }
   if (report) {
-    Emit(EventKind::kStall, id, 0, static_cast<uint64_t>(absl::ToInt64Nanoseconds(overdue)), name_);
+    Emit(EventKind::kStall, id, 0, static_cast<uint64_t>(absl::ToInt64Nanoseconds(overdue)),
+         region_name);
     services->reports->Report(StallReport());
   }
 }
@@ -174,7 +176,7 @@ void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget
     Ref();
     SpendSubtrees({this}, region_word::kSpent, IsTop());
   }
-  Emit(EventKind::kDraining, id, 0, static_cast<uint64_t>(request.drain_by.nanos()), name_);
+  Emit(EventKind::kDraining, id, 0, static_cast<uint64_t>(request.drain_by.nanos()), region_name);
 }
 
 void RegionCore::Mark(const CancelRequest& request, bool top) {
@@ -184,6 +186,7 @@ void RegionCore::Mark(const CancelRequest& request, bool top) {
   }
   drain_by_ = std::min(drain_by_, request.drain_by);
   finalize_by_ = std::min(finalize_by_, request.finalize_by);
+  if (awaits_permits_ && !permits_over_) TightenPermits(drain_by_);
   if (IsLimited(request.drain_polls, request.drain_cost)) {
     if (top) {
       Tighten(drain_polls_left_, request.drain_polls);
@@ -206,7 +209,7 @@ void RegionCore::Mark(const CancelRequest& request, bool top) {
     NoteRequest(stats_, request.reason.time());
   }
   word.fetch_or(region_word::kCancelled, std::memory_order_acq_rel);
-  Emit(EventKind::kCancelRequest, id, 0, static_cast<uint64_t>(request.reason.kind()), name_);
+  Emit(EventKind::kCancelRequest, id, 0, static_cast<uint64_t>(request.reason.kind()), region_name);
 }
 
 void RegionCore::CollectChildren(std::vector<RegionCore*>& to) {
@@ -255,8 +258,9 @@ void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits, 
       }
       if (is_shutdown) region->shutdown_.fetch_or(kShutdownSpent, std::memory_order_relaxed);
       region->word.fetch_or(bits, std::memory_order_acq_rel);
+      if (region->awaits_permits_) region->EndPermitsTime();
     }
-    Emit(EventKind::kBudgetSpent, region->id, 0, grace_spent, region->name_);
+    Emit(EventKind::kBudgetSpent, region->id, 0, grace_spent, region->region_name);
     region->registry_.Sweep(grace_spent ? ParkRegistry::Kind::kGraceSpent
                                         : ParkRegistry::Kind::kSpent);
     region->CollectChildren(regions);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "quiesce/runtime/obligation/ledger.h"
 #include "quiesce/runtime/region/region_core.h"
 #include "quiesce/runtime/task/async_stack.h"
 
@@ -52,7 +53,7 @@ const char* RegionCore::PhaseName() const {
 void RegionCore::DescribeTo(const std::string& indent, bool stacks, std::string& to) {
   const Instant now = Now();
   const uint64_t state = word.load(std::memory_order_acquire);
-  absl::StrAppend(&to, indent, "region '", name_, "' #", id);
+  absl::StrAppend(&to, indent, "region '", region_name, "' #", id);
   if (line_ != 0) absl::StrAppend(&to, " (opened at ", DescribePlace(file_, line_), ")");
   absl::StrAppend(&to, ": ", PhaseName(), (state & region_word::kGentle) ? ", gentle drain" : "",
                   ", ", state & region_word::kCountMask, " live");
@@ -73,13 +74,24 @@ void RegionCore::DescribeTo(const std::string& indent, bool stacks, std::string&
   }
   to += "\n";
   int parked_tasks = 0;
+  // What running tasks count themselves is not in it.
+  int64_t owed = permit_word::Open(permits.load(std::memory_order_relaxed)) +
+                 opener_permits.load(std::memory_order_relaxed);
   registry_.ForEach([&](Waiter* waiter) {
+    if (waiter->task()->scope == this) {
+      owed += waiter->task()->permits.load(std::memory_order_relaxed);
+    }
     if (++parked_tasks > kMostTasks) return;
     absl::StrAppend(&to, indent, "  task ", DescribeTask(*waiter->task()), ": parked ",
                     Ago(now, waiter->parked_since()), " in ", waiter->ops()->name, " (",
                     ModeName(waiter->mode()), ")\n");
     if (stacks) AppendAsyncStack(*waiter, indent + "    ", to);
   });
+  if (owed > 0) {
+    const std::string which = LedgerOf::Describe(this);
+    absl::StrAppend(&to, indent, "  owes ", owed, owed == 1 ? " permit" : " permits",
+                    which.empty() ? "" : ": ", which, "\n");
+  }
   if (parked_tasks > kMostTasks) {
     absl::StrAppend(&to, indent, "  … and ", parked_tasks - kMostTasks, " more parked tasks\n");
   }
@@ -103,7 +115,7 @@ std::string RegionCore::Dump() {
 }
 
 std::string RegionCore::StallReport() {
-  std::string text = absl::StrCat("quiesce: region '", name_,
+  std::string text = absl::StrCat("quiesce: region '", region_name,
                                   "' has not closed although its drain and finalizer budgets are "
                                   "spent. Tasks that are parked are named below with what they "
                                   "wait for; a live task that is not "

@@ -34,7 +34,37 @@ void Opening::FinalizerEnded(const Finalizer& finalizer, const Outcome<void>& ou
   core_->FinalizerEnded(finalizer.name, outcome);
 }
 void Opening::BeginFinalizing() { core_->BeginFinalizing(); }
+bool Opening::OwesPermits() { return core_->OwesPermits(); }
 Outcome<void> Opening::Close() { return core_->Close(); }
+
+namespace {
+
+class PermitsOp {
+ public:
+  using Value = void;
+  static constexpr const char* kName = "Region close, open permits";
+  static constexpr bool kStructural = true;
+  explicit PermitsOp(RegionScope* region) : region_(CoreOf(region)) {}
+  bool Try(std::optional<Outcome<void>>& result) {
+    if (!region_->PermitsSettled()) return false;
+    result.emplace(Ok());
+    return true;
+  }
+  Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>&) {
+    return region_->AwaitPermits(&waiter);
+  }
+  bool Harvest(std::optional<Outcome<void>>& result) { return Try(result); }
+  void Withdraw(Waiter&) {}
+
+ private:
+  RegionCore* region_;
+};
+
+}  // namespace
+
+Task<void> AwaitPermits(CxBase cx, RegionScope* region) {
+  co_return co_await Wait<PermitsOp>(cx, region);
+}
 
 bool CloseOp::Try(std::optional<Outcome<void>>& result) {
   if (!CoreOf(region_)->TryCloseCount()) return false;

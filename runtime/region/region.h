@@ -8,7 +8,9 @@
 //             });
 // Invariants: (1) G1, G2: when Open yields, nothing of the region is running, queued, waiting or
 //             registered; (2) G3: phases only advance, requests only get more severe and deadlines
-//             earlier; (3) G6: finalizers ran once each, last-registered first.
+//             earlier; (3) G6: finalizers ran once each, last-registered first; (4) G7: no permit of it
+//             is open: the close waits for those that have travelled until drain_by (of a region that
+//             nobody cancelled: for its drain budget from then on), and revokes the rest.
 // Threads:    Open is used like any Task; for other threads there is RegionRef.
 //
 // event \ state     | Open               | CancelRequested    | Draining           | Finalizing      | Closed
@@ -27,8 +29,10 @@
 //                   |                    | reported           |                    | rest still start|
 // body and all tasks| -> Finalizing      | -> Finalizing      | -> Finalizing      | –               | –
 // have ended        |                    |                    |                    |                 |
-// finalizers done   | –                  | –                  | –                  | -> Closed: join,| –
-//                   |                    |                    |                    | return to opener|
+// finalizers done,  | –                  | –                  | –                  | -> Closed: join,| –
+// permits resolved  |                    |                    |                    | return to opener|
+// drain_by passes,  | –                  | –                  | –                  | open permits are| –
+// finalizers done   |                    |                    |                    | revoked; Closed |
 //
 // A task: Created -> Running -> (CancelRequested ->) Ended; one that was cancelled while Created ends
 // without having run, unless it was spawned for drain.
@@ -75,6 +79,7 @@ class Opening {
   std::unique_ptr<Finalizer> NextFinalizer();
   void FinalizerEnded(const Finalizer& finalizer, const Outcome<void>& outcome);
   void BeginFinalizing();
+  bool OwesPermits();
   Outcome<void> Close();
 
  private:
@@ -100,6 +105,9 @@ class CloseOp {
   RegionScope* region_;
 };
 
+// Waits, structurally, until no permit of the region is open, or the time for that is over.
+Task<void> AwaitPermits(CxBase cx, RegionScope* region);
+
 template <class T, class Body, class CxType>
 Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOptions options) {
   Opening region(cx, name, policy, options);
@@ -121,6 +129,7 @@ Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOpt
     Outcome<void> ended = co_await finalizing;
     region.FinalizerEnded(*finalizer, ended);
   }
+  if (region.OwesPermits()) (void)co_await AwaitPermits(cx, region.scope());
   Outcome<void> joined = region.Close();
   if (!joined.ok()) co_return Outcome<T>::FromFailure(std::move(joined));
   if constexpr (std::is_void_v<T>) {

@@ -2,12 +2,14 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/slab.h"
+#include "quiesce/runtime/obligation/ledger.h"
 #include "quiesce/runtime/task/async_stack.h"
 #include "quiesce/runtime/trace/emit.h"
 
@@ -47,6 +49,7 @@ const RegionOps kOps = {
     .ref = [](RegionScope* region) { CoreOf(region)->Ref(); },
     .unref = [](RegionScope* region) { CoreOf(region)->Unref(); },
     .cut_off = [](RegionScope* region, TaskScope* task) { CoreOf(region)->CutOff(task); },
+    .permit_done = [](RegionScope* region) { CoreOf(region)->PermitDone(); },
 };
 
 // `drain` with `standard` in place of what it leaves open. A deadline and a timeout are one: the time.
@@ -69,7 +72,6 @@ RegionCore::RegionCore(const RuntimeServices* services, RegionCore* parent, Task
                        const char* name, const char* file, uint32_t line)
     : parent_(parent),
       opener_(opener),
-      name_(name),
       file_(file),
       line_(line),
       registry_(this, services->scheduler) {
@@ -79,6 +81,7 @@ RegionCore::RegionCore(const RuntimeServices* services, RegionCore* parent, Task
   id = next_region_id.fetch_add(1, std::memory_order_relaxed);
   depth = parent == nullptr ? 0 : parent->depth + 1;
   authority_.region = this;
+  region_name = name;
 }
 
 RegionCore::~RegionCore() { delete[] reason_slots_.load(std::memory_order_acquire); }
@@ -170,7 +173,7 @@ CancelOrigin RegionCore::Origin(const TaskCore* task) const {
   return CancelOrigin{.region = id,
                       .task = task == nullptr ? 0 : task->id,
                       .region_depth = depth,
-                      .name = task == nullptr ? name_ : task->site->name};
+                      .name = task == nullptr ? region_name : task->site->name};
 }
 
 CancelOrigin RegionCore::RequestOrigin(const TaskCore* task) const {
@@ -190,7 +193,7 @@ Outcome<void> RegionCore::AdmitFromInside(const CxBase& cx, uint32_t size, bool 
       (word.load(std::memory_order_relaxed) & region_word::kFinalizing) != 0) {
     if (reserved && limited_) ReturnAdmission(size);
     return absl::FailedPreconditionError(
-        absl::StrCat("region '", name_,
+        absl::StrCat("region '", region_name,
                      "': a finalizer cannot spawn into the region that it finalizes; open a "
                      "region in the finalizer (Region::Open) and spawn there"));
   }
@@ -234,14 +237,14 @@ Outcome<void> RegionCore::AdmitFromOutside(uint32_t size, bool for_drain) {
 
 Outcome<void> RegionCore::ClosedError() const {
   return absl::FailedPreconditionError(
-      absl::StrCat("region '", name_, "' (opened at ", DescribePlace(file_, line_),
+      absl::StrCat("region '", region_name, "' (opened at ", DescribePlace(file_, line_),
                    ") is closed: a task cannot be spawned into it. Spawn before its body and its "
                    "tasks have ended, or into a region that lives longer"));
 }
 
 Outcome<void> RegionCore::Full() const {
   return absl::ResourceExhaustedError(absl::StrCat(
-      "region '", name_, "' admits no more tasks now (limits: ",
+      "region '", region_name, "' admits no more tasks now (limits: ",
       max_tasks_ == Budget::kUnlimited ? "no limit of" : absl::StrCat(max_tasks_), " tasks, ",
       max_bytes_ == Budget::kUnlimited ? "no limit of" : absl::StrCat(max_bytes_),
       " bytes): shed the work, or wait with SpawnWhenAdmitted"));
@@ -251,7 +254,9 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
   if (!failure->ok()) [[unlikely]]
     JoinChild(*failure, task->site->name, /*is_body=*/false);
   if (limited_) [[unlikely]]
-    ReturnAdmission(task->block_size);
+    ReturnAdmission(task->block_size());
+  if (task->permits.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    LedgerOf::Flush(this, task->permits);
   // What comes after PublishEnd shares the record with a joiner, which takes the result out of it.
   const uint32_t own = task->word.load(std::memory_order_relaxed);
   const bool cancelled_itself = (own & task_word::kCancelled) != 0;
@@ -319,7 +324,7 @@ void RegionCore::CountDrained(uint32_t tasks) {
 }
 
 void RegionCore::BodyEnded(const Outcome<void>& failure) {
-  if (!failure.ok()) JoinChild(failure, name_, /*is_body=*/true);
+  if (!failure.ok()) JoinChild(failure, region_name, /*is_body=*/true);
   CountDown(/*drained=*/0);
 }
 
@@ -337,7 +342,7 @@ void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, 
     if (CauseLiesInside(failure.cancel_reason())) return;  // counts as Ok here (R1)
   } else if (isolated) {
     if (sink_ != nullptr) {
-      sink_->OnChildFailed(name_, task_name, failure);
+      sink_->OnChildFailed(region_name, task_name, failure);
     } else {
       bool print;
       {
@@ -346,8 +351,8 @@ void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, 
         ++sink_lines_;
       }
       if (print) {
-        std::fprintf(stderr, "quiesce: region '%s': task '%s' ended with %s\n", name_, task_name,
-                     failure.ToString().c_str());
+        std::fprintf(stderr, "quiesce: region '%s': task '%s' ended with %s\n", region_name,
+                     task_name, failure.ToString().c_str());
       }
     }
     if (failure.is_error()) return;
@@ -424,6 +429,89 @@ void RegionCore::FinalizerEnded(const char* name, const Outcome<void>& outcome) 
   JoinInto(joined_, outcome);
 }
 
+// --- permits -------------------------------------------------------------------------------------
+
+bool RegionCore::OwesPermits() {
+  if (opener_permits.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    LedgerOf::Flush(this, opener_permits);
+  if (permit_word::AllResolved(permits.load(std::memory_order_acquire))) [[likely]]
+    return false;
+  ThreadMutexLock lock(mutex_);
+  awaits_permits_ = true;
+  const Instant now = Now();
+  const bool spent = (word.load(std::memory_order_acquire) & region_word::kAnySpent) != 0;
+  TightenPermits(spent ? now : std::min(drain_by_, drain_default_.Resolve(now).deadline()));
+  return true;
+}
+
+void RegionCore::TightenPermits(Instant by) {
+  permits_by_ = std::min(permits_by_, by);
+  RearmAlarm();
+}
+
+bool RegionCore::PermitsSettled() {
+  ThreadMutexLock lock(mutex_);
+  return permits_over_ || permit_word::AllResolved(permits.load(std::memory_order_acquire));
+}
+
+Enqueued RegionCore::AwaitPermits(Waiter* waiter) {
+  ThreadMutexLock lock(mutex_);
+  // seq_cst, against PermitDone: it sees the bit, or we see that nothing is open any more.
+  const uint64_t before = permits.fetch_or(permit_word::kAwaited, std::memory_order_seq_cst);
+  if (permits_over_ || permit_word::AllResolved(before)) return Enqueued::kRetry;
+  permit_waiter_ = waiter;
+  return Enqueued::kQueued;
+}
+
+void RegionCore::WakePermitWaiter() {
+  Waiter* waiter = std::exchange(permit_waiter_, nullptr);
+  if (waiter != nullptr) waiter->Grant();
+}
+
+void RegionCore::EndPermitsTime() {
+  permits_over_ = true;
+  WakePermitWaiter();
+}
+
+void RegionCore::PermitDone() {
+  const OutsideCall call(this);  // with the claim gone, the region may close
+  const uint64_t before = permits.fetch_sub(permit_word::kClaimOne, std::memory_order_seq_cst);
+  if ((before & permit_word::kAwaited) == 0 ||
+      !permit_word::AllResolved(before - permit_word::kClaimOne)) {
+    return;
+  }
+  ThreadMutexLock lock(mutex_);
+  WakePermitWaiter();
+}
+
+void RegionCore::RevokePermits() {
+  uint64_t before = permits.load(std::memory_order_acquire);
+  int64_t open;
+  do {
+    open = permit_word::Open(before);
+    if (open == 0) return;
+    // Each keeps the record until it is given back; taken before anybody can see the bit.
+    refs_.fetch_add(static_cast<uint32_t>(open), std::memory_order_relaxed);
+    if (permits.compare_exchange_strong(before, before | permit_word::kRevoked,
+                                        std::memory_order_acq_rel, std::memory_order_acquire)) {
+      break;
+    }
+    refs_.fetch_sub(static_cast<uint32_t>(open), std::memory_order_relaxed);
+  } while (true);
+  Emit(EventKind::kPermitsRevoked, id, opener_ == nullptr ? 0 : opener_->id,
+       static_cast<uint64_t>(open), region_name);
+  services->counters->permits_revoked.fetch_add(static_cast<uint64_t>(open),
+                                                std::memory_order_relaxed);
+  const std::string which = LedgerOf::Describe(this);
+  services->reports->Report(absl::StrCat(
+      "quiesce: region '", region_name, "' (opened at ", DescribePlace(file_, line_),
+      ") closed over ", open,
+      open == 1 ? " open permit, which it revoked" : " open permits, which it revoked",
+      which.empty() ? " (debug checks name them: QUIESCE_DEBUG_CHECKS=1)" : ": ", which,
+      ". Consume a permit before the tasks of its region end, or Rebind it to the region that "
+      "will.\n"));
+}
+
 void RegionCore::AddAuthority(Authority* node) {
   ThreadMutexLock lock(mutex_);
   node->next_owned = authorities_;
@@ -431,6 +519,8 @@ void RegionCore::AddAuthority(Authority* node) {
 }
 
 Outcome<void> RegionCore::Close() {
+  if (!permit_word::AllResolved(permits.load(std::memory_order_acquire))) [[unlikely]]
+    RevokePermits();
   if (parent_ != nullptr) {
     ThreadMutexLock lock(parent_->mutex_);
     parent_->children_.Remove(this);
@@ -454,7 +544,7 @@ Outcome<void> RegionCore::Close() {
   while (calls_.load(std::memory_order_seq_cst) != 0) sched_yield();
   while (nodes != nullptr) delete std::exchange(nodes, nodes->next_owned);
   Emit(EventKind::kRegionClose, id, opener_ == nullptr ? 0 : opener_->id,
-       static_cast<uint64_t>(joined.severity()), name_);
+       static_cast<uint64_t>(joined.severity()), region_name);
   return joined;
 }
 
@@ -475,15 +565,16 @@ bool RegionCore::TryReserveAdmission(uint32_t size) {
   return true;
 }
 
-bool RegionCore::QueueForAdmission(AdmissionRequest* request) {
+Enqueued RegionCore::QueueForAdmission(AdmissionRequest* request) {
   ThreadMutexLock lock(mutex_);
   if (admission_queue_.empty() && Fits(request->size)) {
+    if (!request->waiter->MayTake()) return Enqueued::kLost;
     ++admitted_tasks_;
     admitted_bytes_ += request->size;
-    return false;
+    return Enqueued::kDone;
   }
   admission_queue_.PushBack(request);
-  return true;
+  return Enqueued::kQueued;
 }
 
 void RegionCore::LeaveAdmissionQueue(AdmissionRequest* request) {

@@ -143,8 +143,15 @@ class RegionCore : public RegionScope, public SiblingHook {
   void BeginFinalizing();
   Finalizer* PopFinalizer();
   void FinalizerEnded(const char* name, const Outcome<void>& outcome);
-  // Leaves the tree. Returns what the children, the body and the finalizers joined to.
+  // Revokes what is still owed, and leaves the tree. Returns what the children, the body and the finalizers joined to.
   Outcome<void> Close();
+
+  // --- permits, by the opener, after the finalizers ---
+  // Are permits of the region still open? The time that they have begins with the first true answer.
+  bool OwesPermits();
+  // The structural wait for them, and for that time to be over.
+  bool PermitsSettled();
+  Enqueued AwaitPermits(Waiter* waiter);
 
   void AddFinalizer(Finalizer* finalizer);
   void AddAuthority(Authority* node);
@@ -155,10 +162,13 @@ class RegionCore : public RegionScope, public SiblingHook {
   Outcome<void> Full() const;
   Outcome<void> ClosedError() const;
   bool TryReserveAdmission(uint32_t size);
-  // False: admitted at once.
-  bool QueueForAdmission(AdmissionRequest* request);
+  // kDone: admitted at once.
+  Enqueued QueueForAdmission(AdmissionRequest* request);
   void LeaveAdmissionQueue(AdmissionRequest* request);
   void ReturnAdmission(uint32_t size);
+
+  // Somebody who is not the task that reserved a permit has resolved it.
+  void PermitDone();
 
   // --- looking ---
   std::string Dump();
@@ -167,7 +177,7 @@ class RegionCore : public RegionScope, public SiblingHook {
   const char* PhaseName() const;
   void DescribeTo(const std::string& indent, bool stacks, std::string& to);
 
-  const char* name() const { return name_; }
+  const char* name() const { return region_name; }
   RegionCore* parent() const { return parent_; }
   Authority& authority() { return authority_; }
   TaskCore* opener() const { return opener_; }
@@ -231,13 +241,18 @@ class RegionCore : public RegionScope, public SiblingHook {
   void AlarmDue();
   void TaskAlarmDue(TaskCancel* cancel);
 
+  // The time for open permits ends at `by`, or before.
+  void TightenPermits(Instant by) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndPermitsTime() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WakePermitWaiter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RevokePermits();
+
   bool Fits(uint32_t size) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GrantAdmissions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Constant after construction.
   RegionCore* const parent_;
   TaskCore* const opener_;
-  const char* const name_;
   const char* const file_;
   const uint32_t line_;
   RegionPolicy policy_;
@@ -296,6 +311,11 @@ class RegionCore : public RegionScope, public SiblingHook {
   Instant finalize_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
   Instant own_drain_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
   Instant own_finalize_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
+  // While the close waits for open permits: until when; and once that time is over.
+  Instant permits_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
+  bool awaits_permits_ ABSL_GUARDED_BY(mutex_) = false;
+  bool permits_over_ ABSL_GUARDED_BY(mutex_) = false;
+  Waiter* permit_waiter_ ABSL_GUARDED_BY(mutex_) = nullptr;
   Instant report_at_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
   absl::Duration report_again_ ABSL_GUARDED_BY(mutex_) = kFirstReportInterval;
   Alarm alarm_ ABSL_GUARDED_BY(mutex_){this, &OnAlarm};

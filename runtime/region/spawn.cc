@@ -28,7 +28,7 @@ namespace {
 }  // namespace
 
 uint32_t BlockSize(const SpawnSite* site, size_t frame_offset) {
-  const size_t frame = site->frame_size.load(std::memory_order_relaxed);
+  const size_t frame = RoundUp16(site->frame_size.load(std::memory_order_relaxed));
   const size_t without = TaskCore::kPayloadOffset + frame_offset;
   // Over the slab's largest block the frame goes its own way: it is freed by its own size.
   return static_cast<uint32_t>(without + frame > kMaxSlabBlock ? without : without + frame);
@@ -50,7 +50,7 @@ TaskCore* NewTask(const SpawnSite* site, uint32_t size, RegionScope* region, uin
   core->id = NextTaskId();
   core->site = site;
   core->scope = region;
-  core->block_size = size;
+  core->block_units = static_cast<uint16_t>(size / 16);
   if (cx_flags & kForDrain) core->flags |= kSpawnedForDrain;
   if (cx_flags & kGraceTime) core->flags |= kSpawnedInGrace;
   return core;
@@ -105,9 +105,9 @@ bool AdmissionOp::Try(std::optional<Outcome<void>>& result) {
 
 Enqueued AdmissionOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result) {
   request_.waiter = &waiter;
-  if (CoreOf(region_)->QueueForAdmission(&request_)) return Enqueued::kQueued;
-  result.emplace(Ok());
-  return Enqueued::kDone;
+  const Enqueued enqueued = CoreOf(region_)->QueueForAdmission(&request_);
+  if (enqueued == Enqueued::kDone) result.emplace(Ok());
+  return enqueued;
 }
 
 bool AdmissionOp::Harvest(std::optional<Outcome<void>>& result) {

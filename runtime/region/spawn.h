@@ -20,6 +20,7 @@
 #include "quiesce/runtime/region/region_ref.h"
 #include "quiesce/runtime/region/spawn_name.h"
 #include "quiesce/runtime/region/task_handle.h"
+#include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/task.h"
 
 namespace quiesce {
@@ -50,6 +51,8 @@ struct Ops {
   static Outcome<void> Finish(TaskCore* core, TaskFinish how, bool keep) {
     Outcome<T> outcome = how.started ? task_internal::PromiseOf<T>(how.root).TakeOutcome()
                                      : Outcome<T>::FromFailure(std::move(how.not_started));
+    const SilentEnd silent(how.unwind_from != nullptr ||
+                           outcome.severity() >= Severity::kCancelled);
     if (how.root != nullptr) DestroyChain(how.unwind_from, how.root);
     if ((core->flags & kNoClosure) == 0) static_cast<C*>(core->payload())->~C();
     if (keep) {
@@ -135,6 +138,10 @@ struct Spawned {
   using C = Closure<Callable, std::decay_t<Args>...>;
   static_assert(alignof(C) <= 16,
                 "Spawn: the callable or an argument is aligned to more than 16 bytes");
+  static_assert(
+      sizeof(C) <= (size_t{1} << 19) && sizeof(Outcome<T>) <= (size_t{1} << 19),
+      "Spawn: the callable with its arguments, or the outcome, is larger than 512 KiB: put "
+      "what is large on the heap");
   // Behind the closure, and behind the outcome that takes its place: another coroutine's frame that got the
   // memory may outlive the task.
   static constexpr size_t kFrameOffset = RoundUp16(std::max(sizeof(C), sizeof(Outcome<T>)));
@@ -153,7 +160,8 @@ auto SpawnSized(uint32_t size, RegionScope* region, const Authority* authority, 
   Outcome<void> admitted = Admit(admission, region, spawner, cx_flags, size);
   TaskCore* core = NewTask(site, size, region, cx_flags);
   if (!admitted.ok()) [[unlikely]] {
-    // A refused spawn destroys what it was given. A copy that throws changes nothing: the refusal counts.
+    // A refused spawn destroys what it was given, and aborts what is owed in it. A copy that throws changes nothing: the refusal counts.
+    const SilentEnd silent(true);
     auto take = [&] { C unused(std::forward<F>(callable), std::forward<Args>(args)...); };
     (void)CallCatching(take);
     new (core->payload()) Outcome<T>(Outcome<T>::FromFailure(std::move(admitted)));

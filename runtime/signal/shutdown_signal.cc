@@ -24,6 +24,8 @@ bool ShutdownOp::Try(std::optional<Outcome<int>>& result) {
 
 Enqueued ShutdownOp::Enqueue(Waiter& waiter, std::optional<Outcome<int>>& result) {
   if (hub_->AddWaiter(&waiter)) return Enqueued::kQueued;
+  // The signal stays for whoever asks.
+  if (!waiter.MayTake()) return Enqueued::kLost;
   result.emplace(hub_->shutdown_signal());
   return Enqueued::kDone;
 }

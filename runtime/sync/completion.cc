@@ -17,9 +17,9 @@ void Block::Publish() {
   word_.notify_all();
 }
 
-bool Block::Enqueue(Waiter* waiter) {
+Enqueued Block::Enqueue(Waiter* waiter) {
   SpinLockHolder lock(lock_);
-  if (done()) return false;
+  if (done()) return waiter->MayTake() ? Enqueued::kDone : Enqueued::kLost;
   if (waiter_ != nullptr) {
     Fatal(
         "Completion::Wait by task %llu while task %llu waits: its value can be taken once. Let one "
@@ -28,7 +28,7 @@ bool Block::Enqueue(Waiter* waiter) {
         static_cast<unsigned long long>(waiter_->task()->id));
   }
   waiter_ = waiter;
-  return true;
+  return Enqueued::kQueued;
 }
 
 void Block::Withdraw() {

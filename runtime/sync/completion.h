@@ -99,8 +99,8 @@ class Block {
       TakenTwice();
   }
 
-  // False: done.
-  bool Enqueue(Waiter* waiter) ABSL_LOCKS_EXCLUDED(lock_);
+  // kDone: the value may be taken.
+  Enqueued Enqueue(Waiter* waiter) ABSL_LOCKS_EXCLUDED(lock_);
   void Withdraw() ABSL_LOCKS_EXCLUDED(lock_);
   // Waits until Publish, if it is under way, has left the runtime.
   void AwaitPublisher() ABSL_LOCKS_EXCLUDED(lock_);
@@ -175,9 +175,9 @@ class WaitOp {
     return true;
   }
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<T>>& result) {
-    if (block_->Enqueue(&waiter)) return Enqueued::kQueued;
-    result.emplace(block_->Take());
-    return Enqueued::kDone;
+    const Enqueued enqueued = block_->Enqueue(&waiter);
+    if (enqueued == Enqueued::kDone) result.emplace(block_->Take());
+    return enqueued;
   }
   bool Harvest(std::optional<Outcome<T>>& result) { return Try(result); }
   void Withdraw(Waiter&) { block_->Withdraw(); }

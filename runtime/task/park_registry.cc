@@ -24,11 +24,6 @@ void PrefetchBehind(const Waiter* waiter, const Waiter* next) {
       reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(next->task()) + ahead), /*rw=*/1);
 }
 
-bool IsParked(uint8_t state) {
-  return state == task_word::kParkedOrdinary || state == task_word::kParkedDrain ||
-         state == task_word::kParkedGrace;
-}
-
 bool Ends(ParkRegistry::Kind kind, uint8_t mode) {
   switch (mode) {
     case task_word::kParkedOrdinary:
@@ -98,13 +93,16 @@ void ParkRegistry::SweepShard(Shard& shard, Kind kind) {
   for (Waiter* waiter = shard.waiters.front(); waiter != nullptr; waiter = next) {
     next = shard.waiters.Next(waiter);
     if (next != nullptr) PrefetchBehind(waiter, next);
-    if (!Ends(kind, waiter->mode_)) continue;
+    if (!Ends(kind, waiter->mode_)) {
+      waiter->LendLane();  // it drains now: so must the holder of what it waits for
+      continue;
+    }
     TaskCore* core = waiter->task();
     uint32_t word = core->word.load(std::memory_order_acquire);
     while (true) {
       const uint32_t state = word & task_word::kStateMask;
       if (state != task_word::kRunning && state != waiter->mode_) break;  // granted: it keeps that
-      const uint32_t decided = (word & ~task_word::kStateMask) | decision;
+      const uint32_t decided = (word & ~task_word::kWaitMask) | decision;
       if (!core->word.compare_exchange_weak(word, decided, std::memory_order_acq_rel,
                                             std::memory_order_acquire)) {
         continue;
@@ -129,8 +127,13 @@ void ParkRegistry::DecideParked(TaskCore* core, Kind kind) {
   uint32_t word = core->word.load(std::memory_order_acquire);
   do {
     const auto state = static_cast<uint8_t>(word & task_word::kStateMask);
-    if (!IsParked(state) || !Ends(kind, state)) return;
-  } while (!core->word.compare_exchange_weak(word, (word & ~task_word::kStateMask) | decision,
+    if (!Ends(kind, state)) {
+      if (!core->TryPin()) return;
+      core->waiter->LendLane();
+      core->Unpin();
+      return;
+    }
+  } while (!core->word.compare_exchange_weak(word, (word & ~task_word::kWaitMask) | decision,
                                              std::memory_order_acq_rel, std::memory_order_acquire));
   // The decision makes the waiter ours until the task is posted.
   Waiter* waiter = core->waiter;

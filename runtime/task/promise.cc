@@ -1,5 +1,6 @@
 #include "quiesce/runtime/task/promise.h"
 
+#include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/task_core.h"
 
 namespace quiesce {
@@ -27,6 +28,7 @@ std::coroutine_handle<> PropagateFailure(PromiseBase* leaf) {
 }
 
 void DestroyChain(PromiseBase* leaf, PromiseBase* last) {
+  const SilentEnd silent(leaf != nullptr || last->failure().severity() >= Severity::kCancelled);
   PromiseBase* frame = leaf == nullptr ? last : leaf;
   while (frame != last) {
     TaskAwaitBase* await = frame->caller();

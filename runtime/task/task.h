@@ -28,6 +28,7 @@
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/task/promise.h"
+#include "quiesce/runtime/task/silent_end.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -96,7 +97,10 @@ class Promise final : public PromiseBase {
     bool await_ready() noexcept { return false; }
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> handle) noexcept {
       Promise& self = handle.promise();
-      if (!self.failure().ok()) return PropagateFailure(&self);
+      if (!self.failure().ok()) {
+        if (self.failure().severity() >= Severity::kCancelled) SetEndingSilently(false);
+        return PropagateFailure(&self);
+      }
       if (self.task() != nullptr) return FinishRoot(&self, nullptr);
       return self.caller()->parent->handle();
     }
@@ -119,6 +123,9 @@ class Promise final : public PromiseBase {
         failure_ = Outcome<void>::FromFailure(std::move(outcome));
       }
     }
+    // Next its locals are destroyed: to end by a cancel or a panic aborts their permits (R8).
+    if (failure_.severity() >= Severity::kCancelled) [[unlikely]]
+      SetEndingSilently(true);
   }
 
   // Inlined so that no symbol of this name depends on whether exceptions are on.

@@ -81,7 +81,7 @@ void RunStep(Runnable* runnable) {
 Lane TaskCore::LaneIn(const RegionScope& waited_in) const {
   const uint32_t own = word.load(std::memory_order_relaxed);
   if ((waited_in.word.load(std::memory_order_relaxed) & region_word::kAnyCancel) != 0 ||
-      (own & (task_word::kAnyCancel | task_word::kBoosted)) != 0) {
+      (own & (task_word::kAnyCancel | task_word::kBoostMask)) != 0) {
     return Lane::kCancel;
   }
   return waited_in.deadline.is_infinite() ? Lane::kReady : Lane::kTimed;
@@ -89,6 +89,27 @@ Lane TaskCore::LaneIn(const RegionScope& waited_in) const {
 
 void TaskCore::Post(const RegionScope& waited_in, Place place) {
   waited_in.services->scheduler->Post(this, LaneIn(waited_in), place, waited_in.deadline);
+}
+
+bool TaskCore::TryPin() {
+  uint32_t now = word.load(std::memory_order_acquire);
+  while (true) {
+    switch (now & task_word::kStateMask) {
+      case task_word::kParkedOrdinary:
+      case task_word::kParkedDrain:
+      case task_word::kParkedStructural:
+      case task_word::kParkedGrace:
+        break;
+      default:
+        return false;
+    }
+    // Pinned by another chain, which goes the same way.
+    if ((now & task_word::kPinned) != 0) return false;
+    if (word.compare_exchange_weak(now, now | task_word::kPinned, std::memory_order_acq_rel,
+                                   std::memory_order_acquire)) {
+      return true;
+    }
+  }
 }
 
 void TaskCore::LockJoiner() {
@@ -109,7 +130,7 @@ void TaskCore::PublishEnd() {
 
 void TaskCore::Free() {
   if (flags & kHasResult) site->ops->destroy_result(this);
-  const size_t size = block_size;
+  const size_t size = block_size();
   this->~TaskCore();
   SlabFree(this, size);
 }

@@ -93,7 +93,11 @@ struct TaskCore : Runnable, TaskScope {
   RegionCore* opened =
       nullptr;  // regions that this task has opened in its own; guarded by its mutex
   std::atomic<uint32_t> refs{2};
-  uint32_t block_size = 0;
+  uint16_t block_units = 0;  // the block's size in units of 16 bytes
+  // Permits that this task has reserved in its own region and not resolved itself, less those that it has
+  // told the region of. Written by the task alone (no read-modify-write), read by dumps. See
+  // obligation/ledger.h.
+  std::atomic<int16_t> permits{0};
 
   static constexpr uintptr_t kJoinLocked = 1;
   static constexpr uintptr_t kJoinDone = 2;
@@ -119,6 +123,7 @@ struct TaskCore : Runnable, TaskScope {
     joiner.store(value & ~kJoinLocked, std::memory_order_release);
   }
 
+  uint32_t block_size() const { return uint32_t{block_units} * 16; }
   void* payload() { return reinterpret_cast<char*>(this) + kPayloadOffset; }
   static const size_t kPayloadOffset;
 
@@ -134,14 +139,24 @@ struct TaskCore : Runnable, TaskScope {
   // Queues the task in the lane that its state asks for. `waited_in` is the region of
   // the Cx that it waited with.
   void Post(const RegionScope& waited_in, Place place);
-  // That lane: cancel for what is cancelled or boosted, timed below a deadline.
+  // That lane: cancel for what is cancelled, drains or is boosted, timed below a deadline.
   Lane LaneIn(const RegionScope& waited_in) const;
 
-  // Lane inheritance (R9, G12), for primitives in which tasks wait for a holder: whoever queues a waiter
-  // whose LaneIn is the cancel lane boosts the holder, and, if that waits itself, the holder of what it
-  // waits for. Effective at the holder's next enqueue, until it has released everything. Threads: any.
-  void Boost() { word.fetch_or(task_word::kBoosted, std::memory_order_relaxed); }
-  void EndBoost() { word.fetch_and(~task_word::kBoosted, std::memory_order_relaxed); }
+  // Lane inheritance (R9, G12). A primitive in which tasks wait for a holder keeps, under its lock, who that is
+  // and whether it lends it the cancel lane; its operation's LendLane calls Lend(holder) for the first time only,
+  // and its release Boost(-1). Effective at the holder's next enqueue. Threads: any.
+  void Boost(int locks) {
+    word.fetch_add(static_cast<uint32_t>(locks) * task_word::kBoost, std::memory_order_acq_rel);
+  }
+  // Boosts `this`, which the caller's lock keeps alive, and pins it if it is parked: returned, for who has to
+  // follow the chain; null if it is not parked, and will lend on when it parks.
+  TaskCore* LendTo() {
+    Boost(1);
+    return TryPin() ? this : nullptr;
+  }
+  // A pinned task does not leave the wait that it is parked in, so its waiter may be read.
+  bool TryPin();
+  void Unpin() { word.fetch_and(~task_word::kPinned, std::memory_order_release); }
 
  private:
   void Free();

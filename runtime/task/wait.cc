@@ -1,5 +1,7 @@
 #include "quiesce/runtime/task/wait.h"
 
+#include <sched.h>
+
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/scheduler/clock.h"
 #include "quiesce/runtime/task/park_registry.h"
@@ -9,7 +11,10 @@ namespace quiesce {
 inline namespace v0 {
 namespace {
 
+using task_word::kArmMask;
+using task_word::kArmShift;
 using task_word::kStateMask;
+using task_word::kWaitMask;
 
 uint32_t StateOf(uint32_t word) { return word & kStateMask; }
 
@@ -27,14 +32,23 @@ void Waiter::Register() {
 void Waiter::Unregister() {
   cx_.region()->parked->Remove(this);
   // A sweep may have decided in between; the caller has another answer already, or asks again.
-  cx_.task()->word.fetch_and(~kStateMask, std::memory_order_acq_rel);
+  cx_.task()->word.fetch_and(~kWaitMask, std::memory_order_acq_rel);
 }
 
 bool Waiter::CommitPark() {
   TaskScope* task = cx_.task();
   At(EventKind::kPark);
+  const bool has_holder = ops_->lend_lane != nullptr;
+  bool lent = false;
   uint32_t word = task->word.load(std::memory_order_acquire);
   while (StateOf(word) == task_word::kRunning) {
+    // Who boosts or cancels this task from now on finds it parked, and goes on from here itself.
+    if (has_holder && !lent && this->task()->LaneIn(*cx_.region()) == Lane::kCancel) [[unlikely]] {
+      LendLane();
+      lent = true;
+      word = task->word.load(std::memory_order_acquire);
+      continue;
+    }
     // A cancel of this task, as opposed to its region, is only seen here: both are in one word.
     const bool fail = (word & task_word::kAnyCancel) != 0 && cx_internal::MustFail(mode_, 0, word);
     const uint32_t wanted = word | (fail ? task_word::kDecidedCancelled : mode_);
@@ -59,7 +73,39 @@ Waiter::Decision Waiter::TakeDecision() {
   return state == task_word::kGranted ? Decision::kGranted : Decision::kCancelled;
 }
 
-void Waiter::EndDecision() { cx_.task()->word.fetch_and(~kStateMask, std::memory_order_acq_rel); }
+void Waiter::EndDecision() {
+  std::atomic<uint32_t>& word = cx_.task()->word;
+  if ((word.fetch_and(~kWaitMask, std::memory_order_acq_rel) & task_word::kPinned) != 0)
+      [[unlikely]] {
+    while ((word.load(std::memory_order_acquire) & task_word::kPinned) != 0) sched_yield();
+  }
+}
+
+void Waiter::LendLane() {
+  if (ops_->lend_lane == nullptr) return;
+  TaskCore* holder = ops_->lend_lane(this);
+  while (holder != nullptr) {  // parked, and pinned: its wait stays where it is
+    const Waiter* waiter = holder->waiter;
+    TaskCore* next = waiter->ops_->lend_lane == nullptr
+                         ? nullptr
+                         : waiter->ops_->lend_lane(const_cast<Waiter*>(waiter));
+    holder->Unpin();
+    holder = next;
+  }
+}
+
+bool Waiter::ClaimArm() {
+  std::atomic<uint32_t>& word = cx_.task()->word;
+  uint32_t now = word.load(std::memory_order_acquire);
+  while (StateOf(now) == task_word::kRunning) {
+    const uint32_t granted = (now & ~kWaitMask) | task_word::kGranted | uint32_t{arm_} << kArmShift;
+    if (word.compare_exchange_weak(now, granted, std::memory_order_acq_rel,
+                                   std::memory_order_acquire)) {
+      return true;
+    }
+  }
+  return false;
+}
 
 void Waiter::CountResume() {
   TaskScope* task = cx_.task();
@@ -88,7 +134,8 @@ bool Waiter::Grant() {
     const uint32_t state = StateOf(word);
     const bool parked = state == mode_;
     if (!parked && state != task_word::kRunning) return false;
-    const uint32_t granted = (word & ~kStateMask) | task_word::kGranted;
+    const uint32_t granted =
+        (word & ~kWaitMask) | task_word::kGranted | uint32_t{arm_} << kArmShift;
     if (core->word.compare_exchange_weak(word, granted, std::memory_order_acq_rel,
                                          std::memory_order_acquire)) {
       if (parked) {

@@ -44,8 +44,15 @@ enum class WakeAction : uint8_t {
 };
 
 struct WaitOps {
+  constexpr WaitOps(const char* name, WakeAction (*complete)(Waiter*),
+                    TaskCore* (*lend_lane)(Waiter*) = nullptr)
+      : name(name), complete(complete), lend_lane(lend_lane) {}
   const char* name;  // "TcpStream::Read": what dumps say the task waits for
   WakeAction (*complete)(Waiter* waiter);
+  // Lends the cancel lane to the task that holds what this wait is for (R9), under the primitive's lock, and
+  // returns it pinned if it is parked itself, so that the caller can go on from there. Null: nobody holds
+  // what this kind of wait is for.
+  TaskCore* (*lend_lane)(Waiter* waiter);
 };
 
 struct QueueHook : ListHook {};  // in the primitive's wait queue, guarded by its lock
@@ -57,6 +64,11 @@ class Waiter : public QueueHook, public ParkHook {
   Waiter(const CxBase& cx, const WaitOps* ops) : cx_(cx), ops_(ops) {}
   Waiter(const Waiter&) = delete;
   Waiter& operator=(const Waiter&) = delete;
+
+  // For primitives, in Enqueue, under the lock: may the operation be completed at once, for this waiter? Ask
+  // before anything is taken; a true answer is a promise to do it (kDone). False, of a wait in a Select: another
+  // of its waits has been granted, or it was cancelled; answer kLost.
+  bool MayTake() { return arm_ == 0 || ClaimArm(); }
 
   // For primitives: gives this waiter what it waits for, unless a cancel came first: false means that the
   // waiter withdraws by itself and must get nothing. The caller holds the lock under which the waiter
@@ -75,6 +87,10 @@ class Waiter : public QueueHook, public ParkHook {
   // For OrReturn: what await_ready said.
   bool passed() const { return passed_; }
   void set_passed(bool passed) { passed_ = passed; }
+
+  // Lends the cancel lane to the holder of what this task waits for, to the holder of what that one
+  // waits for, and so on. The waiter is registered or its task pinned, so that it stays.
+  void LendLane();
 
  protected:
   friend class ParkRegistry;
@@ -112,6 +128,8 @@ class Waiter : public QueueHook, public ParkHook {
   // Queues the task again at once, behind others.
   void PostSelf();
   [[noreturn, gnu::cold]] void AwaitedTwice() const;
+  // running -> granted, for this arm of a Select. False if a decision came first.
+  bool ClaimArm();
 
   CxBase cx_;
   PromiseBase* frame_ = nullptr;
@@ -119,6 +137,7 @@ class Waiter : public QueueHook, public ParkHook {
   int64_t parked_since_ns_ = 0;
   uint16_t shard_ = 0;
   uint8_t mode_ = 0;
+  uint8_t arm_ = 0;  // its number in a Select, from 1
   bool or_return_ = false;
   bool passed_ = false;
 };
@@ -127,6 +146,7 @@ enum class Enqueued : uint8_t {
   kQueued,  // the waiter is in the primitive's queue and may be granted from now on
   kDone,    // it could be completed after all; `result` is set; not queued
   kRetry,   // something changed: call Try again; not queued
+  kLost,    // it could be completed, but MayTake refused; not queued
 };
 
 // What a primitive provides. `result` is a std::optional<Outcome<Value>>.
@@ -137,13 +157,17 @@ concept WaitOperation =
       { Op::kStructural } -> std::convertible_to<bool>;
       // Completes without waiting if it can: sets `result`, returns true.
       { op.Try(result) } -> std::same_as<bool>;
-      // Atomically, under the primitive's lock: complete or queue.
+      // Atomically, under the primitive's lock: complete (if MayTake) or queue.
       { op.Enqueue(waiter, result) } -> std::same_as<Enqueued>;
       // After a grant: takes what was granted, or returns false to try again (readiness, say).
       { op.Harvest(result) } -> std::same_as<bool>;
       // After a cancel: leaves the queue, under the primitive's lock.
       { op.Withdraw(waiter) } -> std::same_as<void>;
+      // Optional: TaskCore* LendLane(), where tasks wait for a holder; see WaitOps.
     };
+
+template <class... Ops>
+class SelectWait;
 
 // The awaiter made of an operation. `co_await wait` yields Outcome<Value>. A checkpoint also when it
 // need not wait: a cancelled ordinary wait fails at once, without effect. Awaited once; a second time is fatal.
@@ -173,7 +197,13 @@ class [[nodiscard]] Wait : public Waiter {
   }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> handle) {
-    frame_ = &handle.promise();
+    return Suspend(&handle.promise());
+  }
+  Outcome<Value> await_resume() { return *std::move(result_); }
+
+  // What await_suspend does; `frame` is null for a thread that waits (thread_wait.h). False: the result is there.
+  bool Suspend(PromiseBase* frame) {
+    frame_ = frame;
     task()->waiter = this;
     if (!result_.has_value()) {
       if (Arm()) return true;
@@ -182,7 +212,6 @@ class [[nodiscard]] Wait : public Waiter {
     PostSelf();
     return true;
   }
-  Outcome<Value> await_resume() { return *std::move(result_); }
 
   // For OrReturn.
   bool failed() const { return result_.has_value() && !result_->ok(); }
@@ -190,6 +219,9 @@ class [[nodiscard]] Wait : public Waiter {
   void set_or_return() { or_return_ = true; }
 
  private:
+  template <class... Ops>
+  friend class SelectWait;
+
   // True once parked; false once `result_` is set.
   bool Arm() {
     while (true) {
@@ -210,6 +242,7 @@ class [[nodiscard]] Wait : public Waiter {
           Unregister();
           return false;
         case Enqueued::kRetry:
+        case Enqueued::kLost:
           Unregister();
           if (op_.Try(result_)) return false;
           break;
@@ -243,7 +276,17 @@ class [[nodiscard]] Wait : public Waiter {
     return WakeAction::kResume;
   }
 
-  static constexpr WaitOps kOps = {Op::kName, &Complete};
+  static TaskCore* LendLaneOf(Waiter* waiter) { return static_cast<Wait*>(waiter)->op_.LendLane(); }
+  static constexpr WaitOps MakeOps() {
+    if constexpr (requires(Op op) {
+                    { op.LendLane() } -> std::same_as<TaskCore*>;
+                  }) {
+      return WaitOps(Op::kName, &Complete, &LendLaneOf);
+    } else {
+      return WaitOps(Op::kName, &Complete, nullptr);
+    }
+  }
+  static constexpr WaitOps kOps = MakeOps();
 
   Op op_;
   std::optional<Outcome<Value>> result_;

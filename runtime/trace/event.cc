@@ -49,6 +49,12 @@ const char* EventKindName(EventKind kind) {
       return "wait-enqueue";
     case EventKind::kWaitSettle:
       return "wait-settle";
+    case EventKind::kPermitReserve:
+      return "permit-reserve";
+    case EventKind::kPermitEnd:
+      return "permit-end";
+    case EventKind::kPermitsRevoked:
+      return "permits-revoked";
   }
   return "unknown";
 }

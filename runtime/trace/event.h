@@ -58,7 +58,7 @@ enum class EventKind : uint8_t {
   // nanoseconds it is overdue; name: its name.
   kStall,
 
-  // These four are points inside a wait, where something else may happen in between. Only an
+  // The next four are points inside a wait, where something else may happen in between. Only an
   // EventObserver sees them (observer.h); they are not recorded. name: the operation.
   //
   // It could not be done at once; next it is registered, to be found by a cancel.
@@ -70,8 +70,16 @@ enum class EventKind : uint8_t {
   // The task goes on and has read what was decided; next it takes what was granted, or leaves the
   // primitive's queue. arg: as for kWake.
   kWaitSettle,
+
+  // `task` reserved a permit, which `region` owes from now on. name: the kind of permit.
+  kPermitReserve,
+  // A permit was resolved. region and task: those that reserved it; arg: a PermitEnd
+  // (obligation/ledger.h); name: the kind of permit.
+  kPermitEnd,
+  // `region` revoked what it still owed at its close. arg: how many; name: the region's.
+  kPermitsRevoked,
 };
-inline constexpr int kEventKindCount = static_cast<int>(EventKind::kWaitSettle) + 1;
+inline constexpr int kEventKindCount = static_cast<int>(EventKind::kPermitsRevoked) + 1;
 constexpr bool IsWaitPoint(EventKind kind) {
   return kind >= EventKind::kWaitArm && kind <= EventKind::kWaitSettle;
 }

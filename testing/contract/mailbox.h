@@ -37,6 +37,7 @@ class Mailbox {
     Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<int>>& result) {
       SpinLockHolder lock(box_->lock_);
       if (box_->queue_.empty() && !box_->letters_.empty()) {
+        if (!waiter.MayTake()) return Enqueued::kLost;
         result.emplace(box_->PopLetter());
         return Enqueued::kDone;
       }

@@ -40,6 +40,7 @@ SteppedRuntime::SteppedRuntime() {
   };
   static auto* const reports = new Stderr();
   services_.reports = reports;
+  services_.counters = &counters_;
   helper_ = std::thread([this] { HelperLoop(); });
 }
 

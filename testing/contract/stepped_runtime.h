@@ -105,6 +105,7 @@ class SteppedRuntime final : public Scheduler, public Clock, public Poller {
   void Problem(std::string what);
 
   RuntimeServices services_;
+  RuntimeCounters counters_;
   DrainStats stats_;
   RegionCore* root_ = nullptr;
   std::atomic<bool> quiescent_{true};

@@ -136,6 +136,7 @@ class Gate {
     Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result) {
       SpinLockHolder lock(gate_->lock_);
       if (gate_->open_) {
+        if (!waiter.MayTake()) return Enqueued::kLost;
         result.emplace(Ok());
         return Enqueued::kDone;
       }

@@ -165,12 +165,12 @@ std::vector<std::string> OrderAfter(void (*boost)(TaskCore*)) {
 }
 
 TEST(LaneInheritanceTest, BoostedTaskGoesBeforeWhatIsReady) {
-  EXPECT_EQ(OrderAfter([](TaskCore* holder) { holder->Boost(); }).front(), "holder");
+  EXPECT_EQ(OrderAfter([](TaskCore* holder) { holder->Boost(1); }).front(), "holder");
 }
 TEST(LaneInheritanceTest, EndsWithTheBoost) {
   const auto order = OrderAfter([](TaskCore* holder) {
-    holder->Boost();
-    holder->EndBoost();
+    holder->Boost(2);
+    holder->Boost(-2);
   });
   EXPECT_EQ(order.front(), "c") << "woken last, so it runs next";
 }

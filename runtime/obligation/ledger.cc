@@ -1,0 +1,145 @@
+#include "quiesce/runtime/obligation/ledger.h"
+
+#include <cstdio>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "quiesce/runtime/base/intrusive_list.h"
+#include "quiesce/runtime/base/thread_mutex.h"
+#include "quiesce/runtime/task/async_stack.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace {
+
+std::string PlaceOf(const std::source_location& where) {
+  return DescribePlace(where.file_name(), where.line());
+}
+
+}  // namespace
+
+struct Obligation::Entry : ListHook {
+  uint64_t number;
+  const char* kind;
+  const RegionScope* region;
+  uint64_t task;
+  const char* task_name;
+  std::source_location where;
+
+  std::string ToString() const {
+    return absl::StrCat(kind, " #", number, ", reserved at ", PlaceOf(where), " by task ", task,
+                        " '", task_name, "'");
+  }
+
+  // All of the process. Only where debug checks are on: one lock for all is good enough.
+  struct Table {
+    ThreadMutex mutex;
+    uint64_t last_number ABSL_GUARDED_BY(mutex) = 0;
+    IntrusiveList<Entry> entries ABSL_GUARDED_BY(mutex);
+  };
+  static Table& All() {
+    static auto* all = new Table();
+    return *all;
+  }
+};
+
+void Obligation::AddEntry(const TaskCore& task, const PermitKind& kind) {
+  entry_ = new Entry();
+  entry_->kind = kind.name;
+  entry_->region = region_;
+  entry_->task = task_;
+  entry_->task_name = task.site->name;
+  entry_->where = where_;
+  Entry::Table& all = Entry::All();
+  ThreadMutexLock lock(all.mutex);
+  entry_->number = ++all.last_number;
+  all.entries.PushBack(entry_);
+}
+
+void Obligation::RemoveEntry() {
+  if (entry_ == nullptr) return;
+  Entry::Table& all = Entry::All();
+  {
+    ThreadMutexLock lock(all.mutex);
+    all.entries.Remove(entry_);
+  }
+  delete std::exchange(entry_, nullptr);
+}
+
+Obligation::Claim Obligation::ClaimElsewhere() {
+  uint64_t word = region_->permits.load(std::memory_order_acquire);
+  do {
+    if ((word & permit_word::kRevoked) != 0) return Claim::kRevoked;
+  } while (!region_->permits.compare_exchange_weak(
+      word, word - permit_word::kOpenOne + permit_word::kClaimOne, std::memory_order_acq_rel,
+      std::memory_order_acquire));
+  return Claim::kElsewhere;
+}
+
+void Obligation::EndClaim(Claim claim) {
+  if (claim == Claim::kRevoked) {
+    region_->ops->unref(region_);
+  } else {
+    region_->ops->permit_done(region_);
+  }
+}
+
+void Obligation::Spill(std::atomic<int16_t>& counter) { LedgerOf::Flush(region_, counter); }
+
+void Obligation::Leaked(const PermitKind& kind) const {
+  const std::string what =
+      entry_ != nullptr
+          ? entry_->ToString()
+          : absl::StrCat(kind.name, ", reserved at ", PlaceOf(where_),
+                         task_ == kNoTask ? std::string(" by a thread that is no task")
+                                          : absl::StrCat(" by task ", task_));
+  const std::string of =
+      region_ == nullptr ? "" : absl::StrCat(" (region '", region_->region_name, "')");
+  const std::string text = absl::StrCat(
+      "permit leaked: ", what, of, " was dropped. ", kind.actions,
+      ", Complete or Abort it on every path, or hand it on, before it goes out of scope");
+  if (DebugChecks()) Fatal("%s", text.c_str());
+  if (region_ != nullptr) {
+    region_->services->counters->permits_leaked.fetch_add(1, std::memory_order_relaxed);
+  }
+  struct Seen {
+    ThreadMutex mutex;
+    absl::flat_hash_set<std::pair<const char*, uint32_t>> places ABSL_GUARDED_BY(mutex);
+  };
+  static auto* seen = new Seen();
+  {
+    ThreadMutexLock lock(seen->mutex);
+    if (!seen->places.emplace(where_.file_name(), where_.line()).second) return;
+  }
+  const std::string report =
+      absl::StrCat("quiesce: ", text,
+                   ". It was aborted. Leaks from this place are counted, and not reported again.");
+  if (region_ != nullptr) {
+    region_->services->reports->Report(report + "\n");
+  } else {
+    std::fprintf(stderr, "%s\n", report.c_str());
+  }
+}
+
+void LedgerOf::Flush(RegionScope* region, std::atomic<int16_t>& counter) {
+  const int64_t count = counter.exchange(0, std::memory_order_relaxed);
+  region->permits.fetch_add(static_cast<uint64_t>(count), std::memory_order_acq_rel);
+}
+
+std::string LedgerOf::Describe(const RegionScope* region) {
+  constexpr int kMost = 8;
+  std::string text;
+  int found = 0;
+  Obligation::Entry::Table& all = Obligation::Entry::All();
+  ThreadMutexLock lock(all.mutex);
+  for (const Obligation::Entry* entry = all.entries.front(); entry != nullptr;
+       entry = all.entries.Next(entry)) {
+    if (entry->region != region) continue;
+    if (++found <= kMost) absl::StrAppend(&text, found == 1 ? "" : "; ", entry->ToString());
+  }
+  if (found > kMost) absl::StrAppend(&text, "; … and ", found - kMost, " more");
+  return text;
+}
+
+}  // namespace v0
+}  // namespace quiesce

@@ -1,0 +1,163 @@
+// ledger.h: who owes what: the side of a permit that its region sees.
+//
+// Why:        a region must not close over an open permit (G7), wherever the permit has travelled (R8), and to
+//             know that must cost a channel's send next to nothing.
+// How:        most permits are resolved by the task that reserved them. So a task counts its own, without an atomic
+//             operation, and tells its region only when it ends. Who resolves another task's permit works
+//             on the region's ledger word: it *claims* the permit, which a revocation cannot take any more, has the
+//             effect, and gives the claim back. Once every task has ended the word is exact, and that is when
+//             the close reads it.
+// Invariants: (1) open permits of a region = its ledger word + what its living tasks count themselves;
+//             (2) a permit is claimed once, or revoked, never both: one compare-exchange on the ledger word;
+//             (3) a revoked permit keeps the region's record, so that what it points to stays.
+// Debug:      where debug checks are on each open permit has an entry here, with its number, place and task.
+// Threads:    an Obligation as a value; different ones anywhere.
+#ifndef QUIESCE_RUNTIME_OBLIGATION_LEDGER_H_
+#define QUIESCE_RUNTIME_OBLIGATION_LEDGER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <source_location>
+#include <string>
+#include <utility>
+
+#include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/task/task_core.h"
+#include "quiesce/runtime/trace/emit.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+// How a permit was resolved. The numbers are those of EventKind::kPermitEnd.
+enum class PermitEnd : uint8_t {
+  kActed,      // by its action: Send, Commit, Release …
+  kCompleted,  // by Complete
+  kAborted,    // by Abort, or with a frame that ended by a failure, a cancel or a panic
+  kLeaked,     // dropped
+  kGivenBack,  // after it had been revoked
+  kRebound,    // another region owes it now
+};
+
+// Names of the kind of a permit, for messages.
+struct PermitKind {
+  const char* name;     // "SendPermit"
+  const char* actions;  // "Send": what consumes it, beside Complete and Abort
+};
+
+class Obligation {
+ public:
+  // Reserved through `cx`, whose region owes it until it is resolved.
+  Obligation(const CxBase& cx, const PermitKind& kind, const std::source_location& where)
+      : region_(cx.region()), task_(cx.task()->id), where_(where) {
+    auto* task = static_cast<TaskCore*>(cx.task());
+    Count(region_ == task->scope ? task->permits : region_->opener_permits, +1);
+    if (DebugChecks()) [[unlikely]]
+      AddEntry(*task, kind);
+    Emit(EventKind::kPermitReserve, region_->id, task_, 0, kind.name);
+  }
+  // Reserved by a thread that is no task: no region owes it.
+  explicit Obligation(const std::source_location& where) : task_(kNoTask), where_(where) {}
+
+  Obligation(Obligation&& other) noexcept
+      : region_(other.region_),
+        task_(std::exchange(other.task_, 0)),
+        where_(other.where_),
+        entry_(other.entry_) {}
+  Obligation& operator=(Obligation&& other) noexcept {
+    region_ = other.region_;
+    task_ = std::exchange(other.task_, 0);
+    where_ = other.where_;
+    entry_ = other.entry_;
+    return *this;
+  }
+  ~Obligation() = default;  // whoever holds it has resolved it
+
+  // False once it has been moved from or resolved.
+  bool live() const { return task_ != 0; }
+  const std::source_location& where() const { return where_; }
+
+  // Resolves it as `end`, by calling effect(true); effect(false) if it has been revoked, when the effect must be
+  // that of an abort. Returns what effect was called with. Precondition: live().
+  template <class Effect>
+  bool Resolve(const PermitKind& kind, PermitEnd end, Effect effect) {
+    const Claim claim = TakeClaim();
+    effect(claim != Claim::kRevoked);
+    if (DebugChecks()) [[unlikely]]
+      RemoveEntry();
+    if (region_ != nullptr) {
+      Emit(EventKind::kPermitEnd, region_->id, task_,
+           static_cast<uint64_t>(claim == Claim::kRevoked ? PermitEnd::kGivenBack : end),
+           kind.name);
+      if (claim != Claim::kOwn) [[unlikely]]
+        EndClaim(claim);
+    }
+    task_ = 0;
+    return claim != Claim::kRevoked;
+  }
+
+  // Dropped without having been consumed: fatal where debug checks are on; else counted, and reported once for
+  // each place. Precondition: live().
+  [[gnu::cold]] void Leaked(const PermitKind& kind) const;
+
+  // Has it been revoked? For a hint: it may be in the next moment.
+  bool revoked() const {
+    return region_ != nullptr &&
+           (region_->permits.load(std::memory_order_acquire) & permit_word::kRevoked) != 0;
+  }
+
+ private:
+  enum class Claim : uint8_t { kOwn, kElsewhere, kRevoked };
+  static constexpr uint64_t kNoTask = ~uint64_t{0};
+  static constexpr int16_t kSpillAt = 0x4000;
+
+  void Count(std::atomic<int16_t>& counter, int change) {
+    const auto count = static_cast<int16_t>(counter.load(std::memory_order_relaxed) + change);
+    counter.store(count, std::memory_order_relaxed);
+    if (count == kSpillAt || count == -kSpillAt) [[unlikely]]
+      Spill(counter);
+  }
+
+  Claim TakeClaim() {
+    if (region_ == nullptr) return Claim::kOwn;
+    auto* now = static_cast<TaskCore*>(cx_internal::CurrentTask());
+    if (now == nullptr || now->id != task_) [[unlikely]]
+      return ClaimElsewhere();
+    if (region_ == now->scope) [[likely]] {
+      Count(now->permits, -1);  // its region cannot have closed: the task is one of it
+      return Claim::kOwn;
+    }
+    if (revoked()) [[unlikely]]
+      return Claim::kRevoked;
+    Count(region_->opener_permits, -1);
+    return Claim::kOwn;
+  }
+
+  Claim ClaimElsewhere();
+  void EndClaim(Claim claim);
+  void Spill(std::atomic<int16_t>& counter);
+  void AddEntry(const TaskCore& task, const PermitKind& kind);
+  void RemoveEntry();
+
+  struct Entry;
+  friend struct LedgerOf;
+
+  RegionScope* region_ = nullptr;  // null: nobody's
+  uint64_t task_;                  // its id; 0: resolved
+  std::source_location where_;
+  Entry* entry_ = nullptr;  // where debug checks are on
+};
+
+// What a region asks of its ledger. For region/.
+struct LedgerOf {
+  // Moves what `counter` says into the region's word.
+  static void Flush(RegionScope* region, std::atomic<int16_t>& counter);
+  // The open permits that are known by name, "SendPermit #7, reserved at fetch.cc:41 by task 12 'fetch'; …", at
+  // most a few of them; empty where debug checks are off.
+  static std::string Describe(const RegionScope* region);
+};
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_OBLIGATION_LEDGER_H_

@@ -1,0 +1,232 @@
+// select.h: waits for the first of several waits; the others are withdrawn and take nothing.
+//
+// Why:        "a message, or a signal, or a second" without a task for each, and without the message that was
+//             received by the branch that lost.
+// Example:    auto won = co_await OrReturn(Select(cx, inbox.Receive(cx), Sleep(cx, absl::Seconds(1))));
+//             if (won.index() == 0) Handle(std::get<0>(std::move(won)));   // an Outcome<std::optional<Mail>>
+// How:        all arms are queued at once and share the task's word: whoever grants one moves the word with the
+//             arm's number in it, so no other can be granted (wait.h). A primitive that could serve an arm
+//             at once asks Waiter::MayTake first.
+// Invariants: (1) exactly one arm was granted if the Select yields Ok, and none of them if it does not (G8);
+//             (2) when it yields, no arm is in any queue.
+#ifndef QUIESCE_RUNTIME_TASK_SELECT_H_
+#define QUIESCE_RUNTIME_TASK_SELECT_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <tuple>
+#include <utility>
+#include <variant>
+
+#include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/task/wait.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+template <class Op>
+inline constexpr bool kIsPartial = requires { requires Op::kPartial; };
+
+// The awaiter of Select.
+template <class... Ops>
+class [[nodiscard]] SelectWait : public Waiter {
+ public:
+  using QuiesceAwaitable = void;
+  // index() is that of the arm, and it holds that arm's outcome.
+  using Value = std::variant<Outcome<typename Ops::Value>...>;
+
+  explicit SelectWait(const CxBase& cx, Wait<Ops>&... arms) : Waiter(cx, &kOps), arms_(arms...) {}
+
+  bool await_ready() {
+    cx_.Verify();
+    if (result_.has_value()) [[unlikely]]
+      AwaitedTwice();
+    mode_ = cx_internal::WaitMode(cx_, /*structural=*/false);
+    const bool fail = MustFail();
+    At(EventKind::kCheckpoint, fail);
+    if (fail) [[unlikely]] {
+      result_.emplace(FailReason());
+    } else if (!TryArms()) {
+      return false;
+    }
+    return MayGoOn();
+  }
+  template <class P>
+  bool await_suspend(std::coroutine_handle<P> handle) {
+    frame_ = &handle.promise();
+    task()->waiter = this;
+    if (!result_.has_value()) {
+      if (Arm()) return true;
+      if (MayGoOn()) return false;
+    }
+    PostSelf();
+    return true;
+  }
+  Outcome<Value> await_resume() { return *std::move(result_); }
+
+  // For OrReturn.
+  bool failed() const { return result_.has_value() && !result_->ok(); }
+  Outcome<Value>& result() { return *result_; }
+  void set_or_return() { or_return_ = true; }
+
+ private:
+  static constexpr size_t kArms = sizeof...(Ops);
+  static constexpr uint8_t kNobody = 0xff;  // claims the word without any arm
+
+  // Calls visit(index constant, arm) for each; stops at the first that says so, and returns its index.
+  template <class Visit>
+  size_t FirstArm(Visit visit) {
+    size_t first = kArms;
+    [&]<size_t... i>(std::index_sequence<i...>) {
+      (void)((visit(std::integral_constant<size_t, i>(), std::get<i>(arms_)) &&
+              ((first = i), true)) ||
+             ...);
+    }(std::make_index_sequence<kArms>());
+    return first;
+  }
+
+  template <size_t i, class ArmWait>
+  void TakeResult(ArmWait& arm) {
+    result_.emplace(Value(std::in_place_index<i>, *std::move(arm.result_)));
+  }
+
+  // Completes the first arm that can be.
+  bool TryArms() {
+    const size_t first = FirstArm([this](auto i, auto& arm) {
+      if (!arm.op_.Try(arm.result_)) return false;
+      TakeResult<i>(arm);
+      return true;
+    });
+    return first != kArms;
+  }
+
+  void WithdrawAllBut(size_t kept) {
+    FirstArm([this, kept](auto i, auto& arm) {
+      if (i != kept && queued_[i]) arm.op_.Withdraw(arm);
+      queued_[i] = false;
+      return false;
+    });
+  }
+
+  // True once parked; false once `result_` is set.
+  bool Arm() {
+    while (true) {
+      mode_ = cx_internal::WaitMode(cx_, /*structural=*/false);
+      Register();
+      if (MustFail()) [[unlikely]] {
+        Unregister();
+        result_.emplace(FailReason());
+        return false;
+      }
+      At(EventKind::kWaitEnqueue);
+      Enqueued last = Enqueued::kQueued;
+      FirstArm([this, &last](auto i, auto& arm) {
+        arm.mode_ = mode_;
+        arm.arm_ = static_cast<uint8_t>(i + 1);
+        last = arm.op_.Enqueue(arm, arm.result_);
+        queued_[i] = last == Enqueued::kQueued;
+        return last != Enqueued::kQueued;
+      });
+      QUIESCE_CHECK(last != Enqueued::kDone || cx_.task()->IsGranted(),
+                    "an operation was completed in Enqueue without asking Waiter::MayTake");
+      if (last == Enqueued::kQueued && CommitPark()) return true;
+      if (last == Enqueued::kRetry) {
+        // Nobody may grant another arm from here on; unless one has been.
+        arm_ = kNobody;
+        if (ClaimArm()) {
+          WithdrawAllBut(kArms);
+          Unregister();
+          if (TryArms()) return false;
+          continue;
+        }
+      }
+      if (Settle()) return false;
+    }
+  }
+
+  // After a decision: true once `result_` is set, false if the wait has to be made again.
+  bool Settle() {
+    const uint32_t word = cx_.task()->word.load(std::memory_order_acquire);
+    const size_t granted = ((word & task_word::kArmMask) >> task_word::kArmShift) - 1;
+    if (TakeDecision() == Decision::kGranted) {
+      WithdrawAllBut(granted);
+      const size_t done = FirstArm([this, granted](auto i, auto& arm) {
+        if (i != granted) return false;
+        // Completed while it was being queued, or granted after that.
+        if (!arm.result_.has_value() && !arm.op_.Harvest(arm.result_)) return false;
+        TakeResult<i>(arm);
+        return true;
+      });
+      EndDecision();
+      if (done != kArms) return true;
+      if (!MustFail()) return TryArms();
+    } else {
+      WithdrawAllBut(kArms);
+      EndDecision();
+    }
+    result_.emplace(FailReason());
+    return true;
+  }
+
+  static WakeAction Complete(Waiter* waiter) {
+    auto* self = static_cast<SelectWait*>(waiter);
+    self->CountResume();
+    if (!self->result_.has_value() && !self->Settle() && self->Arm()) return WakeAction::kParked;
+    if (self->or_return_ && !self->result_->ok()) {
+      self->frame_->failure() = Outcome<void>::FromFailure(*std::move(self->result_));
+      return WakeAction::kUnwind;
+    }
+    return WakeAction::kResume;
+  }
+  // Several holders may be waited for: each chain is followed here.
+  static TaskCore* LendLaneOf(Waiter* waiter) {
+    static_cast<SelectWait*>(waiter)->FirstArm([](auto, auto& arm) {
+      arm.LendLane();
+      return false;
+    });
+    return nullptr;
+  }
+
+  static constexpr WaitOps kOps = WaitOps("Select", &Complete, &LendLaneOf);
+
+  std::tuple<Wait<Ops>&...> arms_;
+  std::array<bool, kArms> queued_ = {};
+  std::optional<Outcome<Value>> result_;
+};
+
+template <class... Ops>
+WaitOrReturn<SelectWait<Ops...>> OrReturn(SelectWait<Ops...>&& wait) {
+  return WaitOrReturn<SelectWait<Ops...>>(wait);
+}
+template <class... Ops>
+WaitOrReturn<SelectWait<Ops...>> OrReturn(SelectWait<Ops...>& wait) {
+  return WaitOrReturn<SelectWait<Ops...>>(wait);
+}
+
+// Waits until one of `arms` can be completed, and completes that one.
+// Returns  Outcome<std::variant<Outcome<V>…>>: outside the Select's own wait, Ok | Cancelled; inside the
+//          outcome of the arm that won, which may be an Error (closed, say). Several ready: the first listed.
+// Suspends until then; an ordinary wait of `cx`, whose flags count, not those of the arms' Cx. A checkpoint.
+// Cancel   safe (G8): no arm took anything. Losing costs an arm its place in line.
+// Limits   the arms are waits of the same task, temporaries of the same expression or named, and are not awaited
+//          themselves. One that may be half done when it loses (WriteAll) is refused at compile time: race tasks.
+template <class... Ops>
+SelectWait<Ops...> Select(const CxBase& cx, Wait<Ops>&&... arms) {
+  static_assert(sizeof...(Ops) >= 1 && sizeof...(Ops) <= 64, "Select takes 1 to 64 waits");
+  static_assert((... && !Ops::kStructural),
+                "Select: a structural wait cannot lose, since nothing ends it");
+  static_assert((... && !kIsPartial<Ops>),
+                "Select: this wait may have had part of its effect when another wins: use Race");
+  return SelectWait<Ops...>(cx, arms...);
+}
+template <class... Ops>
+SelectWait<Ops...> Select(const CxBase& cx, Wait<Ops>&... arms) {
+  return Select(cx, std::move(arms)...);
+}
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_TASK_SELECT_H_
