@@ -45,6 +45,7 @@ class SteppedRuntime final : public Scheduler, public Clock, public Poller {
 
   // A contract may add what its primitive needs (signals, say) before the root is opened.
   RuntimeServices& services() { return services_; }
+  const RuntimeCounters& counters() const { return counters_; }
 
   // Begins a root region with `body` as its main task, whose callable is kept by the task.
   template <class Body>

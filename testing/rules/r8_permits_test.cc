@@ -1,0 +1,516 @@
+// R8 and G7: a permit is resolved exactly once, and its region does not close over it.
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "quiesce/testing/contract/stepped_runtime.h"
+#include "quiesce/testing/rules/fixture.h"
+#include "quiesce/testing/rules/seat_permit.h"
+
+namespace quiesce {
+namespace rules {
+namespace {
+
+// Where a permit is left for somebody else.
+class Locker {
+ public:
+  void Put(SeatPermit permit) {
+    ThreadMutexLock lock(mutex_);
+    permit_.emplace(std::move(permit));
+  }
+  std::optional<SeatPermit> Take() {
+    ThreadMutexLock lock(mutex_);
+    return std::exchange(permit_, std::nullopt);
+  }
+
+ private:
+  ThreadMutex mutex_;
+  std::optional<SeatPermit> permit_ ABSL_GUARDED_BY(mutex_);
+};
+
+// ---- consuming --------------------------------------------------------------------------------------
+
+TEST(PermitTest, IsConsumedByItsActionByCompleteOrByAbort) {
+  TestRuntime rt;
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    EXPECT_TRUE(SeatPermit(cx, &hall).Book());
+    SeatPermit(cx, &hall).Complete();
+    SeatPermit(cx, &hall).Abort();
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.booked, 1);
+  EXPECT_EQ(hall.completed, 1);
+  EXPECT_EQ(hall.given_back, 1);
+  EXPECT_EQ(rt->counters().permits_revoked, 0u);
+}
+
+TEST(PermitTest, ConsumedTwiceIsFatal) {
+  EXPECT_DEATH(
+      {
+        TestRuntime rt;
+        Hall hall;
+        (void)rt.Run([&](Cx cx) -> Task<void> {
+          SeatPermit permit(cx, &hall);
+          (void)std::move(permit).Book();
+          (void)std::move(permit).Book();  // NOLINT: what is tested
+          co_return Ok();
+        });
+      },
+      "SeatPermit: consumed twice");
+}
+
+TEST(PermitTest, OfAThreadIsOwedByNoRegion) {
+  Hall hall;
+  EXPECT_TRUE(SeatPermit(&hall).Book());
+  EXPECT_EQ(hall.booked, 1);
+}
+
+// ---- dropped by a failure ---------------------------------------------------------------------------
+
+Task<void> Fails(Cx) { co_return absl::UnavailableError("no"); }
+
+TEST(PermitDropTest, WithAFrameThatEndsThroughOrReturnIsAborted) {
+  TestRuntime rt;
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto outer = [&](Cx cx) -> Task<void> {
+      SeatPermit permit(cx, &hall);
+      co_await OrReturn(Fails(cx));
+      (void)std::move(permit).Book();
+      co_return Ok();
+    };
+    EXPECT_THAT(co_await outer(cx), IsError("no"));
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 1);
+  EXPECT_EQ(hall.booked, 0);
+}
+
+TEST(PermitDropTest, WithAFrameThatReturnsACancelOrAPanicIsAborted) {
+  TestRuntime rt;
+  Hall hall;
+  auto cancelled = [&](Cx cx, SeatPermit) -> Task<void> {
+    SeatPermit permit(cx, &hall);
+    Outcome<void> waited = co_await SleepUntil(cx, Instant::InfiniteFuture());
+    co_return waited;
+  };
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto task = cx.Spawn("cancelled", cancelled, SeatPermit(cx, &hall));
+    co_await OrReturn(Yield(cx));
+    task.Cancel();
+    Outcome<void> ended = co_await OrReturn(task.Join(cx));
+    EXPECT_TRUE(ended.is_cancelled());
+    auto panics = [&](Cx cx, SeatPermit) -> Task<void> {
+      SeatPermit permit(cx, &hall);
+      co_return Panic("broken");
+    };
+    EXPECT_THAT(co_await panics(cx, SeatPermit(cx, &hall)), IsPanicked("broken"));
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 4);
+}
+
+#if defined(__cpp_exceptions)
+TEST(PermitDropTest, WithAnExceptionThatPassesIsAborted) {
+  TestRuntime rt;
+  Hall hall;
+  auto throws = [&](Cx cx) -> Task<void> {
+    SeatPermit permit(cx, &hall);
+    throw std::runtime_error("broken");
+    co_return Ok();
+  };
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    EXPECT_THAT(co_await throws(cx), IsPanicked("broken"));
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 1);
+}
+#endif
+
+TEST(PermitDropTest, InTheArgumentsOfATaskThatDoesNotStartIsAborted) {
+  TestRuntime rt(1);
+  Hall hall;
+  auto books = [](Cx, SeatPermit permit) -> Task<void> {
+    (void)std::move(permit).Book();
+    co_return Ok();
+  };
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto cancelled = cx.Spawn("cancelled", books, SeatPermit(cx, &hall));
+    cancelled.Cancel();
+    Outcome<void> ended = co_await OrReturn(cancelled.Join(cx));
+    EXPECT_TRUE(ended.is_cancelled());
+    auto body = [&](Cx cx) -> Task<void> {
+      cx.Ref().Cancel();
+      auto refused = cx.Spawn("refused", books, SeatPermit(cx, &hall));
+      EXPECT_TRUE(refused.ended());
+      co_return Ok();
+    };
+    (void)co_await Region::Open(cx, "r", body);
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 2);
+  EXPECT_EQ(hall.booked, 0);
+}
+
+// ---- leaked -----------------------------------------------------------------------------------------
+
+template <class Drop>
+void RunDropping(Drop drop) {
+  TestRuntime rt;
+  Hall hall;
+  (void)rt.Run([&](Cx cx) -> Task<void> {
+    drop(cx, &hall);
+    co_return Ok();
+  });
+}
+
+TEST(PermitLeakTest, DroppedPermitIsFatalAndNamed) {
+  EXPECT_DEATH(
+      RunDropping([](Cx cx, Hall* hall) { SeatPermit permit(cx, hall); }),
+      "permit leaked: SeatPermit #[0-9]+, reserved at .*r8_permits_test.cc:[0-9]+ by task [0-9]+ "
+      "'main' \\(region 'root'\\) was dropped. Book, Complete or Abort it on every path");
+}
+TEST(PermitLeakTest, OverwrittenPermitIsFatal) {
+  EXPECT_DEATH(RunDropping([](Cx cx, Hall* hall) {
+                 SeatPermit permit(cx, hall);
+                 permit = SeatPermit(cx, hall);
+                 (void)std::move(permit).Book();
+               }),
+               "permit leaked");
+}
+TEST(PermitLeakTest, TaskThatIsNeverRunLeaksItsArguments) {
+  EXPECT_DEATH(RunDropping([](Cx cx, Hall* hall) {
+                 auto books = [](Cx, SeatPermit permit) -> Task<void> {
+                   (void)std::move(permit).Book();
+                   co_return Ok();
+                 };
+                 Task<void> unused = books(cx, SeatPermit(cx, hall));
+               }),
+               "permit leaked");
+}
+TEST(PermitLeakTest, CoroutineThatReturnsAnErrorLeaks) {
+  EXPECT_DEATH(
+      {
+        TestRuntime rt;
+        Hall hall;
+        (void)rt.Run([&](Cx cx) -> Task<void> {
+          SeatPermit permit(cx, &hall);
+          co_return absl::UnavailableError("early");
+        });
+      },
+      "permit leaked");
+}
+TEST(PermitLeakTest, OfAThreadIsFatalToo) {
+  EXPECT_DEATH(
+      {
+        Hall hall;
+        SeatPermit permit(&hall);
+      },
+      "permit leaked: SeatPermit, reserved at .* by a thread that is no task was dropped");
+}
+
+// ---- the region's close -----------------------------------------------------------------------------
+
+TEST(PermitCloseTest, WaitsForAPermitThatHasTravelled) {
+  TestRuntime rt;
+  Hall hall;
+  Locker locker;
+  Trail trail;
+  std::thread elsewhere([&] {
+    std::optional<SeatPermit> permit;
+    SpinUntil([&] { return (permit = locker.Take()).has_value(); });
+    trail.Add("booking");
+    EXPECT_TRUE(std::move(*permit).Book());
+  });
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto body = [&](Cx cx) -> Task<void> {
+      cx.Spawn("reserves", [&](Cx cx) -> Task<void> {
+        locker.Put(SeatPermit(cx, &hall));
+        co_return Ok();
+      });
+      co_return Ok();
+    };
+    EXPECT_THAT(co_await Region::Open(cx, "r", body), IsOk());
+    trail.Add("closed");
+    EXPECT_EQ(hall.booked, 1);
+    co_return Ok();
+  }),
+              IsOk());
+  elsewhere.join();
+  EXPECT_THAT(trail.Steps(), ::testing::ElementsAre("booking", "closed"));
+}
+
+TEST(PermitCloseTest, CountsThoseOfTheBodyAndOfFinalizers) {
+  TestRuntime rt;
+  Hall hall;
+  for (const bool in_finalizer : {false, true}) {
+    Locker locker;
+    std::atomic<bool> closed{false};
+    std::thread elsewhere([&] {
+      std::optional<SeatPermit> permit;
+      SpinUntil([&] { return (permit = locker.Take()).has_value(); });
+      EXPECT_FALSE(closed);
+      EXPECT_TRUE(std::move(*permit).Book());
+    });
+    EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+      auto body = [&](Cx cx) -> Task<void> {
+        if (in_finalizer) {
+          EXPECT_TRUE(cx.Defer("reserves", [&](Cx cx) -> Task<void> {
+                          locker.Put(SeatPermit(cx, &hall));
+                          co_return Ok();
+                        }).ok());
+        } else {
+          locker.Put(SeatPermit(cx, &hall));
+        }
+        co_return Ok();
+      };
+      EXPECT_THAT(co_await Region::Open(cx, "r", body), IsOk());
+      closed = true;
+      co_return Ok();
+    }),
+                IsOk());
+    elsewhere.join();
+  }
+  EXPECT_EQ(hall.booked, 2);
+}
+
+TEST(PermitCloseTest, PermitsOfAnInnerRegionDoNotCountForTheOuterOne) {
+  TestRuntime rt;
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    std::optional<SeatPermit> outer(SeatPermit(cx, &hall));
+    auto body = [&](Cx cx) -> Task<void> {
+      SeatPermit inner(cx, &hall);
+      EXPECT_TRUE(std::move(*outer).Book());
+      EXPECT_TRUE(std::move(inner).Book());
+      co_return Ok();
+    };
+    EXPECT_THAT(co_await Region::Open(cx, "inner", body), IsOk());
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.booked, 2);
+  EXPECT_EQ(rt->counters().permits_revoked, 0u);
+}
+
+TEST(PermitCloseTest, ReboundPermitIsOwedByTheOtherRegion) {
+  TestRuntime rt;
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    Locker locker;
+    auto body = [&](Cx inner) -> Task<void> {
+      SeatPermit permit(inner, &hall);
+      EXPECT_TRUE(permit.Rebind(cx).ok());
+      locker.Put(std::move(permit));
+      co_return Ok();
+    };
+    EXPECT_THAT(co_await Region::Open(cx, "inner", body), IsOk());
+    EXPECT_TRUE(std::move(*locker.Take()).Book());
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.booked, 1);
+  EXPECT_EQ(rt->counters().permits_revoked, 0u);
+}
+
+TEST(PermitCloseTest, MorePermitsThanATaskCountsItself) {
+  TestRuntime rt;
+  Hall hall;
+  constexpr int kMany = 50'000;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    std::vector<SeatPermit> permits;
+    auto body = [&](Cx cx) -> Task<void> {
+      auto reserves = cx.Spawn("reserves", [&](Cx cx) -> Task<void> {
+        for (int i = 0; i < kMany; ++i) permits.emplace_back(cx, &hall);
+        for (int i = 0; i < kMany / 2; ++i) EXPECT_TRUE(std::move(permits[i]).Book());
+        co_return Ok();
+      });
+      (void)co_await OrReturn(reserves.Join(cx));
+      for (int i = kMany / 2; i < kMany; ++i) EXPECT_TRUE(std::move(permits[i]).Book());
+      co_return Ok();
+    };
+    EXPECT_THAT(co_await Region::Open(cx, "r", body), IsOk());
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.booked, kMany);
+  EXPECT_EQ(rt->counters().permits_revoked, 0u);
+}
+
+// ---- revoked ----------------------------------------------------------------------------------------
+
+using contract::SteppedRuntime;
+
+struct Revocation {
+  SteppedRuntime runtime;
+  Hall hall;
+  Locker locker;
+  std::optional<RegionRef> region;
+  std::atomic<bool> closed{false};
+
+  // A region whose task leaves a permit in the locker.
+  void Start() {
+    runtime.Start([this](Cx cx) -> Task<void> {
+      auto body = [this](Cx cx) -> Task<void> {
+        region.emplace(cx.Ref());
+        cx.Spawn("reserves", [this](Cx cx) -> Task<void> {
+          locker.Put(SeatPermit(cx, &hall));
+          co_return Ok();
+        });
+        co_return Ok();
+      };
+      EXPECT_THAT(
+          co_await Region::Open(cx, "owing", body, FailFast(),
+                                RegionOptions().WithDrain(Budget::Timeout(absl::Seconds(3)))),
+          IsOk());
+      closed = true;
+      co_return Ok();
+    });
+    runtime.RunUntilIdle();
+  }
+  void Finish() {
+    runtime.RunUntilIdle();
+    EXPECT_TRUE(closed);
+    EXPECT_EQ(runtime.counters().permits_revoked, 1u);
+    std::optional<SeatPermit> permit = locker.Take();
+    ASSERT_TRUE(permit.has_value());
+    EXPECT_TRUE(permit->revoked());
+    EXPECT_FALSE(std::move(*permit).Book());
+    EXPECT_EQ(hall.booked, 0);
+    EXPECT_EQ(hall.given_back, 1);
+    region.reset();
+    runtime.Finish();
+  }
+};
+
+TEST(PermitRevocationTest, ARegionThatEndsByItselfWaitsAsLongAsADrainMayTake) {
+  Revocation test;
+  test.Start();
+  EXPECT_FALSE(test.closed);
+  test.runtime.AdvanceBy(absl::Seconds(3) - absl::Nanoseconds(1));
+  test.runtime.RunUntilIdle();
+  EXPECT_FALSE(test.closed);
+  EXPECT_NE(test.runtime.Dump().find("owes 1 permit: SeatPermit #"), std::string::npos)
+      << test.runtime.Dump();
+  test.runtime.AdvanceBy(absl::Nanoseconds(1));
+  test.Finish();
+}
+
+TEST(PermitRevocationTest, ARequestWhileTheCloseWaitsTightensTheTime) {
+  Revocation test;
+  test.Start();
+  test.region->Cancel(Budget::Timeout(absl::Seconds(1)));
+  test.runtime.AdvanceBy(absl::Seconds(1) - absl::Nanoseconds(1));
+  test.runtime.RunUntilIdle();
+  EXPECT_FALSE(test.closed);
+  test.runtime.AdvanceBy(absl::Nanoseconds(1));
+  test.Finish();
+}
+
+TEST(PermitRevocationTest, ADrainThatIsSpentRevokesAtOnce) {
+  Revocation test;
+  test.Start();
+  test.region->Cancel(Budget::Timeout(absl::ZeroDuration()));
+  test.Finish();
+}
+
+TEST(PermitRevocationTest, OfTheOpenersOwnAndReboundTooLate) {
+  TestRuntime rt;
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    Locker locker;
+    auto body = [&](Cx inner) -> Task<void> {
+      locker.Put(SeatPermit(inner, &hall));
+      co_return Ok();
+    };
+    const auto no_time = RegionOptions().WithDrain(Budget::Timeout(absl::ZeroDuration()));
+    EXPECT_THAT(co_await Region::Open(cx, "a", body, FailFast(), no_time), IsOk());
+    EXPECT_FALSE(std::move(*locker.Take()).Book());
+    EXPECT_THAT(co_await Region::Open(cx, "b", body, FailFast(), no_time), IsOk());
+    std::optional<SeatPermit> late = locker.Take();
+    EXPECT_EQ(late->Rebind(cx).code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_FALSE(late->live());
+    EXPECT_THAT(co_await Region::Open(cx, "c", body, FailFast(), no_time), IsOk());
+    (void)locker.Take();  // dropped: it has been reported already
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.booked, 0);
+  EXPECT_EQ(hall.given_back, 3);
+  EXPECT_EQ(rt->counters().permits_revoked, 3u);
+  EXPECT_TRUE(rt.reports.Said("region 'a'"));
+  EXPECT_TRUE(rt.reports.Said("closed over 1 open permit, which it revoked: SeatPermit #"));
+}
+
+// ---- with threads -----------------------------------------------------------------------------------
+
+// Permits that are booked on other threads while their regions close: each is booked or given back, once.
+TEST(PermitStressTest, EachIsResolvedOnceWhereverItIs) {
+  TestRuntime rt;
+  constexpr int kRounds = 2'000;
+  Hall hall;
+  std::vector<Locker> lockers(4);
+  std::atomic<bool> done{false};
+  std::atomic<int> taken{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t) {
+    threads.emplace_back([&, t] {
+      for (uint32_t i = 0; !done; ++i) {
+        std::optional<SeatPermit> permit = lockers[(i + static_cast<uint32_t>(t)) % 4].Take();
+        if (!permit.has_value()) {
+          std::this_thread::yield();
+          continue;
+        }
+        if (i % 3 == 0) {
+          std::move(*permit).Abort();
+        } else {
+          (void)std::move(*permit).Book();
+        }
+        ++taken;
+      }
+    });
+  }
+  int reserved = 0;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    for (int round = 0; round < kRounds; ++round) {
+      auto body = [&](Cx cx) -> Task<void> {
+        for (uint32_t i = 0; i < 4; ++i) {
+          if (std::optional<SeatPermit> left = lockers[i].Take()) std::move(*left).Complete();
+          ++reserved;
+          cx.Spawn("reserves", [&lockers, &hall, i](Cx cx) -> Task<void> {
+            lockers[i].Put(SeatPermit(cx, &hall));
+            co_return Ok();
+          });
+        }
+        co_return Ok();
+      };
+      // Every other one is in a hurry: its permits are revoked if they are not booked by then.
+      const Budget drain = Budget::Timeout(round % 2 == 0 ? absl::ZeroDuration() : absl::Hours(1));
+      (void)co_await Region::Open(cx, "r", body, FailFast(), RegionOptions().WithDrain(drain));
+    }
+    co_return Ok();
+  }),
+              IsOk());
+  done = true;
+  for (std::thread& thread : threads) thread.join();
+  for (Locker& locker : lockers) {
+    if (std::optional<SeatPermit> left = locker.Take()) std::move(*left).Abort();
+  }
+  EXPECT_EQ(hall.booked + hall.completed + hall.given_back, reserved);
+}
+
+}  // namespace
+}  // namespace rules
+}  // namespace quiesce
