@@ -488,6 +488,11 @@ void RegionCore::RevokePermits() {
   uint64_t before = permits.load(std::memory_order_acquire);
   int64_t open;
   do {
+    // Whoever has claimed one is about to be done with it, and with this region.
+    while ((before & permit_word::kClaimMask) != 0) {
+      sched_yield();
+      before = permits.load(std::memory_order_acquire);
+    }
     open = permit_word::Open(before);
     if (open == 0) return;
     // Each keeps the record until it is given back; taken before anybody can see the bit.

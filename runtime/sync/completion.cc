@@ -7,14 +7,11 @@ inline namespace v0 {
 namespace completion_internal {
 
 void Block::Publish() {
-  {
-    SpinLockHolder lock(lock_);
-    word_.store(kDone, std::memory_order_release);
-    Waiter* waiter = std::exchange(waiter_, nullptr);
-    // Refused: the wait was cancelled and withdraws by itself; the value stays for the next one.
-    if (waiter != nullptr) waiter->Grant();
-  }
-  word_.notify_all();
+  SpinLockHolder lock(lock_);
+  word_.store(kDone, std::memory_order_release);
+  Waiter* waiter = std::exchange(waiter_, nullptr);
+  // Refused: the wait was cancelled and withdraws by itself; the value stays for the next one.
+  if (waiter != nullptr) waiter->Grant();
 }
 
 Enqueued Block::Enqueue(Waiter* waiter) {
@@ -37,19 +34,6 @@ void Block::Withdraw() {
 }
 
 void Block::AwaitPublisher() { SpinLockHolder lock(lock_); }
-
-void Block::BlockThread() const {
-  if (cx_internal::CurrentTask() != nullptr) {
-    Fatal(
-        "Completion::BlockingWait was called in a task, whose worker it would block: use co_await "
-        "OrReturn(completion.Wait(cx))");
-  }
-  uint32_t word = word_.load(std::memory_order_acquire);
-  while (word < kDone) {
-    word_.wait(word, std::memory_order_acquire);
-    word = word_.load(std::memory_order_acquire);
-  }
-}
 
 absl::Status Block::Dropped() {
   return absl::AbortedError(

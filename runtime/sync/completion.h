@@ -36,10 +36,12 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
 
 namespace quiesce {
@@ -104,8 +106,6 @@ class Block {
   void Withdraw() ABSL_LOCKS_EXCLUDED(lock_);
   // Waits until Publish, if it is under way, has left the runtime.
   void AwaitPublisher() ABSL_LOCKS_EXCLUDED(lock_);
-  // Blocks the thread until done(). Fatal on a worker's.
-  void BlockThread() const;
 
  protected:
   virtual void Fail(absl::Status status) = 0;
@@ -264,11 +264,11 @@ class Completion {
   //          outcome has been taken.
   CompletionWait<T> Wait(const CxBase& cx) { return CompletionWait<T>(cx, block_); }
 
-  // The same for a plain thread, which it blocks. Fatal in a task, where it would block a worker.
-  Outcome<T> BlockingWait() {
-    block_->BlockThread();
-    block_->AwaitPublisher();
-    return block_->Take();
+  // The same for a plain thread, which it blocks, for at most `timeout`: then Cancelled (kDeadline), and the
+  // outcome can be waited for again. Fatal in a task, where it would block a worker.
+  Outcome<T> BlockingWait(absl::Duration timeout = absl::InfiniteDuration()) {
+    return BlockThread<completion_internal::WaitOp<T>>(
+        "Completion::BlockingWait", "co_await OrReturn(completion.Wait(cx))", timeout, block_);
   }
 
  private:

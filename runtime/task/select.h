@@ -96,7 +96,7 @@ class [[nodiscard]] SelectWait : public Waiter {
   bool TryArms() {
     const size_t first = FirstArm([this](auto i, auto& arm) {
       if (!arm.op_.Try(arm.result_)) return false;
-      TakeResult<i>(arm);
+      this->template TakeResult<i>(arm);
       return true;
     });
     return first != kArms;
@@ -156,7 +156,7 @@ class [[nodiscard]] SelectWait : public Waiter {
         if (i != granted) return false;
         // Completed while it was being queued, or granted after that.
         if (!arm.result_.has_value() && !arm.op_.Harvest(arm.result_)) return false;
-        TakeResult<i>(arm);
+        this->template TakeResult<i>(arm);
         return true;
       });
       EndDecision();

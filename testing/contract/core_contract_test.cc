@@ -3,15 +3,18 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/region/region.h"
 #include "quiesce/runtime/region/region_core.h"
+#include "quiesce/runtime/task/select.h"
 #include "quiesce/runtime/task/yield.h"
 #include "quiesce/runtime/time/sleep.h"
 #include "quiesce/testing/contract/mailbox.h"
+#include "quiesce/testing/contract/select_contract.h"
 #include "quiesce/testing/contract/wait_contract.h"
 
 namespace quiesce::contract {
@@ -170,6 +173,54 @@ struct YieldContract : WaitContractDefaults {
   std::string CheckState(bool, bool) { return ""; }
 };
 INSTANTIATE_TYPED_TEST_SUITE_P(Yield, WaitContract, YieldContract);
+
+// ---- select -----------------------------------------------------------------------------------------
+
+INSTANTIATE_TYPED_TEST_SUITE_P(SelectMailbox, WaitContract, SelectContract<MailboxContract>);
+INSTANTIATE_TYPED_TEST_SUITE_P(SelectSleep, WaitContract, SelectContract<SleepContract>);
+
+// Enqueue answers kRetry when the task has just ended.
+struct SelectJoinContract : JoinContract {
+  using JoinContract::JoinContract;
+  static constexpr const char* kWaitName = "Select";
+  Task<int> Start(Cx cx) {
+    auto before = never.Take(cx);
+    auto arm = joined->Join(cx);
+    auto won = co_await OrReturn(Select(cx, before, arm));
+    Outcome<Outcome<int>> ended = std::get<1>(std::move(won));
+    co_return co_await OrReturn(std::move(*ended));
+  }
+  std::string CheckValue(Outcome<int>& got) { return Is42(got); }
+  Mailbox never;
+};
+INSTANTIATE_TYPED_TEST_SUITE_P(SelectJoin, WaitContract, SelectJoinContract);
+
+// A grant serves both arms: exactly one of the letters is taken.
+struct TwoBoxesContract : WaitContractDefaults {
+  static constexpr const char* kWaitName = "Select";
+  explicit TwoBoxesContract(SteppedRuntime&) {}
+  Task<int> Start(Cx cx) {
+    auto left_arm = left.Take(cx);
+    auto right_arm = right.Take(cx);
+    auto won = co_await OrReturn(Select(cx, left_arm, right_arm));
+    co_return won.index() == 0 ? std::get<0>(std::move(won)) : std::get<1>(std::move(won));
+  }
+  void Grant() {
+    right.Put(42);
+    left.Put(42);
+  }
+  std::string CheckValue(Outcome<int>& got) { return Is42(got); }
+  std::string CheckState(bool ok, bool granted) {
+    if (!left.queue_empty() || !right.queue_empty()) return "a waiter is left in a queue";
+    if (left.reserved() + right.reserved() != 0) return "a letter was handed over and not taken";
+    const size_t expected = (granted ? 2u : 0u) - (ok ? 1u : 0u);
+    const size_t letters = left.letters() + right.letters();
+    return letters == expected ? "" : absl::StrCat(letters, " letters are left, not ", expected);
+  }
+  Mailbox left;
+  Mailbox right;
+};
+INSTANTIATE_TYPED_TEST_SUITE_P(SelectTwoBoxes, WaitContract, TwoBoxesContract);
 
 // ---- regions ----------------------------------------------------------------------------------------
 
