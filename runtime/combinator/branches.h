@@ -109,6 +109,11 @@ NonVoid<T> ValueOf(Outcome<T> outcome) {
   }
 }
 
+template <class T>
+void JoinFailure(Outcome<void>& joined, const Outcome<T>& outcome) {
+  if (!outcome.ok()) JoinInto(joined, Outcome<void>::FromFailure(outcome));
+}
+
 // --- tasks ---------------------------------------------------------------------------------------
 
 // What the task of a branch calls; the callable is the combinator's.
@@ -183,7 +188,7 @@ class FixedBranches {
   Outcome<Values> TakeEach(std::index_sequence<i...>) {
     std::tuple<Outcome<Value<i>>...> outcomes(TakeBranch<Value<i>>(branches_[i])...);
     Outcome<void> joined = Ok();
-    (JoinInto(joined, std::get<i>(outcomes)), ...);
+    (JoinFailure(joined, std::get<i>(outcomes)), ...);
     if (!joined.ok()) return Outcome<Values>::FromFailure(std::move(joined));
     return Values(ValueOf(std::move(std::get<i>(outcomes)))...);
   }
@@ -223,11 +228,8 @@ class RangeBranches {
     values.reserve(branches_.size());
     for (const Branch& branch : branches_) {
       Outcome<T> outcome = TakeBranch<T>(branch);
-      if (outcome.ok()) {
-        values.push_back(ValueOf(std::move(outcome)));
-      } else {
-        JoinInto(joined, std::move(outcome));
-      }
+      JoinFailure(joined, outcome);
+      if (joined.ok()) values.push_back(ValueOf(std::move(outcome)));
     }
     if (!joined.ok()) return Outcome<Values>::FromFailure(std::move(joined));
     if constexpr (std::is_void_v<T>) {
