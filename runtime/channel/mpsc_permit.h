@@ -79,8 +79,8 @@ class [[nodiscard]] SendPermit : public Permit<mpsc_internal::SendSlot<T>> {
   friend class Sender;
   template <class U>
   friend class mpsc_internal::ReserveOp;
-  SendPermit(const CxBase& cx, mpsc_internal::Channel<T>* channel,
-             const std::source_location& where)
+  [[gnu::always_inline]] SendPermit(const CxBase& cx, mpsc_internal::Channel<T>* channel,
+                                    const std::source_location& where)
       : Base(cx, mpsc_internal::SendSlot<T>(channel), where) {}
 };
 
