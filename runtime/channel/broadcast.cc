@@ -152,6 +152,11 @@ size_t Hub::size() {
   return end_ - first_;
 }
 
+size_t Hub::reserved() {
+  SpinLockHolder lock(lock_);
+  return reserved_;
+}
+
 bool Hub::closed() {
   SpinLockHolder lock(lock_);
   return is_closed();

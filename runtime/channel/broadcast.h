@@ -117,6 +117,7 @@ class Hub {
   size_t capacity() const { return capacity_; }
   size_t receivers() ABSL_LOCKS_EXCLUDED(lock_);
   size_t size() ABSL_LOCKS_EXCLUDED(lock_);
+  size_t reserved() ABSL_LOCKS_EXCLUDED(lock_);
   bool closed() ABSL_LOCKS_EXCLUDED(lock_);
 
   static absl::Status ClosedError(const char* operation);
@@ -599,7 +600,8 @@ class BroadcastSender {
 
   // For metrics; another moment may say otherwise.
   size_t receivers() const { return channel_->receivers(); }
-  size_t size() const { return channel_->size(); }  // kept for the slowest receiver
+  size_t size() const { return channel_->size(); }          // kept for the slowest receiver
+  size_t reserved() const { return channel_->reserved(); }  // room that permits hold
   size_t capacity() const { return channel_->capacity(); }
   bool closed() const { return channel_->closed(); }
 
