@@ -169,7 +169,8 @@ absl::Status Hub::ClosedError(const char* operation) {
 
 void Hub::ReceivedTwice(const Waiter& waiting) {
   Fatal(
-      "BroadcastReceiver: a second Receive while task %llu waits in one: a receiver is used by one task at a time. "
+      "BroadcastReceiver: a second Receive while task %llu waits in one: a receiver is used by one "
+      "task at a time. "
       "Subscribe once for each",
       TaskOf(waiting));
 }
@@ -177,7 +178,8 @@ void Hub::ReceivedTwice(const Waiter& waiting) {
 void Hub::DroppedWhileWaiting(const char* what, const Waiter* waiting) {
   if (waiting == nullptr) {
     Fatal(
-        "%s is destroyed while a task waits with it, for room that it has just been given: keep it until every "
+        "%s is destroyed while a task waits with it, for room that it has just been given: keep it "
+        "until every "
         "wait has ended",
         what);
   }

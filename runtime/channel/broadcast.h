@@ -69,7 +69,8 @@ template <class T>
 struct Broadcasted {
   Broadcasted(T value, uint64_t missed) : value(std::move(value)), missed(missed) {}
   T value;
-  uint64_t missed;  // messages that were overwritten before this receiver had taken them, right before this one
+  uint64_t
+      missed;  // messages that were overwritten before this receiver had taken them, right before this one
 };
 
 namespace broadcast_internal {
@@ -355,7 +356,9 @@ class ReceiveOp {
   static constexpr bool kStructural = false;
   ReceiveOp(Channel<T>* channel, Reader* reader) : channel_(channel), reader_(reader) {}
 
-  bool Try(std::optional<Outcome<Value>>& result) { return channel_->Receive(*reader_, /*granted=*/false, result); }
+  bool Try(std::optional<Outcome<Value>>& result) {
+    return channel_->Receive(*reader_, /*granted=*/false, result);
+  }
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
     return channel_->EnqueueReader(*reader_, waiter, result);
   }
@@ -463,7 +466,9 @@ class ReserveOp : public RoomOp<ReserveOp<T>, BroadcastPermit<T>> {
  public:
   static constexpr const char* kName = "BroadcastSender::Reserve";
   ReserveOp(Channel<T>* channel, const CxBase& cx, const std::source_location& where)
-      : RoomOp<ReserveOp<T>, BroadcastPermit<T>>(channel), channel_(channel), cx_(cx),
+      : RoomOp<ReserveOp<T>, BroadcastPermit<T>>(channel),
+        channel_(channel),
+        cx_(cx),
         where_(where) {}
   void Use(std::optional<Outcome<BroadcastPermit<T>>>& result) {
     result.emplace(BroadcastPermit<T>(cx_, RoomSlot<T>(channel_), where_));
@@ -589,8 +594,8 @@ class BroadcastSender {
   // Cancel   safe (G8): holds no room; loses its place in line.
   // Owes     Send, Complete or Abort (G7). The receivers are not at their end until then.
   // Threads  any; the permit may outlive the sender.
-  BroadcastReserveWait<T> Reserve(
-      const CxBase& cx, std::source_location where = std::source_location::current()) {
+  BroadcastReserveWait<T> Reserve(const CxBase& cx,
+                                  std::source_location where = std::source_location::current()) {
     return BroadcastReserveWait<T>(cx, channel_, cx, where);
   }
 

@@ -38,7 +38,8 @@ void Hub::DropClient() {
     if (--clients_ == 0) {
       if (waiting_callers_ != 0) {
         Fatal(
-            "the last SessionClient is destroyed while %u tasks wait in SessionClient::Call: keep it until every "
+            "the last SessionClient is destroyed while %u tasks wait in SessionClient::Call: keep "
+            "it until every "
             "call has ended",
             waiting_callers_);
       }
@@ -55,7 +56,8 @@ void Hub::DropServer() {
     SpinLockHolder lock(lock_);
     if (waiting_takers_ != 0) {
       Fatal(
-          "the SessionServer is destroyed while %u tasks wait in SessionServer::Next: keep it until every wait has "
+          "the SessionServer is destroyed while %u tasks wait in SessionServer::Next: keep it "
+          "until every wait has "
           "ended",
           waiting_takers_);
     }
@@ -147,7 +149,8 @@ void Hub::WithdrawTaker(Taker* taker) {
 bool Hub::EndService(Service* service) {
   if (service->watcher != nullptr) {
     Fatal(
-        "a ReplyPermit is used up while task %llu waits in its Abandoned: let that wait end first, or do both in one "
+        "a ReplyPermit is used up while task %llu waits in its Abandoned: let that wait end first, "
+        "or do both in one "
         "Select",
         TaskOf(*service->watcher));
   }
@@ -193,13 +196,15 @@ size_t Hub::with_server() {
 
 absl::Status Hub::ClosedError() {
   return absl::FailedPreconditionError(
-      "SessionClient::Call: the server takes no calls any more; it has not seen this one, whose request stays with "
+      "SessionClient::Call: the server takes no calls any more; it has not seen this one, whose "
+      "request stays with "
       "its caller");
 }
 
 absl::Status Hub::UnansweredError() {
   return absl::AbortedError(
-      "SessionClient::Call: the server took the call and did not answer it: its ReplyPermit was aborted, dropped or "
+      "SessionClient::Call: the server took the call and did not answer it: its ReplyPermit was "
+      "aborted, dropped or "
       "revoked");
 }
 

@@ -79,8 +79,8 @@ struct Caller : ListHook {
 // A call that is with the server: what its permit points to. Guarded by the hub's lock.
 struct Service {
   Hub* hub = nullptr;
-  Caller* caller = nullptr;    // null: has given up
-  Waiter* watcher = nullptr;   // waits for that
+  Caller* caller = nullptr;   // null: has given up
+  Waiter* watcher = nullptr;  // waits for that
   Service* next_free = nullptr;
 };
 
@@ -169,8 +169,8 @@ class Hub {
   SpinLock lock_;  // before a run queue's (inside Waiter::Grant)
   bool closed_ ABSL_GUARDED_BY(lock_) = false;
   uint32_t clients_ ABSL_GUARDED_BY(lock_) = 1;
-  uint32_t handles_ ABSL_GUARDED_BY(lock_) = 2;  // clients, the server, services
-  size_t in_line_ ABSL_GUARDED_BY(lock_) = 0;       // in callers_
+  uint32_t handles_ ABSL_GUARDED_BY(lock_) = 2;    // clients, the server, services
+  size_t in_line_ ABSL_GUARDED_BY(lock_) = 0;      // in callers_
   size_t with_server_ ABSL_GUARDED_BY(lock_) = 0;  // services that are not free
   // Waits that have not ended, whether queued, served or granted.
   uint32_t waiting_callers_ ABSL_GUARDED_BY(lock_) = 0;
@@ -395,29 +395,22 @@ class [[nodiscard]] ReplyPermit : public Permit<session_internal::ReplySlot<R>> 
   bool Reply(Value&& value) && {
     bool answered = false;
     std::move(*this).Act([&](Slot& slot) {
-      answered =
-          slot.service->hub->Answer(slot.service, [&](session_internal::Caller* caller) {
-            static_cast<session_internal::ReplyTo<R>*>(caller)->reply.emplace(std::move(value));
-          });
+      answered = slot.service->hub->Answer(slot.service, [&](session_internal::Caller* caller) {
+        static_cast<session_internal::ReplyTo<R>*>(caller)->reply.emplace(std::move(value));
+      });
     });
     return answered;
   }
-  bool Reply() &&
-    requires(std::is_void_v<R>)
-  {
-    return std::move(*this).Reply(Ok());
-  }
-  // The caller's Call yields this failure. Fatal if `status` is OK. Returns as Reply.
-  bool Fail(absl::Status status) && {
+  bool Reply() && requires(std::is_void_v<R>) { return std::move(*this).Reply(Ok()); }
+      // The caller's Call yields this failure. Fatal if `status` is OK. Returns as Reply.
+      bool Fail(absl::Status status) && {
     bool answered = false;
     std::move(*this).Act([&](Slot& slot) { answered = slot.Fail(std::move(status)); });
     return answered;
   }
 
   // Has the caller given up? The reply has no taker then. It stays so.
-  bool abandoned() const {
-    return this->slot().service->hub->Abandoned(*this->slot().service);
-  }
+  bool abandoned() const { return this->slot().service->hub->Abandoned(*this->slot().service); }
   // Waits until the caller gives up: for a Select beside what the server waits for.
   // Returns  Ok | Cancelled (the server's task).
   // Suspends until then. A checkpoint also when it has.
@@ -451,9 +444,9 @@ void NextOp<Request, R>::Yield(std::optional<Outcome<Value>>& result) {
     return;
   }
   const ReplySlot<R> slot(taker_.service);
-  result.emplace(Value(std::in_place, *std::move(taker_.request),
-                       cx_.has_value() ? ReplyPermit<R>(*cx_, slot, where_)
-                                       : ReplyPermit<R>(slot, where_)));
+  result.emplace(
+      Value(std::in_place, *std::move(taker_.request),
+            cx_.has_value() ? ReplyPermit<R>(*cx_, slot, where_) : ReplyPermit<R>(slot, where_)));
 }
 
 }  // namespace session_internal

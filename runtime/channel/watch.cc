@@ -42,9 +42,10 @@ void Core::DropReceiver(const Watcher& watcher) {
   {
     SpinLockHolder lock(lock_);
     if (watcher.waiter != nullptr) {
-      Fatal("a WatchReceiver is destroyed while task %llu waits in %s: keep it until the wait has ended",
-            static_cast<unsigned long long>(watcher.waiter->task()->id),
-            watcher.waiter->ops()->name);
+      Fatal(
+          "a WatchReceiver is destroyed while task %llu waits in %s: keep it until the wait has "
+          "ended",
+          static_cast<unsigned long long>(watcher.waiter->task()->id), watcher.waiter->ops()->name);
     }
     --receivers_;
     last = --handles_ == 0;
@@ -83,7 +84,8 @@ bool Core::WakeSomeSlow() {
     Watching* watching = waiting_.front();
     if (watching == nullptr || !HasNews(*watching->watcher)) return false;
     waiting_.Remove(watching);
-    watching->watcher->waiter->Grant();  // or it was cancelled, and withdraws by itself, having seen nothing
+    watching->watcher->waiter
+        ->Grant();  // or it was cancelled, and withdraws by itself, having seen nothing
   }
   return !waiting_.empty() && HasNews(*waiting_.front()->watcher);
 }
@@ -97,7 +99,8 @@ void Core::WakeRest() {
 
 void Core::WaitedTwice(const Waiter& waiting) {
   Fatal(
-      "WatchReceiver::Changed while task %llu waits in it: a receiver is used by one task at a time. Clone it for "
+      "WatchReceiver::Changed while task %llu waits in it: a receiver is used by one task at a "
+      "time. Clone it for "
       "the other",
       static_cast<unsigned long long>(waiting.task()->id));
 }
