@@ -155,7 +155,7 @@ INSTANTIATE_TEST_SUITE_P(Workers, BroadcastWorkersTest, ::testing::Values(1, 2))
 
 // More than are woken under one lock.
 TEST_P(BroadcastWorkersTest, EachReceiverThatWaitsIsWokenByAMessageAndByTheEnd) {
-  constexpr int kReceivers = 100;
+  constexpr int kReceivers = 80;
   TestRuntime rt(GetParam());
   std::atomic<int> sum{0};
   const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {

@@ -38,9 +38,8 @@ void Hub::DropClient() {
     if (--clients_ == 0) {
       if (waiting_callers_ != 0) {
         Fatal(
-            "the last SessionClient is destroyed while %u tasks wait in SessionClient::Call: keep "
-            "it until every "
-            "call has ended",
+            "the last SessionClient is destroyed while a task waits in SessionClient::Call "
+            "(%u in all): keep it until every call has ended",
             waiting_callers_);
       }
       ServeTakers();
@@ -56,9 +55,8 @@ void Hub::DropServer() {
     SpinLockHolder lock(lock_);
     if (waiting_takers_ != 0) {
       Fatal(
-          "the SessionServer is destroyed while %u tasks wait in SessionServer::Next: keep it "
-          "until every wait has "
-          "ended",
+          "the SessionServer is destroyed while a task waits in SessionServer::Next (%u in all): "
+          "keep it until every wait has ended",
           waiting_takers_);
     }
     closed_ = true;  // nobody queues from here on

@@ -543,7 +543,7 @@ class SessionServer {
     session_internal::NextOp<Request, R> next(session_, cx, where);
     typename session_internal::Session<Request, R>::Result result;
     if (!next.Try(result)) return std::nullopt;
-    return *std::move(result);
+    return **std::move(result);
   }
 
   // No new calls from now on: Call fails with Error(kFailedPrecondition). Those that wait in line are still served,
