@@ -27,6 +27,9 @@ constexpr Benchmark kBenchmarks[] = {
     {"parked_bytes", &ParkedBytes},
     {"parked_bytes_sleep", &ParkedBytesSleep},
     {"idle_cpu", &IdleCpu},
+    {"broadcast_8", &Broadcast8},
+    {"watch", &WatchPingPong},
+    {"session", &SessionCalls},
 };
 
 [[noreturn]] void Usage(const std::string& problem) {
