@@ -87,6 +87,9 @@ void OneshotWake(const Arguments& arguments);
 void ParkedBytes(const Arguments& arguments);
 void ParkedBytesSleep(const Arguments& arguments);
 void IdleCpu(const Arguments& arguments);
+void Broadcast8(const Arguments& arguments);
+void WatchPingPong(const Arguments& arguments);
+void SessionCalls(const Arguments& arguments);
 
 }  // namespace quiesce_bench
 

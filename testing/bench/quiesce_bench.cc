@@ -31,6 +31,9 @@ constexpr Benchmark kBenchmarks[] = {
     {"reserve_send", &ReserveSend},
     {"oneshot", &OneshotAlone},
     {"oneshot_wake", &OneshotWake},
+    {"broadcast_8", &Broadcast8},
+    {"watch", &WatchPingPong},
+    {"session", &SessionCalls},
 };
 #endif
 
