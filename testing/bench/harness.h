@@ -80,6 +80,9 @@ void TcpRoundTrip64(const Arguments& arguments);
 void ParkedBytes(const Arguments& arguments);
 void ParkedBytesSleep(const Arguments& arguments);
 void IdleCpu(const Arguments& arguments);
+void MutexUncontended(const Arguments& arguments);
+void MutexContended(const Arguments& arguments);
+void MutexContendedYield(const Arguments& arguments);
 
 }  // namespace quiesce_bench
 

@@ -27,6 +27,9 @@ constexpr Benchmark kBenchmarks[] = {
     {"parked_bytes", &ParkedBytes},
     {"parked_bytes_sleep", &ParkedBytesSleep},
     {"idle_cpu", &IdleCpu},
+    {"mutex", &MutexUncontended},
+    {"mutex_contended", &MutexContended},
+    {"mutex_contended_yield", &MutexContendedYield},
 };
 
 [[noreturn]] void Usage(const std::string& problem) {
