@@ -39,6 +39,7 @@
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/sync/guard_of.h"
 #include "quiesce/runtime/sync/holder.h"
 #include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
@@ -47,8 +48,6 @@ namespace quiesce {
 inline namespace v0 {
 
 class Mutex;
-template <class T>
-class MutexOf;
 namespace sync_internal {
 class MutexRequest;
 }
@@ -78,46 +77,33 @@ class [[nodiscard]] MutexGuard {
 
 namespace sync_internal {
 
-// What Lock does, whatever its guard is.
+// A Lock that may have to wait.
 class MutexRequest {
  public:
+  using Guard = MutexGuard;
+  static constexpr const char* kName = "Mutex::Lock";
+
   MutexRequest(Mutex* mutex, TaskCore* task, const std::source_location& where)
       : mutex_(mutex), request_(task, where) {}
-  Enqueued Queue(Waiter& waiter, const char* call);
+  bool TryTake();
+  Enqueued Queue(Waiter& waiter);
+  MutexGuard MakeGuard() { return MutexGuard(mutex_); }
   void Withdraw(Waiter&);
   TaskCore* LendLane();
-
- protected:
-  bool TryTake();
-  MutexGuard Guard();
 
  private:
   Mutex* mutex_;
   LockRequest request_;
 };
 
-class LockOp : public MutexRequest {
- public:
-  using Value = MutexGuard;
-  static constexpr const char* kName = "Mutex::Lock";
-  static constexpr bool kStructural = false;
-  using MutexRequest::MutexRequest;
-
-  bool Try(std::optional<Outcome<Value>>& result) { return TryTake() && Harvest(result); }
-  Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
-    const Enqueued enqueued = Queue(waiter, kName);
-    if (enqueued == Enqueued::kDone) Harvest(result);
-    return enqueued;
-  }
-  bool Harvest(std::optional<Outcome<Value>>& result) {
-    result.emplace(Guard());
-    return true;
-  }
-};
-
 }  // namespace sync_internal
 
-using LockWait = Wait<sync_internal::LockOp>;
+using LockWait = Wait<sync_internal::LockOp<sync_internal::MutexRequest>>;
+template <class T>
+using LockWaitOf = Wait<sync_internal::LockOpOf<sync_internal::MutexRequest, T>>;
+
+template <class T>
+using MutexGuardOf = GuardOf<MutexGuard, T>;
 
 class Mutex {
  public:
@@ -147,9 +133,9 @@ class Mutex {
   // queue. Fatal in a task, whose worker it would block.
   Outcome<MutexGuard> BlockingLock(absl::Duration timeout = absl::InfiniteDuration(),
                                    std::source_location where = std::source_location::current()) {
-    return BlockThread<sync_internal::LockOp>("Mutex::BlockingLock",
-                                              "co_await OrReturn(mutex.Lock(cx))", timeout, this,
-                                              ThisThreadAsTask(), where);
+    return BlockThread<sync_internal::LockOp<sync_internal::MutexRequest>>(
+        "Mutex::BlockingLock", "co_await OrReturn(mutex.Lock(cx))", timeout, this,
+        ThisThreadAsTask(), where);
   }
 
  private:
@@ -178,88 +164,34 @@ class Mutex {
   sync_internal::LockQueue queue_ ABSL_GUARDED_BY(lock_);
 };
 
-// The guard of a MutexOf: also the way to its data.
-template <class T>
-class [[nodiscard]] MutexGuardOf {
- public:
-  MutexGuardOf(MutexGuardOf&&) noexcept = default;
-  MutexGuardOf& operator=(MutexGuardOf&&) noexcept = default;
-  ~MutexGuardOf() = default;
-
-  // The data, as long as the guard holds the lock; fatal after that.
-  T& operator*() const { return *Data(); }
-  T* operator->() const { return Data(); }
-
-  // As MutexGuard's.
-  void Unlock() && { std::move(guard_).Unlock(); }
-  void Detach() { guard_.Detach(); }
-  bool holds() const { return guard_.holds(); }
-
- private:
-  friend class MutexOf<T>;
-  MutexGuardOf(MutexGuard guard, T* data) : guard_(std::move(guard)), data_(data) {}
-  T* Data() const {
-    if (!guard_.holds()) [[unlikely]]
-      sync_internal::HoldsNothing("MutexOf: the data");
-    return data_;
-  }
-  MutexGuard guard_;
-  T* data_;
-};
-
 // A mutex and the data that it guards, which is reached through a guard only. Everything else is as Mutex says.
 template <class T>
 class MutexOf {
-  class LockOp : public sync_internal::MutexRequest {
-   public:
-    using Value = MutexGuardOf<T>;
-    static constexpr const char* kName = "MutexOf::Lock";
-    static constexpr bool kStructural = false;
-    LockOp(MutexOf* owner, TaskCore* task, const std::source_location& where)
-        : MutexRequest(&owner->mutex_, task, where), data_(&owner->data_) {}
-
-    bool Try(std::optional<Outcome<Value>>& result) { return TryTake() && Harvest(result); }
-    Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
-      const Enqueued enqueued = Queue(waiter, kName);
-      if (enqueued == Enqueued::kDone) Harvest(result);
-      return enqueued;
-    }
-    bool Harvest(std::optional<Outcome<Value>>& result) {
-      result.emplace(MakeGuard(Guard(), data_));
-      return true;
-    }
-
-   private:
-    T* data_;
-  };
-
  public:
   // Makes the data from `args`.
   template <class... Args>
   explicit MutexOf(Args&&... args) : data_(std::forward<Args>(args)...) {}
 
   // As those of Mutex.
-  Wait<LockOp> Lock(const CxBase& cx,
-                    std::source_location where = std::source_location::current()) {
-    return Wait<LockOp>(cx, this, static_cast<TaskCore*>(cx.task()), where);
+  LockWaitOf<T> Lock(const CxBase& cx,
+                     std::source_location where = std::source_location::current()) {
+    return LockWaitOf<T>(cx, &data_, &mutex_, static_cast<TaskCore*>(cx.task()), where);
   }
   std::optional<MutexGuardOf<T>> TryLock(
       std::source_location where = std::source_location::current()) {
     std::optional<MutexGuard> guard = mutex_.TryLock(where);
     if (!guard.has_value()) return std::nullopt;
-    return MakeGuard(*std::move(guard), &data_);
+    return MutexGuardOf<T>(*std::move(guard), &data_);
   }
   Outcome<MutexGuardOf<T>> BlockingLock(
       absl::Duration timeout = absl::InfiniteDuration(),
       std::source_location where = std::source_location::current()) {
-    return BlockThread<LockOp>("MutexOf::BlockingLock", "co_await OrReturn(data.Lock(cx))", timeout,
-                               this, ThisThreadAsTask(), where);
+    return BlockThread<sync_internal::LockOpOf<sync_internal::MutexRequest, T>>(
+        "MutexOf::BlockingLock", "co_await OrReturn(data.Lock(cx))", timeout, &data_, &mutex_,
+        ThisThreadAsTask(), where);
   }
 
  private:
-  static MutexGuardOf<T> MakeGuard(MutexGuard guard, T* data) {
-    return MutexGuardOf<T>(std::move(guard), data);
-  }
   Mutex mutex_;
   T data_;
 };
@@ -285,7 +217,6 @@ inline void MutexGuard::Unlock() && {
 namespace sync_internal {
 
 inline bool MutexRequest::TryTake() { return mutex_->TryTake(request_.task, request_.where); }
-inline MutexGuard MutexRequest::Guard() { return MutexGuard(mutex_); }
 
 }  // namespace sync_internal
 }  // namespace v0

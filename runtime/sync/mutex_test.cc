@@ -465,7 +465,7 @@ TEST_F(MutexDeathTest, UnlockedTwiceOrAfterAMove) {
         std::move(*guard).Unlock();
         (void)**guard;
       },
-      "MutexOf: the data: this guard holds no lock");
+      "the data of a lock: this guard holds no lock");
 }
 
 TEST_F(MutexDeathTest, UnlockedByAnotherTask) {
