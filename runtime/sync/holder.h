@@ -28,8 +28,6 @@ struct LockRequest : ListHook {
   LockRequest(TaskCore* task, const std::source_location& where) : task(task), where(where) {}
   LockRequest(const LockRequest&) = delete;
   LockRequest& operator=(const LockRequest&) = delete;
-  // Moved before it is queued only.
-  LockRequest(LockRequest&& other) noexcept : LockRequest(other.task, other.where) {}
 
   TaskCore* const task;
   const std::source_location where;
