@@ -24,17 +24,22 @@ void Fatal(const char* format, ...) {
   std::abort();
 }
 
-bool DebugChecks() {
-  static const bool enabled = [] {
-    if (const char* text = std::getenv("QUIESCE_DEBUG_CHECKS")) return text[0] == '1';
+namespace check_internal {
+
+constinit std::atomic<int8_t> debug_checks{-1};
+
+bool FindDebugChecks() {
 #ifdef NDEBUG
-    return false;
+  bool enabled = false;
 #else
-    return true;
+  bool enabled = true;
 #endif
-  }();
+  if (const char* text = std::getenv("QUIESCE_DEBUG_CHECKS")) enabled = text[0] == '1';
+  debug_checks.store(enabled, std::memory_order_relaxed);
   return enabled;
 }
+
+}  // namespace check_internal
 
 }  // namespace v0
 }  // namespace quiesce

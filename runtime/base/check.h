@@ -6,6 +6,9 @@
 #ifndef QUIESCE_RUNTIME_BASE_CHECK_H_
 #define QUIESCE_RUNTIME_BASE_CHECK_H_
 
+#include <atomic>
+#include <cstdint>
+
 #include "quiesce/runtime/base/version.h"
 
 namespace quiesce {
@@ -18,10 +21,19 @@ inline namespace v0 {
 // Prints `quiesce: message` (printf format) and aborts: for bugs whose message needs values.
 [[noreturn, gnu::cold, gnu::format(printf, 1, 2)]] void Fatal(const char* format, ...);
 
-// True where misuse that costs time to detect is looked for (a Cx used by a foreign task, say). A
-// property of the *library's* build, so that objects built with and without NDEBUG agree on it;
+namespace check_internal {
+// -1 until DebugChecks has been asked for the first time, then 0 or 1. Relaxed: it publishes nothing.
+extern std::atomic<int8_t> debug_checks;
+[[gnu::cold]] bool FindDebugChecks();
+}  // namespace check_internal
+
+// True where misuse that costs time to detect is looked for (a Cx used by a foreign task, a permit that is
+// dropped, say). A property of the *library's* build, so that objects built with and without NDEBUG agree on it;
 // the environment variable QUIESCE_DEBUG_CHECKS=0|1 overrides it at start.
-bool DebugChecks();
+inline bool DebugChecks() {
+  const int8_t known = check_internal::debug_checks.load(std::memory_order_relaxed);
+  return known < 0 ? check_internal::FindDebugChecks() : known != 0;
+}
 
 }  // namespace v0
 }  // namespace quiesce

@@ -186,7 +186,6 @@ void RegionCore::Mark(const CancelRequest& request, bool top) {
   }
   drain_by_ = std::min(drain_by_, request.drain_by);
   finalize_by_ = std::min(finalize_by_, request.finalize_by);
-  if (awaits_permits_ && !permits_over_) TightenPermits(drain_by_);
   if (IsLimited(request.drain_polls, request.drain_cost)) {
     if (top) {
       Tighten(drain_polls_left_, request.drain_polls);

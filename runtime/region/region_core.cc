@@ -440,13 +440,10 @@ bool RegionCore::OwesPermits() {
   awaits_permits_ = true;
   const Instant now = Now();
   const bool spent = (word.load(std::memory_order_acquire) & region_word::kAnySpent) != 0;
-  TightenPermits(spent ? now : std::min(drain_by_, drain_default_.Resolve(now).deadline()));
-  return true;
-}
-
-void RegionCore::TightenPermits(Instant by) {
-  permits_by_ = std::min(permits_by_, by);
+  // A request that comes from now on ends this time when its drain is spent.
+  permits_by_ = spent ? now : std::min(drain_by_, drain_default_.Resolve(now).deadline());
   RearmAlarm();
+  return true;
 }
 
 bool RegionCore::PermitsSettled() {

@@ -241,8 +241,6 @@ class RegionCore : public RegionScope, public SiblingHook {
   void AlarmDue();
   void TaskAlarmDue(TaskCancel* cancel);
 
-  // The time for open permits ends at `by`, or before.
-  void TightenPermits(Instant by) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndPermitsTime() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WakePermitWaiter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RevokePermits();

@@ -1,6 +1,6 @@
 //! spawn_join, skynet and yield: the scheduler alone.
 
-use crate::harness::{report_best, Args};
+use crate::harness::{report_best, shared_by, Args};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
@@ -104,18 +104,23 @@ const YIELDING_TASKS: usize = 100;
 
 /// 100 tasks yield n/100 times each; the wall time divided by all the yields.
 pub fn yields(args: &Args) {
-    let n = args.n.max(YIELDING_TASKS) / YIELDING_TASKS * YIELDING_TASKS; // Every task does as many.
     report_best(
-        &Args { n, ..*args },
+        &shared_by(YIELDING_TASKS, args),
         &[
             ("yield_now", |n| Box::pin(yield_round(n, tokio::task::yield_now))),
-            ("wake_self", |n| Box::pin(yield_round(n, || WakeSelf(false)))),
+            ("wake_self", |n| Box::pin(yield_round(n, WakeSelf::new))),
         ],
     );
 }
 
 /// What people write without `yield_now`: wakes itself and returns, so it goes to the end of the run queue at once.
-struct WakeSelf(bool);
+pub struct WakeSelf(bool);
+
+impl WakeSelf {
+    pub fn new() -> Self {
+        WakeSelf(false)
+    }
+}
 
 impl Future for WakeSelf {
     type Output = ();
