@@ -42,6 +42,13 @@ void LockHolder::Detach() {
   task_ = kNobody;
 }
 
+void LockHolder::MoveTo(TaskCore* task, const std::source_location& where, bool drains) {
+  if (lends_) EndLending();
+  Take(task, where);
+  lends_ = drains;
+  if (drains) task->Boost(1);
+}
+
 TaskCore* LockHolder::Lend(const LockRequest& request) {
   // It may have become the holder since it parked.
   if (lends_ || free() || task_ == kNobody || task_ == request.task) return nullptr;

@@ -103,6 +103,9 @@ class LockHolder {
   // The guard may go to any task from here on. Nobody inherits a lane any more.
   void Detach();
 
+  // The lock is another task's from here on, without having been free. `drains`: as in TryHandTo.
+  void MoveTo(TaskCore* task, const std::source_location& where, bool drains);
+
   // Lends the cancel lane to the holder, for the first time only; see WaitOps::lend_lane.
   TaskCore* Lend(const LockRequest& request);
 

@@ -14,6 +14,7 @@
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/region/region.h"
 #include "quiesce/runtime/runtime.h"
+#include "quiesce/runtime/sync/lock_test_support.h"
 #include "quiesce/runtime/task/select.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/yield.h"
@@ -24,37 +25,11 @@ namespace {
 
 using ::testing::ElementsAre;
 
-std::unique_ptr<Runtime> MakeRuntime(uint32_t workers) {
-  auto runtime = Runtime::Create(RuntimeOptions().WithWorkers(workers));
-  EXPECT_TRUE(runtime.ok()) << runtime.status();
-  return *std::move(runtime);
-}
-
-// On one worker and on two.
-class MutexTest : public ::testing::TestWithParam<uint32_t> {
+class MutexTest : public LockTest {
  protected:
-  template <class Body>
-  void Run(Body&& body) {
-    const Outcome<void> ended = runtime_->BlockOn(std::forward<Body>(body));
-    EXPECT_TRUE(ended.ok()) << ended.ToString();
+  Task<void> UntilParked(Cx cx, int tasks, std::string wait = "Mutex::Lock") {
+    return LockTest::UntilParked(cx, tasks, std::move(wait));
   }
-  // Yields until so many tasks are parked in `what`. Goes on while cancelled.
-  Task<void> UntilParked(Cx cx, int tasks, std::string what = "in Mutex::Lock") {
-    while (Count(what) < tasks) (void)co_await Yield(cx.ForDrain());
-    co_return Ok();
-  }
-  Runtime& runtime() { return *runtime_; }
-
- private:
-  int Count(const std::string& what) {
-    const std::string dump = runtime_->DumpRegions();
-    int count = 0;
-    for (size_t at = dump.find(what); at != std::string::npos; at = dump.find(what, at + 1)) {
-      ++count;
-    }
-    return count;
-  }
-  std::unique_ptr<Runtime> runtime_ = MakeRuntime(GetParam());
 };
 INSTANTIATE_TEST_SUITE_P(Workers, MutexTest, ::testing::Values(1, 2));
 
@@ -263,7 +238,7 @@ TEST_P(MutexTest, ArmOfASelectThatLosesLocksNothing) {
       co_await OrReturn(SleepUntil(cx, Instant::InfiniteFuture()));
       co_return Ok();
     });
-    co_await OrReturn(UntilParked(cx, 1, "in Sleep"));
+    co_await OrReturn(UntilParked(cx, 1, "Sleep"));
     auto lost = co_await OrReturn(Select(cx, mutex.Lock(cx), Sleep(cx, absl::Milliseconds(1))));
     EXPECT_EQ(lost.index(), 1u);
     holder.Cancel();
@@ -406,14 +381,7 @@ TEST(MutexStressTest, ManyTasksLockManyMutexesWhileRegionsAreCancelled) {
 
 // ---- bugs -------------------------------------------------------------------------------------------
 
-class MutexDeathTest : public ::testing::Test {
- protected:
-  MutexDeathTest() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
-  template <class Body>
-  static void RunOnce(Body&& body) {
-    (void)MakeRuntime(1)->BlockOn(std::forward<Body>(body));
-  }
-};
+using MutexDeathTest = LockDeathTest;
 
 TEST_F(MutexDeathTest, LockByItsHolderNamesBothPlaces) {
   EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
