@@ -30,6 +30,9 @@ constexpr Benchmark kBenchmarks[] = {
     {"mutex", &MutexUncontended},
     {"mutex_contended", &MutexContended},
     {"mutex_contended_yield", &MutexContendedYield},
+    {"semaphore", &SemaphoreUncontended},
+    {"semaphore_contended", &SemaphoreContended},
+    {"rwlock", &RwLockMostlyRead},
 };
 
 [[noreturn]] void Usage(const std::string& problem) {
