@@ -34,6 +34,12 @@ constexpr Benchmark kBenchmarks[] = {
     {"broadcast_8", &Broadcast8},
     {"watch", &WatchPingPong},
     {"session", &SessionCalls},
+    {"mutex", &MutexUncontended},
+    {"mutex_contended", &MutexContended},
+    {"mutex_contended_yield", &MutexContendedYield},
+    {"semaphore", &SemaphoreUncontended},
+    {"semaphore_contended", &SemaphoreContended},
+    {"rwlock", &RwLockMostlyRead},
 };
 #endif
 
