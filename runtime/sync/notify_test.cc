@@ -156,8 +156,10 @@ TEST_P(NotifyTest, NotifyAllReachesAWaitThatIsMadeAndNotAwaitedYet) {
     // By the NotifyAll: what is stored is still there.
     EXPECT_TRUE(notify.TryWait());
     NotifyWait after = notify.Wait(cx);
-    auto yielded = Yield(cx);
-    auto won = co_await OrReturn(Select(cx, after, yielded));
+    Notify other;
+    other.NotifyOne();
+    NotifyWait ready = other.Wait(cx);
+    auto won = co_await OrReturn(Select(cx, after, ready));
     EXPECT_EQ(won.index(), 1u);
     co_return Ok();
   }),

@@ -429,8 +429,8 @@ TEST(PoolDeathTest, DestroyedWhileACheckoutWaitsIsFatal) {
       {
         TestRuntime rt;
         (void)rt.Run([&](Cx cx) -> Task<void> {
-          auto pool = std::make_unique<Pool<int>>(
-              PoolOptions().WithMaxSize(1), [](Cx) -> Task<int> { co_return 1; });
+          auto pool = std::make_unique<Pool<int>>(PoolOptions().WithMaxSize(1),
+                                                  [](Cx) -> Task<int> { co_return 1; });
           PoolPermit<int> held = co_await OrReturn(pool->Checkout(cx));
           cx.Spawn("client", [raw = pool.get()](Cx cx) -> Task<void> {
             PoolPermit<int> got = co_await OrReturn(raw->Checkout(cx));
@@ -469,7 +469,7 @@ TEST(PoolDeathTest, APermitThatIsForgottenIsNamed) {
         TestRuntime rt;
         (void)rt.Run([](Cx cx) -> Task<void> {
           Pool<int> pool(PoolOptions(), [](Cx) -> Task<int> { co_return 1; });
-          co_await OrReturn(pool.Checkout(cx));
+          const PoolPermit<int> forgotten = co_await OrReturn(pool.Checkout(cx));
           co_return Ok();
         });
       },
