@@ -338,6 +338,8 @@ bool RegionCore::CauseLiesInside(const CancelReason& reason) const {
 
 void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, bool is_body) {
   const bool isolated = policy_.kind() == RegionPolicy::Kind::kIsolate && !is_body;
+  const bool only_panics = policy_.kind() == RegionPolicy::Kind::kOnlyPanics;
+  if (only_panics && !is_body && !failure.is_panicked()) return;
   if (failure.is_cancelled()) {
     if (CauseLiesInside(failure.cancel_reason())) return;  // counts as Ok here (R1)
   } else if (isolated) {
@@ -364,8 +366,10 @@ void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, 
     JoinInto(joined_, failure);
     joined_severity_.store(static_cast<uint8_t>(joined_.severity()), std::memory_order_release);
   }
-  if (!failure.is_cancelled() && policy_.kind() == RegionPolicy::Kind::kFailFast &&
-      !failed_fast_.exchange(true, std::memory_order_relaxed)) {
+  const bool fails_fast =
+      only_panics ? failure.is_panicked()
+                  : policy_.kind() == RegionPolicy::Kind::kFailFast && !failure.is_cancelled();
+  if (fails_fast && !failed_fast_.exchange(true, std::memory_order_relaxed)) {
     Cancel(CancelKind::kFailFast, absl::StrCat("'", task_name, "' ended with ", failure.ToString()),
            Budget());
   }

@@ -31,7 +31,9 @@ class ErrorSink {
 // The body counts as a child, but for Isolate: what the body ends with is always joined.
 class RegionPolicy {
  public:
-  enum class Kind : uint8_t { kFailFast, kCollectAll, kIsolate };
+  // kOnlyPanics is for combinators, whose body reads the outcomes of the children and decides what
+  // they are worth: a Panic is joined and cancels all siblings, all else is left to the body.
+  enum class Kind : uint8_t { kFailFast, kCollectAll, kIsolate, kOnlyPanics };
   RegionPolicy() : RegionPolicy(Kind::kFailFast, nullptr) {}
   RegionPolicy(Kind kind, ErrorSink* sink) : kind_(kind), sink_(sink) {}
   Kind kind() const { return kind_; }

@@ -90,6 +90,8 @@ class TaskHandle {
 
   // For the runtime, once the task has ended: its outcome.
   Outcome<T> TakeOutcome() && { return task_handle_internal::TakeResult<T>(core_); }
+  // For the runtime: gives up the reference.
+  TaskCore* Release() && { return std::exchange(core_, nullptr); }
 
   // Has the task ended?
   bool ended() const { return task_handle_internal::Ended(core_); }

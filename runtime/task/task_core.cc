@@ -124,8 +124,27 @@ void TaskCore::PublishEnd() {
   LockJoiner();
   const uintptr_t waiter = joiner.load(std::memory_order_relaxed) & ~kJoinLocked;
   // Under the lock, so that a joiner that is being cancelled cannot leave in between.
-  if (waiter != 0) reinterpret_cast<Waiter*>(waiter)->Grant();
+  if ((waiter & kJoinListener) != 0) {
+    auto* listener = reinterpret_cast<EndListener*>(waiter & ~kJoinListener);
+    listener->on_end(listener);
+  } else if (waiter != 0) {
+    reinterpret_cast<Waiter*>(waiter)->Grant();
+  }
   UnlockJoiner(kJoinDone);
+}
+
+bool TaskCore::Listen(EndListener* listener) {
+  static_assert(alignof(EndListener) > kJoinListener);
+  LockJoiner();
+  const bool ended = (joiner.load(std::memory_order_relaxed) & kJoinDone) != 0;
+  UnlockJoiner(ended ? kJoinDone : reinterpret_cast<uintptr_t>(listener) | kJoinListener);
+  return !ended;
+}
+
+void TaskCore::Unlisten() {
+  if ((joiner.load(std::memory_order_acquire) & kJoinDone) != 0) return;
+  LockJoiner();
+  UnlockJoiner(joiner.load(std::memory_order_relaxed) & kJoinDone);
 }
 
 void TaskCore::Free() {

@@ -48,6 +48,15 @@ struct TaskFinish {
   Outcome<void> not_started;  // the outcome of a task that did not start
 };
 
+// Hears of the end of a task, in the step that ends it: for those who wait for several at once. See
+// TaskCore::Listen.
+struct EndListener {
+  explicit EndListener(void (*on_end)(EndListener*)) : on_end(on_end) {}
+  // The outcome is in the block. Called with the joiner's lock held: may take other locks, decide waits and
+  // Post; must not block.
+  void (*on_end)(EndListener* self);
+};
+
 // What differs between spawns of different type.
 struct TaskOps {
   // Destroys the frames and the callable; returns the outcome without its value, and keeps the whole
@@ -88,7 +97,8 @@ struct TaskCore : Runnable, TaskScope {
   RegionScope* scope = nullptr;  // the owning region's
   const SpawnSite* site = nullptr;
   // 0: nobody joins; kJoinLocked bit: a few instructions of an update; kJoinDone: the outcome is in the
-  // block; else the joining Waiter. Guarded as a spin lock by its own bit (acquire, release).
+  // block; kJoinListener bit: the rest is an EndListener; else the joining Waiter. Guarded as a spin lock by
+  // its own bit (acquire, release).
   std::atomic<uintptr_t> joiner{0};
   RegionCore* opened =
       nullptr;  // regions that this task has opened in its own; guarded by its mutex
@@ -101,13 +111,20 @@ struct TaskCore : Runnable, TaskScope {
 
   static constexpr uintptr_t kJoinLocked = 1;
   static constexpr uintptr_t kJoinDone = 2;
+  static constexpr uintptr_t kJoinListener = 4;
 
   // Valid only while the task's step is running: `next` is free then.
   void set_step_frame(StepFrame* frame) { next = reinterpret_cast<Runnable*>(frame); }
   StepFrame* step_frame() { return reinterpret_cast<StepFrame*>(next); }
 
-  // Publishes the outcome: wakes the joiner. From here on the task's region may go away.
+  // Publishes the outcome: wakes the joiner, or tells the listener. From here on the task's region may go
+  // away.
   void PublishEnd();
+  // Tells `listener`, once, when the task ends. False: it has ended, and nobody is told. The caller holds a
+  // reference, which also keeps the outcome, and nobody joins the task.
+  bool Listen(EndListener* listener);
+  // After this the listener is not told any more, and may go away.
+  void Unlisten();
   // Calls `action` if the task has not ended, which then cannot end (nor its region close) meanwhile.
   template <class Action>
   bool UnlessEnded(Action action) {

@@ -1,0 +1,24 @@
+#include "quiesce/runtime/combinator/branches.h"
+
+#include "absl/strings/str_cat.h"
+#include "quiesce/runtime/region/region_core.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace combinator_internal {
+
+void LoseRest(const CxBase& cx) {
+  RegionCore* region = CoreOf(cx.region());
+  if (region->live() == 1) return;  // the body
+  region->Cancel(CancelKind::kRaceLost, "another branch has won", Budget());
+}
+
+absl::Status NothingToRun(const char* combinator, const char* file, uint32_t line) {
+  return absl::InvalidArgumentError(absl::StrCat(
+      combinator, " at ", file, ":", line,
+      ": the container of branches is empty, so no branch can ever win; pass at least one"));
+}
+
+}  // namespace combinator_internal
+}  // namespace v0
+}  // namespace quiesce

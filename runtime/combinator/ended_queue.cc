@@ -1,0 +1,107 @@
+#include "quiesce/runtime/combinator/ended_queue.h"
+
+#include <utility>
+
+#include "quiesce/runtime/base/check.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace combinator_internal {
+
+void Branch::OnEnd(EndListener* self) {
+  auto* branch = static_cast<Branch*>(self);
+  branch->queue_->Push(branch);
+}
+
+void Branch::Forget() {
+  if (task_ == nullptr) return;
+  task_->Unlisten();
+  std::exchange(task_, nullptr)->Unref();
+}
+
+void EndedQueue::Add(Branch* branch, TaskCore* task) {
+  branch->queue_ = this;
+  branch->task_ = task;
+  if (!task->Listen(branch)) Push(branch);
+}
+
+void EndedQueue::Push(Branch* branch) {
+  branch->next = nullptr;
+  SpinLockHolder lock(lock_);
+  (first_ == nullptr ? first_ : last_->next) = branch;
+  last_ = branch;
+  ++count_;
+  // The waiter may be gone as soon as the lock is free: Harvest takes it.
+  if (waiter_ != nullptr && count_ >= wanted_) std::exchange(waiter_, nullptr)->Grant();
+}
+
+Branch* EndedQueue::Pop() {
+  SpinLockHolder lock(lock_);
+  Branch* branch = first_;
+  if (branch == nullptr) return nullptr;
+  first_ = branch->next;
+  --count_;
+  return branch;
+}
+
+bool EndedQueue::Has(size_t count) {
+  SpinLockHolder lock(lock_);
+  return count_ >= count;
+}
+
+bool EndedQueue::Enqueue(Waiter* waiter, size_t wanted) {
+  SpinLockHolder lock(lock_);
+  if (count_ >= wanted) return false;
+  if (waiter_ != nullptr) {
+    Fatal(
+        "%s while another task waits for the same tasks: one task takes their outcomes, and "
+        "shares them",
+        waiter->ops()->name);
+  }
+  waiter_ = waiter;
+  wanted_ = wanted;
+  return true;
+}
+
+void EndedQueue::Withdraw(Waiter* waiter) {
+  SpinLockHolder lock(lock_);
+  if (waiter_ == waiter) waiter_ = nullptr;
+}
+
+void EndedQueue::Wake() {
+  SpinLockHolder lock(lock_);
+  if (waiter_ != nullptr) std::exchange(waiter_, nullptr)->Grant();
+}
+
+bool EndedOp::Try(std::optional<Outcome<void>>& result) {
+  const bool due = !when.is_infinite() && clock_->Now() >= when;
+  if (!queue_->Has(wanted_) && !due) return false;
+  result.emplace(Ok());
+  return true;
+}
+
+Enqueued EndedOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>&) {
+  if (!queue_->Enqueue(&waiter, wanted_)) return Enqueued::kRetry;
+  if (!when.is_infinite()) clock_->Arm(this);
+  return Enqueued::kQueued;
+}
+
+bool EndedOp::Harvest(std::optional<Outcome<void>>& result) {
+  Disarm();
+  (void)queue_->Has(wanted_);  // whoever granted holds the lock until it is done with this waiter
+  result.emplace(Ok());
+  return true;
+}
+
+void EndedOp::Withdraw(Waiter& waiter) {
+  Disarm();
+  queue_->Withdraw(&waiter);
+}
+
+void EndedOp::Disarm() {
+  if (!when.is_infinite()) clock_->Disarm(this);
+}
+
+}  // namespace combinator_internal
+}  // namespace v0
+}  // namespace quiesce

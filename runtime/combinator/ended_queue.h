@@ -1,0 +1,127 @@
+// ended_queue.h: tasks in the order in which they end, and the wait for the next. Internal to combinators.
+//
+// Why:        "whichever of these ends first" is what every combinator asks. It is answered here, once.
+// Example:    queue.Add(&branch, cx.Spawn("branch", Fetch).Release());
+//             (void)co_await EndedWait(cx, &queue, 1);      // structural: cannot fail
+//             Branch* first = queue.Pop();
+// Invariants: (1) each added branch is queued exactly once, when its task has ended and its outcome can be
+//                 taken, in the order of the ends;
+//             (2) the end of a task costs O(1), however many are waited for;
+//             (3) nothing is popped by a wait, so a wait that was cancelled took nothing (G8).
+// Lifetime:   a branch may go away while its task lives: it then forgets the task. The queue outlives
+//             its branches.
+// Threads:    tasks end on any; everything else by one task at a time.
+#ifndef QUIESCE_RUNTIME_COMBINATOR_ENDED_QUEUE_H_
+#define QUIESCE_RUNTIME_COMBINATOR_ENDED_QUEUE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "absl/base/thread_annotations.h"
+#include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/budget/instant.h"
+#include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/scheduler/clock.h"
+#include "quiesce/runtime/task/task_core.h"
+#include "quiesce/runtime/task/wait.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace combinator_internal {
+
+class EndedQueue;
+
+// One task that is waited for.
+class Branch : public EndListener {
+ public:
+  Branch() : EndListener(&OnEnd) {}
+  ~Branch() { Forget(); }
+  Branch(const Branch&) = delete;
+  Branch& operator=(const Branch&) = delete;
+
+  // Null before Add and after Forget.
+  TaskCore* task() const { return task_; }
+  // Lets the task go, which lives on if it has not ended. Not while it is queued, but at the queue's end.
+  void Forget();
+
+  // For the owner: which one this is; and the next of those it does not use now.
+  uint32_t index = 0;
+  Branch* next = nullptr;  // in the queue: guarded by its lock
+
+ private:
+  friend class EndedQueue;
+  static void OnEnd(EndListener* self);
+
+  EndedQueue* queue_ = nullptr;
+  TaskCore* task_ = nullptr;
+};
+
+class EndedQueue {
+ public:
+  EndedQueue() = default;
+  EndedQueue(const EndedQueue&) = delete;
+  EndedQueue& operator=(const EndedQueue&) = delete;
+
+  // From here on `branch` stands for `task`, over which it takes one reference. It is queued when the
+  // task ends; at once if it has, or was never admitted.
+  void Add(Branch* branch, TaskCore* task) ABSL_LOCKS_EXCLUDED(lock_);
+  // The first that ended of those still here; null if there is none.
+  Branch* Pop() ABSL_LOCKS_EXCLUDED(lock_);
+  bool Has(size_t count) ABSL_LOCKS_EXCLUDED(lock_);
+
+  // For waits. False: there are `wanted` branches here. Fatal if another wait is queued.
+  bool Enqueue(Waiter* waiter, size_t wanted) ABSL_LOCKS_EXCLUDED(lock_);
+  void Withdraw(Waiter* waiter) ABSL_LOCKS_EXCLUDED(lock_);
+  // Ends the wait, if there is one, although there are fewer.
+  void Wake() ABSL_LOCKS_EXCLUDED(lock_);
+
+ private:
+  friend class Branch;
+  void Push(Branch* branch) ABSL_LOCKS_EXCLUDED(lock_);
+
+  SpinLock lock_;  // after a task's joiner lock, before a run queue's (inside Waiter::Grant)
+  Branch* first_ ABSL_GUARDED_BY(lock_) = nullptr;
+  Branch* last_ ABSL_GUARDED_BY(lock_) = nullptr;
+  size_t count_ ABSL_GUARDED_BY(lock_) = 0;
+  size_t wanted_ ABSL_GUARDED_BY(lock_) = 0;
+  Waiter* waiter_ ABSL_GUARDED_BY(lock_) = nullptr;
+};
+
+// The structural wait until `wanted` branches are in the queue, or it is `until`.
+class EndedOp : public Timer {
+ public:
+  using Value = void;
+  static constexpr const char* kName = "Branch end";
+  static constexpr bool kStructural = true;
+
+  explicit EndedOp(EndedQueue* queue, size_t wanted) : Timer(&OnFire), queue_(queue) {
+    wanted_ = wanted;
+    when = Instant::InfiniteFuture();
+  }
+  EndedOp(EndedQueue* queue, size_t wanted, Clock* clock, Instant until) : EndedOp(queue, wanted) {
+    clock_ = clock;
+    when = until;
+  }
+  bool Try(std::optional<Outcome<void>>& result);
+  Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result);
+  bool Harvest(std::optional<Outcome<void>>& result);
+  void Withdraw(Waiter& waiter);
+
+ private:
+  static void OnFire(Timer* timer) { static_cast<EndedOp*>(timer)->queue_->Wake(); }
+  void Disarm();
+
+  EndedQueue* queue_;
+  size_t wanted_;
+  Clock* clock_ = nullptr;
+};
+
+using EndedWait = Wait<EndedOp>;
+
+}  // namespace combinator_internal
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_COMBINATOR_ENDED_QUEUE_H_

@@ -1,0 +1,90 @@
+// first_ok.h: several ways to the same thing, of which one has to work.
+//
+// Why:        a fallback that is tried after the first way has failed comes late; one that runs beside it must
+//             be stopped, and waited for, when it is not needed.
+// Example:    auto near = [&](Cx cx) { return Lookup(cx, replica[0], key); };
+//             auto far = [&](Cx cx) { return Lookup(cx, replica[1], key); };
+//             Winner<Row> row = co_await OrReturn(FirstOk(cx, near, far));
+#ifndef QUIESCE_RUNTIME_COMBINATOR_FIRST_OK_H_
+#define QUIESCE_RUNTIME_COMBINATOR_FIRST_OK_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <utility>
+
+#include "quiesce/runtime/combinator/branches.h"
+#include "quiesce/runtime/combinator/failures.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace combinator_internal {
+
+template <class CxType, class Branches>
+class FirstOkBody {
+ public:
+  using Winner = typename Branches::Winner;
+  explicit FirstOkBody(Branches branches) : branches_(std::move(branches)) {}
+
+  Task<Winner> operator()(CxType cx) {
+    branches_.Start(cx);
+    Failures failures;
+    for (size_t left = branches_.size(); left > 0; --left) {
+      (void)co_await EndedWait(cx, &branches_.ended(), 1);
+      const Branch& branch = *branches_.ended().Pop();
+      Outcome<Winner> ended = branches_.Take(branch);
+      if (ended.ok() || ended.is_panicked()) {
+        LoseRest(cx);
+        co_return ended;
+      }
+      failures.Add(branch.index, std::move(ended));
+    }
+    co_return Outcome<Winner>::FromFailure(std::move(failures).Joined("FirstOk"));
+  }
+
+ private:
+  Branches branches_;
+};
+
+}  // namespace combinator_internal
+
+// Runs all branches at once, each in a task of one region. The first that ends Ok wins; all else in the
+// region is cancelled with kRaceLost, as by Race.
+// Returns  Ok of the winner's value, in the type that Race would give, joined with the losers' Panics. If none
+//          ended Ok: their outcomes joined in the order of the branches; an Error is that of the first
+//          branch and its message says how the others ended. A Panic ends it at once.
+//          Cancelled, having started nothing, if an ordinary wait of `cx` would fail.
+// Suspends until every branch has ended (G9).
+// Cancel   safe: forwarded to the branches. One that ends Ok nevertheless wins.
+// Callables: as for JoinAll. At least one.
+template <class CxType, class... F>
+  requires(sizeof...(F) != 1 || (... && !combinator_internal::BranchRange<F, CxType>))
+auto FirstOk(const CxType& cx, F&&... branches) {
+  using namespace combinator_internal;  // NOLINT: of this function only
+  static_assert(sizeof...(F) > 0, "FirstOk(cx) of nothing can never be Ok: pass a branch");
+  CheckArguments<F...>();
+  using Branches = FixedBranches<CxType, F...>;
+  return RunBody(cx, "first ok",
+                 FirstOkBody<CxType, Branches>(Branches(std::forward<F>(branches)...)),
+                 OnlyPanics());
+}
+
+// The same for a container of callables of one type, or a view of one: Winner<T>.
+// Errors   kInvalidArgument if it is empty.
+template <class CxType, combinator_internal::BranchRange<CxType> R>
+auto FirstOk(const CxType& cx, R&& branches, const char* file = __builtin_FILE(),
+             uint32_t line = __builtin_LINE()) {
+  using namespace combinator_internal;  // NOLINT
+  CheckArguments<R>();
+  using Branches = RangeBranches<CxType, R>;
+  if (std::size(branches) == 0) {
+    return Refuse<typename Branches::Winner>(NothingToRun("FirstOk", file, line));
+  }
+  return RunBody(cx, "first ok", FirstOkBody<CxType, Branches>(Branches(std::forward<R>(branches))),
+                 OnlyPanics());
+}
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_COMBINATOR_FIRST_OK_H_

@@ -1,0 +1,91 @@
+// race.h: several things at once, of which the first to end counts.
+//
+// Why:        "whichever comes first" leaves the others running, unless somebody stops them and waits
+//             until they have stopped.
+// Example:    auto answer = [&](Cx cx) { return Ask(cx, question); };
+//             auto escape = [&](Cx cx) { return keyboard.WaitForEscape(cx); };
+//             std::variant<Answer, Key> first = co_await OrReturn(Race(cx, answer, escape));
+#ifndef QUIESCE_RUNTIME_COMBINATOR_RACE_H_
+#define QUIESCE_RUNTIME_COMBINATOR_RACE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include "quiesce/runtime/combinator/branches.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace combinator_internal {
+
+template <class CxType, class Branches>
+class RaceBody {
+ public:
+  using Winner = typename Branches::Winner;
+  explicit RaceBody(Branches branches) : branches_(std::move(branches)) {}
+
+  Task<Winner> operator()(CxType cx) {
+    branches_.Start(cx);
+    std::optional<Outcome<Winner>> stopped;
+    for (size_t left = branches_.size(); left > 0; --left) {
+      (void)co_await EndedWait(cx, &branches_.ended(), 1);
+      Outcome<Winner> ended = branches_.Take(*branches_.ended().Pop());
+      if (!ended.is_cancelled() || !cx.cancelled()) {
+        LoseRest(cx);
+        co_return ended;
+      }
+      // The race was told to stop, and so was this branch: another may still have an answer.
+      if (!stopped.has_value()) stopped.emplace(std::move(ended));
+    }
+    co_return *std::move(stopped);
+  }
+
+ private:
+  Branches branches_;
+};
+
+}  // namespace combinator_internal
+
+// Runs all branches at once, each in a task of one region. The first to end by itself, with whatever outcome,
+// wins; all else in the region is cancelled with kRaceLost: the other branches, and what any of
+// them has spawned through its Cx (a branch that needs its tasks opens a region for them).
+// Returns  Ok of the winner's value: Winner<T> if all branches have the same T, else a std::variant
+//          (std::monostate for void) whose index() is the branch's; or the winner's failure. Joined with
+//          the losers' Panics, with nothing else of theirs (R1).
+//          Cancelled, having started nothing, if an ordinary wait of `cx` would fail.
+// Suspends until every branch has ended (G9).
+// Cancel   safe: forwarded to the branches. A branch that is stopped by it does not win: the first that
+//          ends otherwise does, and if none, Cancelled.
+// Callables: as for JoinAll. At least one.
+template <class CxType, class... F>
+  requires(sizeof...(F) != 1 || (... && !combinator_internal::BranchRange<F, CxType>))
+auto Race(const CxType& cx, F&&... branches) {
+  using namespace combinator_internal;  // NOLINT: of this function only
+  static_assert(sizeof...(F) > 0, "Race(cx) of nothing would never end: pass a branch");
+  CheckArguments<F...>();
+  using Branches = FixedBranches<CxType, F...>;
+  return RunBody(cx, "race", RaceBody<CxType, Branches>(Branches(std::forward<F>(branches)...)),
+                 OnlyPanics());
+}
+
+// The same for a container of callables of one type, or a view of one: Winner<T>.
+// Errors   kInvalidArgument if it is empty.
+template <class CxType, combinator_internal::BranchRange<CxType> R>
+auto Race(const CxType& cx, R&& branches, const char* file = __builtin_FILE(),
+          uint32_t line = __builtin_LINE()) {
+  using namespace combinator_internal;  // NOLINT
+  CheckArguments<R>();
+  using Branches = RangeBranches<CxType, R>;
+  if (std::size(branches) == 0) {
+    return Refuse<typename Branches::Winner>(NothingToRun("Race", file, line));
+  }
+  return RunBody(cx, "race", RaceBody<CxType, Branches>(Branches(std::forward<R>(branches))),
+                 OnlyPanics());
+}
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_COMBINATOR_RACE_H_
