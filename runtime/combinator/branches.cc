@@ -10,7 +10,7 @@ namespace combinator_internal {
 void LoseRest(const CxBase& cx) {
   RegionCore* region = CoreOf(cx.region());
   if (region->live() == 1) return;  // the body
-  region->Cancel(CancelKind::kRaceLost, "another branch has won", Budget());
+  region->Cancel(CancelKind::kRaceLost, "a branch won", Budget());
 }
 
 absl::Status NothingToRun(const char* combinator, const char* file, uint32_t line) {

@@ -186,7 +186,8 @@ class FixedBranches {
   }
   template <size_t... i>
   Outcome<Values> TakeEach(std::index_sequence<i...>) {
-    std::tuple<Outcome<Value<i>>...> outcomes(TakeBranch<Value<i>>(branches_[i])...);
+    [[maybe_unused]] std::tuple<Outcome<Value<i>>...> outcomes(
+        TakeBranch<Value<i>>(branches_[i])...);
     Outcome<void> joined = Ok();
     (JoinFailure(joined, std::get<i>(outcomes)), ...);
     if (!joined.ok()) return Outcome<Values>::FromFailure(std::move(joined));

@@ -30,9 +30,10 @@ void EndedQueue::Push(Branch* branch) {
   SpinLockHolder lock(lock_);
   (first_ == nullptr ? first_ : last_->next) = branch;
   last_ = branch;
-  ++count_;
+  const size_t count = count_.load(std::memory_order_relaxed) + 1;
+  count_.store(count, std::memory_order_relaxed);
   // The waiter may be gone as soon as the lock is free: Harvest takes it.
-  if (waiter_ != nullptr && count_ >= wanted_) std::exchange(waiter_, nullptr)->Grant();
+  if (waiter_ != nullptr && count >= wanted_) std::exchange(waiter_, nullptr)->Grant();
 }
 
 Branch* EndedQueue::Pop() {
@@ -40,18 +41,13 @@ Branch* EndedQueue::Pop() {
   Branch* branch = first_;
   if (branch == nullptr) return nullptr;
   first_ = branch->next;
-  --count_;
+  count_.store(count_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
   return branch;
-}
-
-bool EndedQueue::Has(size_t count) {
-  SpinLockHolder lock(lock_);
-  return count_ >= count;
 }
 
 bool EndedQueue::Enqueue(Waiter* waiter, size_t wanted) {
   SpinLockHolder lock(lock_);
-  if (count_ >= wanted) return false;
+  if (Has(wanted)) return false;
   if (waiter_ != nullptr) {
     Fatal(
         "%s while another task waits for the same tasks: one task takes their outcomes, and "
@@ -73,23 +69,22 @@ void EndedQueue::Wake() {
   if (waiter_ != nullptr) std::exchange(waiter_, nullptr)->Grant();
 }
 
-bool EndedOp::Try(std::optional<Outcome<void>>& result) {
+bool EndedOp::Try(std::optional<Outcome<Branch*>>& result) {
   const bool due = !when.is_infinite() && clock_->Now() >= when;
   if (!queue_->Has(wanted_) && !due) return false;
-  result.emplace(Ok());
+  result.emplace(queue_->Pop());
   return true;
 }
 
-Enqueued EndedOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>&) {
+Enqueued EndedOp::Enqueue(Waiter& waiter, std::optional<Outcome<Branch*>>&) {
   if (!queue_->Enqueue(&waiter, wanted_)) return Enqueued::kRetry;
   if (!when.is_infinite()) clock_->Arm(this);
   return Enqueued::kQueued;
 }
 
-bool EndedOp::Harvest(std::optional<Outcome<void>>& result) {
+bool EndedOp::Harvest(std::optional<Outcome<Branch*>>& result) {
   Disarm();
-  (void)queue_->Has(wanted_);  // whoever granted holds the lock until it is done with this waiter
-  result.emplace(Ok());
+  result.emplace(queue_->Pop());
   return true;
 }
 

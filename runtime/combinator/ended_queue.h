@@ -2,18 +2,18 @@
 //
 // Why:        "whichever of these ends first" is what every combinator asks. It is answered here, once.
 // Example:    queue.Add(&branch, cx.Spawn("branch", Fetch).Release());
-//             (void)co_await EndedWait(cx, &queue, 1);      // structural: cannot fail
-//             Branch* first = queue.Pop();
+//             Branch* first = co_await OrReturn(EndedWait(cx, &queue, 1));  // structural: cannot fail
 // Invariants: (1) each added branch is queued exactly once, when its task has ended and its outcome can be
 //                 taken, in the order of the ends;
 //             (2) the end of a task costs O(1), however many are waited for;
-//             (3) nothing is popped by a wait, so a wait that was cancelled took nothing (G8).
+//             (3) a branch leaves the queue when a wait yields it: one that was cancelled took none (G8).
 // Lifetime:   a branch may go away while its task lives: it then forgets the task. The queue outlives
 //             its branches.
 // Threads:    tasks end on any; everything else by one task at a time.
 #ifndef QUIESCE_RUNTIME_COMBINATOR_ENDED_QUEUE_H_
 #define QUIESCE_RUNTIME_COMBINATOR_ENDED_QUEUE_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -67,9 +67,11 @@ class EndedQueue {
   // From here on `branch` stands for `task`, over which it takes one reference. It is queued when the
   // task ends; at once if it has, or was never admitted.
   void Add(Branch* branch, TaskCore* task) ABSL_LOCKS_EXCLUDED(lock_);
-  // The first that ended of those still here; null if there is none.
+  // Are there so many? Takes no lock.
+  bool Has(size_t count) const { return count_.load(std::memory_order_relaxed) >= count; }
+  // Takes out the first that ended of those here; null if there is none. After a grant: whoever granted is
+  // done with the waiter.
   Branch* Pop() ABSL_LOCKS_EXCLUDED(lock_);
-  bool Has(size_t count) ABSL_LOCKS_EXCLUDED(lock_);
 
   // For waits. False: there are `wanted` branches here. Fatal if another wait is queued.
   bool Enqueue(Waiter* waiter, size_t wanted) ABSL_LOCKS_EXCLUDED(lock_);
@@ -84,29 +86,30 @@ class EndedQueue {
   SpinLock lock_;  // after a task's joiner lock, before a run queue's (inside Waiter::Grant)
   Branch* first_ ABSL_GUARDED_BY(lock_) = nullptr;
   Branch* last_ ABSL_GUARDED_BY(lock_) = nullptr;
-  size_t count_ ABSL_GUARDED_BY(lock_) = 0;
+  // How many: written under the lock. Relaxed: what a reader does about it takes the lock.
+  std::atomic<size_t> count_{0};
   size_t wanted_ ABSL_GUARDED_BY(lock_) = 0;
   Waiter* waiter_ ABSL_GUARDED_BY(lock_) = nullptr;
 };
 
-// The structural wait until `wanted` branches are in the queue, or it is `until`.
+// The structural wait until `wanted` branches are in the queue, or it is `until`. Takes out the first and yields
+// it; null if none is there.
 class EndedOp : public Timer {
  public:
-  using Value = void;
+  using Value = Branch*;
   static constexpr const char* kName = "Branch end";
   static constexpr bool kStructural = true;
 
-  explicit EndedOp(EndedQueue* queue, size_t wanted) : Timer(&OnFire), queue_(queue) {
-    wanted_ = wanted;
+  EndedOp(EndedQueue* queue, size_t wanted) : Timer(&OnFire), queue_(queue), wanted_(wanted) {
     when = Instant::InfiniteFuture();
   }
   EndedOp(EndedQueue* queue, size_t wanted, Clock* clock, Instant until) : EndedOp(queue, wanted) {
     clock_ = clock;
     when = until;
   }
-  bool Try(std::optional<Outcome<void>>& result);
-  Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result);
-  bool Harvest(std::optional<Outcome<void>>& result);
+  bool Try(std::optional<Outcome<Branch*>>& result);
+  Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Branch*>>& result);
+  bool Harvest(std::optional<Outcome<Branch*>>& result);
   void Withdraw(Waiter& waiter);
 
  private:

@@ -30,14 +30,13 @@ class FirstOkBody {
     branches_.Start(cx);
     Failures failures;
     for (size_t left = branches_.size(); left > 0; --left) {
-      (void)co_await EndedWait(cx, &branches_.ended(), 1);
-      const Branch& branch = *branches_.ended().Pop();
-      Outcome<Winner> ended = branches_.Take(branch);
+      const Branch* branch = co_await OrReturn(EndedWait(cx, &branches_.ended(), 1));
+      Outcome<Winner> ended = branches_.Take(*branch);
       if (ended.ok() || ended.is_panicked()) {
         LoseRest(cx);
         co_return ended;
       }
-      failures.Add(branch.index, std::move(ended));
+      failures.Add(branch->index, std::move(ended));
     }
     co_return Outcome<Winner>::FromFailure(std::move(failures).Joined("FirstOk"));
   }

@@ -64,8 +64,8 @@ class HedgeBody {
         ++running;
       }
       const Instant until = started < max_attempts_ ? cx.Now() + delay_ : Instant::InfiniteFuture();
-      (void)co_await EndedWait(cx, &ended_, 1, cx.services().clock, until);
-      const Branch* attempt = ended_.Pop();
+      const Branch* attempt =
+          co_await OrReturn(EndedWait(cx, &ended_, 1, cx.services().clock, until));
       if (attempt == nullptr) continue;
       --running;
       Outcome<T> ended = TakeBranch<T>(*attempt);

@@ -63,7 +63,9 @@ TEST_P(JoinAllTest, OfNothingIsOk) {
     std::vector<Task<int> (*)(Cx)> none;
     Outcome<std::vector<int>> values = co_await JoinAll(cx, none);
     EXPECT_THAT(values, IsOk());
-    if (values.ok()) EXPECT_TRUE(values->empty());
+    if (values.ok()) {
+      EXPECT_TRUE(values->empty());
+    }
     co_return Ok();
   });
   EXPECT_THAT(root, IsOk());

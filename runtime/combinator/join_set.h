@@ -66,8 +66,8 @@ class NextOp {
       result.emplace(Value());
       return true;
     }
+    if (!set_->ended().Has(1)) return false;
     Branch* branch = set_->ended().Pop();
-    if (branch == nullptr) return false;
     result.emplace(Value(task_handle_internal::TakeResult<T>(branch->task())));
     set_->Remove(branch);
     return true;

@@ -474,7 +474,9 @@ TEST_P(LawsTest, FirstOkIsAQuorumOfOne) {
     EXPECT_TRUE(allowed.contains(ResultOf(one))) << one.ToString();
     EXPECT_TRUE(allowed.contains(ResultOf(other))) << other.ToString();
     // Where the schedule has no say they are the same, to the code of the error.
-    if (allowed.size() == 1 && one.is_error()) EXPECT_EQ(one.error().code(), other.error().code());
+    if (allowed.size() == 1 && one.is_error()) {
+      EXPECT_EQ(one.error().code(), other.error().code());
+    }
   });
 }
 
@@ -512,7 +514,9 @@ TEST_P(LawsTest, JoinAllOfBranchesThatDrainIsTheLatticeJoin) {
       co_return SumOf(co_await OrReturn(JoinAll(cx.ForDrain(), branches)));
     });
     EXPECT_EQ(ended.severity(), join) << ended.ToString();
-    if (ended.ok()) EXPECT_EQ(*ended, sum);
+    if (ended.ok()) {
+      EXPECT_EQ(*ended, sum);
+    }
   });
 }
 

@@ -150,18 +150,17 @@ class MapReduceBody {
         Start(cx, ++started, *item);
       }
       if (running == 0) break;
-      (void)co_await EndedWait(cx, &ended_, 1);  // structural: the maps forward a cancel
-      while (Branch* branch = ended_.Pop()) {
-        --running;
-        Outcome<T> mapped = TakeBranch<T>(*branch);
-        const uint64_t number = order_ == ReduceOrder::kItems ? NumberOf(branch) : ++reduced;
-        Free(branch);
-        if (!failed.ok()) continue;
-        if (mapped.ok()) {
-          reducer.Add(number, std::move(mapped).value());
-        } else {
-          failed = Outcome<void>::FromFailure(std::move(mapped));
-        }
+      // Structural: the maps forward a cancel.
+      Branch* branch = co_await OrReturn(EndedWait(cx, &ended_, 1));
+      --running;
+      Outcome<T> mapped = TakeBranch<T>(*branch);
+      const uint64_t number = order_ == ReduceOrder::kItems ? NumberOf(branch) : ++reduced;
+      Free(branch);
+      if (!failed.ok()) continue;
+      if (mapped.ok()) {
+        reducer.Add(number, std::move(mapped).value());
+      } else {
+        failed = Outcome<void>::FromFailure(std::move(mapped));
       }
     }
     if (!failed.ok()) co_return Outcome<A>::FromFailure(std::move(failed));

@@ -46,9 +46,8 @@ class QuorumBody {
     winners.reserve(wanted_);
     Failures failures;
     for (size_t left = branches_.size(); winners.size() + left >= wanted_; --left) {
-      (void)co_await EndedWait(cx, &branches_.ended(), 1);
-      const Branch& branch = *branches_.ended().Pop();
-      auto ended = branches_.Take(branch);
+      const Branch* branch = co_await OrReturn(EndedWait(cx, &branches_.ended(), 1));
+      auto ended = branches_.Take(*branch);
       if (ended.ok()) {
         winners.push_back(std::move(ended).value());
         if (winners.size() < wanted_) continue;
@@ -56,7 +55,7 @@ class QuorumBody {
         co_return winners;
       }
       const bool panicked = ended.is_panicked();
-      failures.Add(branch.index, std::move(ended));
+      failures.Add(branch->index, std::move(ended));
       if (panicked) break;
     }
     LoseRest(cx);

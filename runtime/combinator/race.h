@@ -30,8 +30,8 @@ class RaceBody {
     branches_.Start(cx);
     std::optional<Outcome<Winner>> stopped;
     for (size_t left = branches_.size(); left > 0; --left) {
-      (void)co_await EndedWait(cx, &branches_.ended(), 1);
-      Outcome<Winner> ended = branches_.Take(*branches_.ended().Pop());
+      const Branch* branch = co_await OrReturn(EndedWait(cx, &branches_.ended(), 1));
+      Outcome<Winner> ended = branches_.Take(*branch);
       if (!ended.is_cancelled() || !cx.cancelled()) {
         LoseRest(cx);
         co_return ended;

@@ -197,7 +197,9 @@ TEST_P(RaceTest, AnswerThatComesAfterACancelStillWins) {
     drain.Open();
     Outcome<Winner<int>> ended = co_await OrReturn(racing.Join(cx));
     EXPECT_THAT(ended, IsOk());
-    if (ended.ok()) EXPECT_EQ(ended->value, 5);
+    if (ended.ok()) {
+      EXPECT_EQ(ended->value, 5);
+    }
     co_return Ok();
   });
   EXPECT_THAT(root, IsOk());

@@ -49,6 +49,7 @@
 #include "quiesce/runtime/region/spawn.h"
 #include "quiesce/runtime/region/spawn_name.h"
 #include "quiesce/runtime/region/task_handle.h"
+#include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/wait.h"
 
@@ -131,10 +132,13 @@ Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOpt
   }
   if (region.OwesPermits()) (void)co_await AwaitPermits(cx, region.scope());
   Outcome<void> joined = region.Close();
-  if (!joined.ok()) co_return Outcome<T>::FromFailure(std::move(joined));
   if constexpr (std::is_void_v<T>) {
-    co_return Ok();  // a body cancelled by a cause inside counts as Ok (R1)
+    co_return joined;  // a body cancelled by a cause inside counts as Ok (R1)
   } else {
+    if (!joined.ok()) {
+      const SilentEnd silent(true);  // what is owed in the value that nobody gets is aborted (R8)
+      result = Outcome<T>::FromFailure(std::move(joined));
+    }
     co_return result;
   }
 }

@@ -32,6 +32,7 @@ ROWS = [
     same("spawn + join, 1 M tasks", "spawn_join", "ns"),
     same("skynet, 1 M leaves", "skynet", "ns"),
     same("yield, 100 tasks", "yield", "ns"),
+    same("race of two, the loser stopped and ended", "race", "ns"),
     Row("cancel 1 M parked, to closed / abort + join",
         "cancel_parked", "cancel_parked", "cancel_parked_abort", "cancel_parked_abort", "ns"),
     Row("cancel 1 M parked, to closed / cooperative",

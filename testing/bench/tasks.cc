@@ -1,7 +1,8 @@
-// Spawning, joining, yielding.
+// Spawning, joining, yielding, racing.
 #include <algorithm>
 #include <vector>
 
+#include "quiesce/runtime/combinator/race.h"
 #include "quiesce/testing/bench/harness.h"
 
 namespace quiesce_bench {
@@ -82,6 +83,21 @@ void YieldTasks(const Arguments& arguments) {
     co_return NowNs() - start;
   });
   Print(arguments.bench, ns / static_cast<double>(kTasks * each), "ns/op");
+}
+
+// One branch ends at once, the other waits for ever: it is stopped, and has ended, before the race does.
+void RaceOfTwo(const Arguments& arguments) {
+  const int64_t n = arguments.CountOr(500'000);
+  const double ns = BestNs(arguments, [n](Cx cx) -> Task<double> {
+    const auto waits = [](Cx cx) -> Task<void> {
+      co_await OrReturn(SleepUntil(cx, Instant::InfiniteFuture()));
+      co_return Ok();
+    };
+    const double start = NowNs();
+    for (int64_t i = 0; i < n; ++i) co_await OrReturn(Race(cx, waits, Nothing));
+    co_return NowNs() - start;
+  });
+  Print(arguments.bench, ns / static_cast<double>(n), "ns/op");
 }
 
 }  // namespace quiesce_bench

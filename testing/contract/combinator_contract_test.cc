@@ -41,8 +41,8 @@ struct BranchEndContract : WaitContractDefaults {
   }
   auto Start(const Cx& cx) { return EndedWait(cx, &ended, 1); }
   void Grant() { held.Grant(); }
-  std::string CheckValue(Outcome<void>&) {
-    return ended.Pop() == &branch ? "" : "Ok, but the branch is not in the queue";
+  std::string CheckValue(Outcome<Branch*>& got) {
+    return *got == &branch ? "" : "Ok, but not with the branch that ended";
   }
   std::string CheckState(bool, bool) { return ""; }
   HeldTask held;
@@ -60,7 +60,10 @@ struct BranchEndOrTimeContract : WaitContractDefaults {
       : runtime(runtime), until(runtime.Now() + absl::Milliseconds(1)) {}
   auto Start(const Cx& cx) { return EndedWait(cx, &ended, 1, cx.services().clock, until); }
   void Grant() { runtime.AdvanceTo(until); }
-  std::string CheckValue(Outcome<void>&) { return runtime.Now() >= until ? "" : "woke too early"; }
+  std::string CheckValue(Outcome<Branch*>& got) {
+    if (*got != nullptr) return "yields a branch, but none has ended";
+    return runtime.Now() >= until ? "" : "woke too early";
+  }
   std::string CheckState(bool, bool) { return ""; }
   SteppedRuntime& runtime;
   const Instant until;

@@ -195,36 +195,6 @@ struct SelectJoinContract : JoinContract {
 };
 INSTANTIATE_TYPED_TEST_SUITE_P(SelectJoin, WaitContract, SelectJoinContract);
 
-// The letter may come between the queueing of the first arm and the kRetry of the second.
-struct SelectLetterOrJoinContract : JoinContract {
-  using JoinContract::JoinContract;
-  static constexpr const char* kWaitName = "Select";
-  Task<int> Start(Cx cx) {
-    auto letter = box.Take(cx);
-    auto arm = joined->Join(cx);
-    auto won = co_await OrReturn(Select(cx, letter, arm));
-    took_letter = won.index() == 0;
-    if (took_letter) co_return std::get<0>(std::move(won));
-    Outcome<Outcome<int>> ended = std::get<1>(std::move(won));
-    co_return co_await OrReturn(std::move(*ended));
-  }
-  void Grant() {
-    gate.Put(42);
-    box.Put(42);
-  }
-  std::string CheckValue(Outcome<int>& got) {
-    if (box.reserved() != 0) return "a letter was handed over and not taken";
-    if (took_letter && box.letters() != 0) return "a letter was doubled";
-    return Is42(got);
-  }
-  std::string CheckState(bool, bool) {
-    return box.queue_empty() ? "" : "a waiter is left in the queue";
-  }
-  Mailbox box;
-  bool took_letter = false;
-};
-INSTANTIATE_TYPED_TEST_SUITE_P(SelectLetterOrJoin, WaitContract, SelectLetterOrJoinContract);
-
 // A grant serves both arms: exactly one of the letters is taken.
 struct TwoBoxesContract : WaitContractDefaults {
   static constexpr const char* kWaitName = "Select";

@@ -164,6 +164,23 @@ TEST(PermitDropTest, InTheArgumentsOfATaskThatDoesNotStartIsAborted) {
   EXPECT_EQ(hall.booked, 0);
 }
 
+TEST(PermitDropTest, InTheValueOfARegionThatFailsIsAborted) {
+  TestRuntime rt;
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto body = [&](Cx inner) -> Task<SeatPermit> {
+      inner.Spawn("fails", Fails);
+      SeatPermit permit(cx, &hall);
+      co_return std::move(permit);
+    };
+    Outcome<SeatPermit> ended = co_await Region::Open(cx, "r", body);
+    EXPECT_THAT(ended, IsError("no"));
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 1);
+}
+
 // ---- leaked -----------------------------------------------------------------------------------------
 
 template <class Drop>

@@ -84,6 +84,41 @@ TEST(SelectTest, AnArmsErrorIsInsideAndTheSelectsOwnOutside) {
               IsOk());
 }
 
+// Has to try again while it is queued; just before that, a letter comes into the box.
+class RetriesAfterALetterOp {
+ public:
+  using Value = void;
+  static constexpr const char* kName = "RetriesAfterALetter";
+  static constexpr bool kStructural = false;
+  explicit RetriesAfterALetterOp(Mailbox* box) : box_(box) {}
+  bool Try(std::optional<Outcome<void>>&) { return false; }
+  Enqueued Enqueue(Waiter&, std::optional<Outcome<void>>&) {
+    box_->Put(5);
+    return Enqueued::kRetry;
+  }
+  bool Harvest(std::optional<Outcome<void>>&) { return false; }
+  void Withdraw(Waiter&) {}
+
+ private:
+  Mailbox* box_;
+};
+
+TEST(SelectTest, AnArmThatIsGrantedWhileAnotherHasToTryAgainWins) {
+  TestRuntime rt;
+  Mailbox box;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto letter = box.Take(cx);
+    Wait<RetriesAfterALetterOp> retries(cx, &box);
+    auto won = co_await OrReturn(Select(cx, letter, retries));
+    EXPECT_EQ(won.index(), 0u);
+    EXPECT_EQ(std::get<0>(won).value(), 5);
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(box.letters(), 0u);
+  EXPECT_EQ(box.reserved(), 0u);
+}
+
 // Each letter is received by exactly one of many tasks that select from several boxes, or is left.
 TEST(SelectStressTest, NoLetterIsLostOrDoubled) {
   TestRuntime rt(2);

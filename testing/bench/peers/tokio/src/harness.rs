@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::{unconstrained, Unconstrained};
 
 pub struct Args {
     pub name: &'static str,
@@ -62,6 +63,30 @@ pub fn print(name: &str, value: f64, unit: &str) {
 /// `best`, printed as nanoseconds for each of the `n` things.
 pub fn report_best(args: &Args, idioms: &[Idiom]) {
     print(args.name, ns_per(best(args, idioms), args.n), "ns/op");
+}
+
+/// What can be spawned and has nothing to say at its end.
+pub trait Task: Future<Output = ()> + Send + 'static {}
+
+impl<F: Future<Output = ()> + Send + 'static> Task for F {}
+
+/// A round of two tasks; the time covers spawning them and joining them.
+pub async fn together((one, other): (impl Task, impl Task)) -> Duration {
+    let start = Instant::now();
+    let (one, other) = (tokio::spawn(one), tokio::spawn(other));
+    one.await.unwrap();
+    other.await.unwrap();
+    start.elapsed()
+}
+
+/// Tokio makes a task yield after 128 operations (its cooperative budget); these two are spared that.
+pub fn both_unconstrained<A: Task, B: Task>((one, other): (A, B)) -> (Unconstrained<A>, Unconstrained<B>) {
+    (unconstrained(one), unconstrained(other))
+}
+
+/// `n`, made a multiple of `tasks` that share it, so that each does as much.
+pub fn shared_by(tasks: usize, args: &Args) -> Args {
+    Args { n: args.n.max(tasks) / tasks * tasks, ..*args }
 }
 
 /// Tasks count themselves here just before they park. A static, so that counting adds nothing to a task's size.

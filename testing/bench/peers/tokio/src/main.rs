@@ -5,9 +5,12 @@
 //! fastest is the figure and each of them is a `#` line on stderr.
 
 mod cancel;
+mod channels;
 mod counting_alloc;
 mod footprint;
 mod harness;
+mod locks;
+mod race;
 mod tasks;
 mod tcp;
 mod timer;
@@ -24,9 +27,26 @@ const BENCHES: &[Bench] = &[
     ("spawn_join", 1_000_000, tasks::spawn_join),
     ("skynet", 1_000_000, tasks::skynet),
     ("yield", 1_000_000, tasks::yields),
+    ("race", 500_000, tasks::race),
     ("cancel_parked_abort", 1_000_000, cancel::abort),
     ("cancel_parked_coop", 1_000_000, cancel::coop),
     ("cancel_parked_sleep", 1_000_000, cancel::sleep),
+    ("channel_roundtrip", 1_000_000, channels::channel_roundtrip),
+    ("mpsc_4p", 10_000_000, channels::mpsc_4p),
+    ("try_send", 10_000_000, channels::try_send),
+    ("reserve_send", 10_000_000, channels::reserve_send),
+    ("oneshot", 1_000_000, channels::oneshot),
+    ("oneshot_wake", 1_000_000, channels::oneshot_wake),
+    ("broadcast_8", 1_000_000, channels::broadcast_8),
+    ("watch", 1_000_000, channels::watch),
+    ("notify", 1_000_000, channels::notify),
+    ("mutex", 10_000_000, locks::mutex),
+    ("mutex_contended", 2_000_000, locks::mutex_contended),
+    ("mutex_contended_yield", 1_000_000, locks::mutex_contended_yield),
+    ("semaphore", 10_000_000, locks::semaphore),
+    ("semaphore_contended", 1_000_000, locks::semaphore_contended),
+    ("rwlock", 10_000_000, locks::rwlock),
+    ("race", 500_000, race::race),
     ("tcp_roundtrip", 50_000, tcp::roundtrip),
     ("tcp_roundtrip_64c", 192_000, tcp::roundtrip_64c),
     ("timer", 1_000_000, timer::insert_cancel),

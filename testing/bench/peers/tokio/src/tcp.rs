@@ -1,6 +1,6 @@
 //! tcp_roundtrip and tcp_roundtrip_64c: 64-byte echoes over loopback, both ends in one runtime, TCP_NODELAY on both.
 
-use crate::harness::{best, ns_per, print, report_best, Args};
+use crate::harness::{best, ns_per, print, report_best, shared_by, Args};
 use std::io;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,8 +20,7 @@ pub fn roundtrip(args: &Args) {
 
 /// 64 connections at the same time, n round trips in all; the wall time divided by n.
 pub fn roundtrip_64c(args: &Args) {
-    let n = args.n.max(64) / 64 * 64; // Every connection does as many.
-    report_best(&Args { n, ..*args }, &[("64 connections", |n| Box::pin(round(n, 64)))]);
+    report_best(&shared_by(64, args), &[("64 connections", |n| Box::pin(round(n, 64)))]);
 }
 
 /// Connects first; the time runs from the first request to the last answer.
