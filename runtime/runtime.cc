@@ -10,6 +10,7 @@
 #include "quiesce/runtime/blocking/blocking_pool.h"
 #include "quiesce/runtime/region/region_core.h"
 #include "quiesce/runtime/scheduler/worker_pool.h"
+#include "quiesce/runtime/scheduler/worker_random.h"
 #include "quiesce/runtime/signal/signal_hub.h"
 #include "quiesce/runtime/task/async_stack.h"
 
@@ -45,6 +46,7 @@ struct Runtime::State {
   RuntimeServices services;
   RuntimeCounters counters;
   std::unique_ptr<WorkerPool> pool;
+  std::unique_ptr<WorkerRandom> random;
   std::unique_ptr<BlockingPool> blocking;
   std::unique_ptr<SignalHub> signals;
   ThreadMutex mutex;
@@ -93,6 +95,8 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
   state->services.scheduler = state->pool.get();
   state->services.clock = state->pool.get();
   state->services.poller = state->pool.get();
+  state->random = std::make_unique<WorkerRandom>(state->pool.get(), options.seed());
+  state->services.random = state->random.get();
   state->services.counters = &state->counters;
   state->services.reports = options.reports() != nullptr ? options.reports() : &DefaultReports();
   if (options.blocking_threads() > 0) {  // a pool of none would run the calls on the workers

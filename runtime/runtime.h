@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -54,6 +55,12 @@ class RuntimeOptions {
     signals_ = true;
     return *this;
   }
+  // The same randomness (random/random.h) in every run, so that a program with one worker, and without
+  // input from elsewhere, draws the same values again. Without it the system's entropy is the seed.
+  RuntimeOptions& WithSeed(uint64_t seed) {
+    seed_ = seed;
+    return *this;
+  }
   // Where stall reports go; stderr by default. Outlives the runtime.
   RuntimeOptions& WithReports(ReportSink* reports) {
     reports_ = reports;
@@ -64,6 +71,7 @@ class RuntimeOptions {
   const char* name() const { return name_; }
   uint32_t blocking_threads() const { return blocking_threads_; }
   bool signals() const { return signals_; }
+  std::optional<uint64_t> seed() const { return seed_; }
   ReportSink* reports() const { return reports_; }
 
  private:
@@ -71,6 +79,7 @@ class RuntimeOptions {
   const char* name_ = "quiesce";
   uint32_t blocking_threads_ = 64;
   bool signals_ = false;
+  std::optional<uint64_t> seed_;
   ReportSink* reports_ = nullptr;
 };
 

@@ -47,6 +47,7 @@ ABSEIL_TARGETS = {
         "bit_gen_ref=absl_random_bit_gen_ref",
         "distributions=absl_random_distributions",
         "random=absl_random_random",
+        "seed_sequences=absl_random_seed_sequences",
     ],
     "absl/status": [
         "status=absl_status",

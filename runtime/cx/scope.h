@@ -17,6 +17,7 @@ inline namespace v0 {
 
 class Clock;
 class Poller;
+class RandomSource;
 class Scheduler;
 class BlockingPool;
 class SignalHub;
@@ -42,6 +43,7 @@ struct RuntimeServices {
   Scheduler* scheduler = nullptr;
   Clock* clock = nullptr;
   Poller* poller = nullptr;
+  RandomSource* random = nullptr;
   BlockingPool* blocking = nullptr;  // null: the runtime has none
   SignalHub* signals = nullptr;      // null: the runtime does not own signals
   ReportSink* reports = nullptr;

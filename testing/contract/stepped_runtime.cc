@@ -31,10 +31,11 @@ constexpr int kMostSteps = 1'000'000;
 
 }  // namespace
 
-SteppedRuntime::SteppedRuntime() {
+SteppedRuntime::SteppedRuntime() : random_(this, kSeed) {
   services_.scheduler = this;
   services_.clock = this;
   services_.poller = this;
+  services_.random = &random_;
   struct Stderr : ReportSink {
     void Report(const std::string& text) override { std::fputs(text.c_str(), stderr); }
   };

@@ -35,6 +35,7 @@
 #include "quiesce/runtime/region/region_core.h"
 #include "quiesce/runtime/scheduler/clock.h"
 #include "quiesce/runtime/scheduler/scheduler.h"
+#include "quiesce/runtime/scheduler/worker_random.h"
 
 namespace quiesce::contract {
 
@@ -94,6 +95,7 @@ class SteppedRuntime final : public Scheduler, public Clock, public Poller {
 
  private:
   static constexpr uint32_t kWorkers = 4;
+  static constexpr uint64_t kSeed = 1;  // each run draws the same values
 
   void OpenRoot();
   void AwaitRoot();
@@ -105,6 +107,7 @@ class SteppedRuntime final : public Scheduler, public Clock, public Poller {
   void HelperLoop();
   void Problem(std::string what);
 
+  WorkerRandom random_;
   RuntimeServices services_;
   RuntimeCounters counters_;
   DrainStats stats_;

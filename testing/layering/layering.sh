@@ -31,6 +31,7 @@ runtime/signal         runtime   6      apart
 runtime/process        runtime   6      apart
 runtime/fs             runtime   6      apart
 runtime/blocking       runtime   6      apart
+runtime/random         runtime   6      apart
 runtime/combinator     runtime   7
 runtime/supervise      runtime   8
 runtime/http           runtime   8
