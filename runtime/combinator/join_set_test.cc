@@ -188,6 +188,26 @@ TEST_P(JoinSetTest, SetThatGoesAwayLetsItsTasksLive) {
   EXPECT_EQ(ended, 100);
 }
 
+// A cancelled task tells of its end even if nobody holds a reference: it must not tell a set that is gone.
+TEST_P(JoinSetTest, CancelledTasksMayEndAfterTheSet) {
+  std::atomic<int> alive{0};
+  Gate never;
+  Outcome<void> opened = rt.Open([&](Cx cx) -> Task<void> {
+    auto set = std::make_unique<JoinSet<void>>();
+    for (int i = 0; i < 100; ++i) {
+      set->Spawn(
+          cx, "held", [&never](Cx cx, Witness) -> Task<void> { return HoldAt(cx, &never); },
+          Witness(&alive));
+    }
+    co_await OrReturn(Until(cx, [&] { return never.waiting() == 100; }));
+    set->CancelAll();
+    set.reset();
+    co_return Ok();
+  });
+  EXPECT_THAT(opened, IsOk());
+  EXPECT_EQ(alive, 0);
+}
+
 TEST_P(JoinSetTest, SetMayOutliveTheRegionOfItsTasks) {
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
     JoinSet<int> set;
