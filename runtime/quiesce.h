@@ -3,6 +3,14 @@
 #define QUIESCE_RUNTIME_QUIESCE_H_
 
 #include "quiesce/runtime/blocking/blocking.h"
+#include "quiesce/runtime/combinator/bracket.h"
+#include "quiesce/runtime/combinator/first_ok.h"
+#include "quiesce/runtime/combinator/hedge.h"
+#include "quiesce/runtime/combinator/join_all.h"
+#include "quiesce/runtime/combinator/join_set.h"
+#include "quiesce/runtime/combinator/quorum.h"
+#include "quiesce/runtime/combinator/race.h"
+#include "quiesce/runtime/combinator/timeout.h"
 #include "quiesce/runtime/main.h"
 #include "quiesce/runtime/net/tcp_listener.h"
 #include "quiesce/runtime/net/tcp_stream.h"

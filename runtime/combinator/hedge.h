@@ -73,7 +73,6 @@ class HedgeBody {
         LoseRest(cx);
         co_return ended;
       }
-      if (ended.is_cancelled() && cx.cancelled()) max_attempts_ = started;  // it is over
       failures.Add(attempt->index, std::move(ended));
       if (running == 0 && started == max_attempts_) break;
     }
@@ -90,7 +89,7 @@ class HedgeBody {
 
   Make make_;
   const absl::Duration delay_;
-  int max_attempts_;
+  const int max_attempts_;
   EndedQueue ended_;
   std::array<Branch, kMaxHedgeAttempts> branches_;
 };
@@ -104,7 +103,7 @@ class HedgeBody {
 //          joined as by FirstOk. A Panic ends it at once.
 //          Cancelled, having started nothing, if an ordinary wait of `cx` would fail.
 // Suspends until every attempt has ended (G9).
-// Cancel   safe: forwarded to the attempts; no other is started after one that was stopped by it.
+// Cancel   safe: forwarded to the attempts; those that are due later are refused, as every spawn is then.
 // Errors   kInvalidArgument unless 1 <= max_attempts <= kMaxHedgeAttempts. Fatal if the delay is negative;
 //          zero starts all at once, InfiniteDuration only after failures.
 // Callables: make(cx, attempt) or make(cx) returns a Task<T>. A named one stays where it is and must outlive

@@ -48,18 +48,27 @@ TEST_P(JoinSetTest, NextGivesTasksAsTheyEnd) {
 TEST_P(JoinSetTest, OrderOfTheEndsIsKeptWhenNobodyWaits) {
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
     JoinSet<int> set;
-    std::atomic<int> turn{9};
-    for (int i = 0; i < 10; ++i) {
-      set.Spawn(cx, "turn", [&turn, i](Cx cx) -> Task<int> {
-        co_await OrReturn(Until(cx, [&turn, i] { return turn == i; }));
-        co_return i;
-      });
+    std::vector<std::unique_ptr<Gate>> gates;
+    const std::vector<int> order = {3, 0, 4, 2, 1};
+    for (int i = 0; i < 5; ++i) {
+      gates.push_back(std::make_unique<Gate>());
+      set.Spawn(
+          cx, "held",
+          [](Cx cx, Gate* gate, int i) -> Task<int> {
+            co_await OrReturn(Pass(cx, *gate));
+            co_return i;
+          },
+          gates.back().get(), i);
     }
-    // Each ends before the next may.
-    for (int i = 9; i >= 0; --i) {
+    const RegionRef region = cx.Ref();
+    for (int i : order) {
+      const uint64_t live = Live(region);
+      gates[i]->Open();
+      co_await OrReturn(Until(cx, [&] { return Live(region) < live; }));
+    }
+    for (int i : order) {
       std::optional<Outcome<int>> next = co_await OrReturn(set.Next(cx));
       EXPECT_TRUE(next.has_value() && next->ok() && **next == i);
-      --turn;
     }
     co_return Ok();
   });
@@ -177,6 +186,26 @@ TEST_P(JoinSetTest, SetThatGoesAwayLetsItsTasksLive) {
   });
   EXPECT_THAT(opened, IsOk());
   EXPECT_EQ(ended, 100);
+}
+
+// A cancelled task tells of its end even if nobody holds a reference: it must not tell a set that is gone.
+TEST_P(JoinSetTest, CancelledTasksMayEndAfterTheSet) {
+  std::atomic<int> alive{0};
+  Gate never;
+  Outcome<void> opened = rt.Open([&](Cx cx) -> Task<void> {
+    auto set = std::make_unique<JoinSet<void>>();
+    for (int i = 0; i < 100; ++i) {
+      set->Spawn(
+          cx, "held", [&never](Cx cx, Witness) -> Task<void> { return HoldAt(cx, &never); },
+          Witness(&alive));
+    }
+    co_await OrReturn(Until(cx, [&] { return never.waiting() == 100; }));
+    set->CancelAll();
+    set.reset();
+    co_return Ok();
+  });
+  EXPECT_THAT(opened, IsOk());
+  EXPECT_EQ(alive, 0);
 }
 
 TEST_P(JoinSetTest, SetMayOutliveTheRegionOfItsTasks) {

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "quiesce/runtime/combinator/race.h"
 #include "quiesce/testing/bench/harness.h"
 
 namespace quiesce_bench {

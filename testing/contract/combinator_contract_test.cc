@@ -51,6 +51,15 @@ struct BranchEndContract : WaitContractDefaults {
 };
 INSTANTIATE_TYPED_TEST_SUITE_P(BranchEnd, WaitContract, BranchEndContract);
 
+// As Hedge waits, when an attempt ends before the time: no timer stays armed.
+struct BranchEndBeforeTimeContract : BranchEndContract {
+  using BranchEndContract::BranchEndContract;
+  auto Start(const Cx& cx) {
+    return EndedWait(cx, &ended, 1, cx.services().clock, cx.Now() + absl::Hours(10'000));
+  }
+};
+INSTANTIATE_TYPED_TEST_SUITE_P(BranchEndBeforeTime, WaitContract, BranchEndBeforeTimeContract);
+
 // As Hedge waits, when the time ends the wait: the branch never ends before.
 struct BranchEndOrTimeContract : WaitContractDefaults {
   static constexpr bool kStructural = true;

@@ -84,5 +84,23 @@ for compiler in clang++-19 g++-12; do
     'Task<void> F(Cx cx, region_internal::CloseOp op) { Wait<region_internal::CloseOp> w(cx, cx.region()); (void)co_await Select(cx, w); co_return Ok(); }'
   rejects "a Select over a wait that may be half done" 'may have had part of its effect' \
     'Task<void> F(Cx cx, TcpStream& s, ByteView b) { (void)co_await Select(cx, s.WriteAll(cx, b)); co_return Ok(); }'
+
+  accepts "combinators" 'Task<int> N(Cx) { co_return 1; } Task<int> F(Cx cx) { auto s = std::string("s"); auto b = [s](Cx) -> Task<int> { co_return 1; };
+    (void)co_await OrReturn(JoinAll(cx, N, b)); (void)co_await Quorum(cx, 1, b); co_return (co_await OrReturn(Race(cx, b, [](Cx) -> Task<int> { co_return 2; }))).value; }'
+  for combinator in JoinAll Race FirstOk; do
+    rejects "$combinator of an unnamed branch with a string (R10)" 'must be a named lvalue' \
+      "Task<void> F(Cx cx, std::string s) { (void)co_await $combinator(cx, [s](Cx) -> Task<void> { co_return Ok(); }); co_return Ok(); }"
+    rejects "$combinator without cap::Spawn" 'a combinator needs a Cx with cap::Spawn' \
+      "Task<void> N(CxWith<cap::Net>) { co_return Ok(); } Task<void> F(CxWith<cap::Net> cx) { (void)co_await $combinator(cx, N); co_return Ok(); }"
+  done
+  rejects "Race of nothing" 'Race\(cx\) of nothing' 'Task<void> F(Cx cx) { (void)co_await Race(cx); co_return Ok(); }'
+  rejects "FirstOk of nothing" 'FirstOk\(cx\) of nothing' 'Task<void> F(Cx cx) { (void)co_await FirstOk(cx); co_return Ok(); }'
+  rejects "Quorum of different types" 'must give the same T' 'Task<int> N(Cx) { co_return 1; } Task<void> F(Cx cx) { (void)co_await Quorum(cx, 1, G, N); co_return Ok(); }'
+  rejects "Hedge without cap::Time" 'Hedge needs a Cx with cap::Time' \
+    'Task<void> N(CxWith<cap::Spawn>) { co_return Ok(); } Task<void> F(CxWith<cap::Spawn> cx) { co_return co_await Hedge(cx, absl::Seconds(1), N); }'
+  rejects "Bracket whose release gives a value" 'return a Task<void>|Task<void>' \
+    'Task<int> A(Cx) { co_return 1; } Task<int> U(Cx, int&) { co_return 1; } Task<void> F(Cx cx) { (void)co_await Bracket(cx, A, U, U); co_return Ok(); }'
+  rejects "a JoinSet of another type" 'no viable conversion|conversion from|could not convert' \
+    'Task<int> N(Cx) { co_return 1; } void F(Cx cx) { JoinSet<void> set; set.Spawn(cx, "n", N); }'
 done
 [ $failures = 0 ] && echo "all is rejected as it should be"
