@@ -16,7 +16,7 @@ failed() { # TEXT: with the compiler's output
 flags=(-std=c++20 -Wall -Wextra -Werror -I.)
 prepare() { # parses the headers once
   mkdir -p "$compiler"
-  printf '#include "quiesce/runtime/quiesce.h"\nusing namespace quiesce;\ninline Task<void> G(Cx) { co_return Ok(); }\n' >"$compiler/prelude.h"
+  printf '#include "quiesce/runtime/channel/mpsc.h"\n#include "quiesce/runtime/quiesce.h"\nusing namespace quiesce;\ninline Task<void> G(Cx) { co_return Ok(); }\n' >"$compiler/prelude.h"
   "$compiler" "${flags[@]}" -x c++-header "$compiler/prelude.h" -o "$compiler/prelude.h.gch"
 }
 compile() { # CODE
@@ -54,5 +54,10 @@ for compiler in clang++-19 g++-12; do
   rejects "a foreign awaitable" 'co_await takes a quiesce::Task' 'Task<void> F(Cx) { co_await std::suspend_always(); co_return Ok(); }'
   rejects "an unnamed body with a string (R10)" 'must be a named lvalue' \
     'Task<void> F(Cx cx, std::string s) { co_return co_await Region::Open(cx, "r", [s](Cx) -> Task<void> { co_return Ok(); }); }'
+  rejects "a permit that is used and kept (G7)" 'rvalue|lvalue|discards|not viable' 'void F(SendPermit<int>& p) { (void)p.Send(1); }'
+  rejects "a copied permit (G7)" 'delete' 'void F(SendPermit<int>& p) { SendPermit<int> copy = p; }'
+  rejects "a dropped reservation" 'nodiscard|unused' 'void F(Cx cx, Sender<int>& s) { s.Reserve(cx); }'
+  rejects "a second receiver" 'delete' 'void F(Receiver<int>& r) { Receiver<int> copy = r; }'
+  rejects "a message whose move may throw (G8)" 'nothrow move constructible' 'struct M { M() {} M(M&&) {} }; void F() { (void)MakeMpsc<M>(1); }'
 done
 [ $failures = 0 ] && echo "all is rejected as it should be"
