@@ -136,8 +136,8 @@ class Channel {
   // are free again.
   template <class Take>
   Found Receive(const char* operation, Take&& take) {
-    // Who has to wait would take the lock twice. It finds the end, too, when it does.
-    if (!any_queued_.load(std::memory_order_relaxed)) return Found::kNothing;
+    // Who has to wait would take the lock twice.
+    if (!ready_.load(std::memory_order_relaxed)) return Found::kNothing;
     SpinLockHolder lock(lock_);
     if (receiving_ != nullptr) [[unlikely]]
       TwoReceivers(operation, receiving_);
@@ -182,7 +182,7 @@ class Channel {
     EndUse([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
       if (!receiver_) return FreeSlots(1);
       queue_.PushFront(std::move(*value));
-      any_queued_.store(true, std::memory_order_relaxed);
+      ready_.store(true, std::memory_order_relaxed);
       WakeReceiver();
     });
   }
@@ -254,7 +254,7 @@ class Channel {
   }
   void Push(T* value) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     queue_.PushBack(std::move(*value));
-    any_queued_.store(true, std::memory_order_relaxed);
+    ready_.store(true, std::memory_order_relaxed);
     WakeReceiver();
   }
   void FreeSlots(size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
@@ -285,7 +285,9 @@ class Channel {
     return free_ == capacity_ && (senders_ == 0 || closed_);
   }
   void WakeAtEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
-    if (may_wake_ && AtEnd()) WakeReceiver();
+    if (!AtEnd()) return;
+    ready_.store(true, std::memory_order_relaxed);
+    WakeReceiver();
   }
   void WakeReceiver() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     if (!may_wake_) return;
@@ -295,9 +297,8 @@ class Channel {
   template <class Take>
   Found TakeMessages(Take&& take) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     if (!queue_.empty()) [[likely]] {
-      const size_t freed = take(queue_);
-      any_queued_.store(!queue_.empty(), std::memory_order_relaxed);
-      FreeSlots(freed);
+      FreeSlots(take(queue_));
+      ready_.store(!queue_.empty() || AtEnd(), std::memory_order_relaxed);
       return Found::kMessages;
     }
     return AtEnd() ? Found::kEnd : Found::kNothing;
@@ -308,9 +309,9 @@ class Channel {
   bool receiver_ ABSL_GUARDED_BY(lock_) = true;  // not destroyed
   bool may_wake_ ABSL_GUARDED_BY(lock_) =
       false;  // receiving_ is parked or parking, and not granted yet
-  // Is queue_ not empty? Written under the lock, read without: a hint, relaxed. Who sent before (in the sense of
-  // happens-before) is seen by coherence.
-  std::atomic<bool> any_queued_{false};
+  // Would a receive find something: a message, or the end? Written under the lock, read without: a hint, hence
+  // relaxed. What happened before the read is seen by coherence.
+  std::atomic<bool> ready_{false};
   uint32_t senders_ ABSL_GUARDED_BY(lock_) = 1;
   const size_t capacity_;
   size_t free_ ABSL_GUARDED_BY(lock_);

@@ -23,6 +23,8 @@
 //                 only touches the block, to which it holds a reference of its own.
 //               - What the foreign operation writes to, beside the answer, is not protected by this
 //                 class: let the callback own its buffers.
+// Else:       between tasks, where the two ends travel and whoever answers consumes its end: channel/oneshot.h. This
+//             class is for code that knows no tasks, may answer twice or not at all, or fails.
 // Threads:    Complete on any; Wait and BlockingWait on one task or thread at a time. What happened before
 //             Complete happens before the return of the wait.
 #ifndef QUIESCE_RUNTIME_SYNC_COMPLETION_H_

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -132,7 +133,7 @@ Task<void> Serve(Cx cx, Receiver<Request> requests) {
   co_return Ok();
 }
 
-Task<void> Request1(Cx cx, uint64_t n, Sender<Request> requests) {
+Task<void> AskServer(Cx cx, uint64_t n, Sender<Request> requests) {
   for (uint64_t i = 0; i < n; ++i) {
     auto [answer, answered] = MakeOneshot<uint64_t>();
     Request request(i, std::move(answer));
@@ -146,7 +147,7 @@ Task<double> Sessions(Cx cx, uint64_t n) {
   Mpsc<Request> requests = MakeMpsc<Request>(1);
   const double start = NowNs();
   auto server = cx.Spawn("server", Serve, std::move(requests.receiver));
-  auto client = cx.Spawn("client", Request1, n, std::move(requests.sender));
+  auto client = cx.Spawn("client", AskServer, n, std::move(requests.sender));
   co_await OrReturn(co_await OrReturn(client.Join(cx)));
   co_await OrReturn(co_await OrReturn(server.Join(cx)));
   co_return NowNs() - start;
@@ -172,15 +173,16 @@ void ChannelRoundTrip(const Arguments& arguments) {
 void Mpsc4Producers(const Arguments& arguments) {
   const int64_t n = arguments.CountOr(10'000'000);
   const auto each = static_cast<uint64_t>(n / kProducers);
-  const auto round = [&](auto produce, auto consume) {
+  const auto round = [&](const char* idiom, auto produce, auto consume) {
     const double ns =
         BestNs(arguments, [&](Cx cx) { return FourProducers(cx, each, produce, consume); });
-    std::fprintf(stderr, "# %.2f\n", ns / static_cast<double>(n));
+    std::fprintf(stderr, "# %s\t%.2f\n", idiom, ns / static_cast<double>(n));
     return ns;
   };
-  const double best =
-      std::min({round(Produce, Consume), round(Produce, ConsumeMany),
-                round(ProduceByPermit, Consume), round(ProduceByPermit, ConsumeMany)});
+  const double best = std::min({round("send, receive", Produce, Consume),
+                                round("send, receive_many", Produce, ConsumeMany),
+                                round("reserve, receive", ProduceByPermit, Consume),
+                                round("reserve, receive_many", ProduceByPermit, ConsumeMany)});
   Print(arguments.bench, best / static_cast<double>(n), "ns/op");
 }
 

@@ -34,6 +34,7 @@ class [[nodiscard]] SeatPermit : public Permit<SeatSlot> {
 SeatPermit TryReserve(const CxBase& cx);
 Task<SeatPermit> Reserve(Cx cx);
 END
+  printf '#include "quiesce/runtime/channel/mpsc.h"\n#include "quiesce/runtime/quiesce.h"\nusing namespace quiesce;\ninline Task<void> G(Cx) { co_return Ok(); }\n' >"$compiler/prelude.h"
   "$compiler" "${flags[@]}" -x c++-header "$compiler/prelude.h" -o "$compiler/prelude.h.gch"
 }
 compile() { # CODE
@@ -102,5 +103,10 @@ for compiler in clang++-19 g++-12; do
     'Task<int> A(Cx) { co_return 1; } Task<int> U(Cx, int&) { co_return 1; } Task<void> F(Cx cx) { (void)co_await Bracket(cx, A, U, U); co_return Ok(); }'
   rejects "a JoinSet of another type" 'no viable conversion|conversion from|could not convert' \
     'Task<int> N(Cx) { co_return 1; } void F(Cx cx) { JoinSet<void> set; set.Spawn(cx, "n", N); }'
+  rejects "a permit that is used and kept (G7)" 'rvalue|lvalue|discards|not viable' 'void F(SendPermit<int>& p) { (void)p.Send(1); }'
+  rejects "a copied permit (G7)" 'delete' 'void F(SendPermit<int>& p) { SendPermit<int> copy = p; }'
+  rejects "a dropped reservation" 'nodiscard|unused' 'void F(Cx cx, Sender<int>& s) { s.Reserve(cx); }'
+  rejects "a second receiver" 'delete' 'void F(Receiver<int>& r) { Receiver<int> copy = r; }'
+  rejects "a message whose move may throw (G8)" 'nothrow move constructible' 'struct M { M() {} M(M&&) {} }; void F() { (void)MakeMpsc<M>(1); }'
 done
 [ $failures = 0 ] && echo "all is rejected as it should be"
