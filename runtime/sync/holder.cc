@@ -1,5 +1,6 @@
 #include "quiesce/runtime/sync/holder.h"
 
+#include <atomic>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,19 +17,28 @@ namespace {
 // Holds what belongs to no task. Never touched.
 TaskCore* const kNobody = reinterpret_cast<TaskCore*>(alignof(TaskCore));
 
+// The word of a task counts to 255 locks that lend it the lane. A task of which so many are waited for goes in the
+// cancel lane as it is: a further one need not lend. (Below the end, since the locks do not know of each other.)
+constexpr uint32_t kEnoughBoosts = 200 * task_word::kBoost;
+
+bool MayBoost(const TaskCore* task) {
+  return (task->word.load(std::memory_order_relaxed) & task_word::kBoostMask) < kEnoughBoosts;
+}
+
 }  // namespace
 
 bool LockHolder::TryHandTo(LockRequest* request, bool drains) {
   // What is read of the request is read before the grant: after that its task goes on.
   TaskCore* const task = request->task;
   const std::source_location where = request->where;
-  if (drains) task->Boost(1);  // before it is posted
+  const bool lends = drains && MayBoost(task);
+  if (lends) task->Boost(1);  // before it is posted
   if (!request->waiter->Grant()) {
-    if (drains) task->Boost(-1);
+    if (lends) task->Boost(-1);
     return false;
   }
   Take(task, where);
-  lends_ = drains;
+  lends_ = lends;
   return true;
 }
 
@@ -45,13 +55,14 @@ void LockHolder::Detach() {
 void LockHolder::MoveTo(TaskCore* task, const std::source_location& where, bool drains) {
   if (lends_) EndLending();
   Take(task, where);
-  lends_ = drains;
-  if (drains) task->Boost(1);
+  lends_ = drains && MayBoost(task);
+  if (lends_) task->Boost(1);
 }
 
 TaskCore* LockHolder::Lend(const LockRequest& request) {
   // It may have become the holder since it parked.
   if (lends_ || free() || task_ == kNobody || task_ == request.task) return nullptr;
+  if (!MayBoost(task_)) return nullptr;
   lends_ = true;
   return task_->LendTo();
 }
@@ -59,7 +70,8 @@ TaskCore* LockHolder::Lend(const LockRequest& request) {
 void LockHolder::CheckForeignReleaser(const char* what) const {
   if (task_ == kNobody || task_ == ThisTask()) return;
   Fatal(
-      "%s was unlocked by %s, but it is held by %s. Unlock it in the task that locked it, or Detach "
+      "%s was unlocked by %s, but it is held by %s. Unlock it in the task that locked it, or "
+      "Detach "
       "the guard there before it is moved to another",
       what, DescribeLocker(*ThisTask()).c_str(), Describe().c_str());
 }
@@ -94,14 +106,16 @@ std::string DescribeQueue(const LockQueue& queue) {
 
 void LockedTwice(const char* call, const LockRequest& request, const LockHolder& holder) {
   Fatal(
-      "%s at %s would wait for ever, since the lock is held by the same task: %s. Unlock it before, "
+      "%s at %s would wait for ever, since the lock is held by the same task: %s. Unlock it "
+      "before, "
       "or pass the guard on to what needs the lock",
       call, DescribeWhere(request.where).c_str(), holder.Describe().c_str());
 }
 
 void HoldsNothing(const char* call) {
   Fatal(
-      "%s: this guard holds no lock: it was unlocked before, or moved from. A guard is used until it "
+      "%s: this guard holds no lock: it was unlocked before, or moved from. A guard is used until "
+      "it "
       "is unlocked, once",
       call);
 }

@@ -165,6 +165,31 @@ TEST_P(MutexTest, WhatOneHolderWroteTheNextReads) {
   EXPECT_EQ((*numbers.TryLock())->size(), 800u);
 }
 
+// After many locks in a row that were free the task lets others run. If it held the lock then, they would queue for
+// it, and each lock after that would be a hand-over.
+TEST(MutexConvoyTest, TaskThatLetsOthersGoFirstHoldsNothing) {
+  auto runtime = MakeRuntime(1);
+  const Outcome<void> ended = runtime->BlockOn([](Cx cx) -> Task<void> {
+    Mutex mutex;
+    bool stop = false;
+    int looks = 0;
+    auto other = cx.Spawn("other", [&](Cx cx) -> Task<void> {
+      while (!stop) {
+        ++looks;
+        EXPECT_TRUE(mutex.TryLock().has_value());
+        co_await OrReturn(Yield(cx));
+      }
+      co_return Ok();
+    });
+    for (int i = 0; i < 2000; ++i) std::move(co_await OrReturn(mutex.Lock(cx))).Unlock();
+    stop = true;
+    (void)co_await OrReturn(other.Join(cx));
+    EXPECT_GT(looks, 2) << "it never let others go first";
+    co_return Ok();
+  });
+  EXPECT_TRUE(ended.ok()) << ended.ToString();
+}
+
 // ---- cancel -----------------------------------------------------------------------------------------
 
 TEST_P(MutexTest, CancelledWaiterLeavesTheOrderOfTheOthers) {
@@ -208,7 +233,8 @@ TEST(MutexCancelTest, OfAnUnlockAndACancelTheFirstDecides) {
       while (!parking) co_await OrReturn(Yield(cx));
       if (cancel_first) waiter.Cancel();
       std::move(guard).Unlock();
-      EXPECT_EQ(mutex.TryLock().has_value(), cancel_first) << "handed over, unless cancelled before";
+      EXPECT_EQ(mutex.TryLock().has_value(), cancel_first)
+          << "handed over, unless cancelled before";
       if (!cancel_first) waiter.Cancel();
       const Outcome<void> got = co_await OrReturn(waiter.Join(cx));
       EXPECT_EQ(got.is_cancelled(), cancel_first) << got.ToString();
@@ -459,21 +485,22 @@ TEST_F(MutexDeathTest, DestroyedWhileItIsHeldNamesHolderAndWaiter) {
       },
       "a Mutex was destroyed while it is held by a thread that is no task, locked at "
       ".*mutex_test.cc:[0-9]+\\. Unlock it");
-  EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
-                 auto mutex = std::make_unique<Mutex>();
-                 MutexGuard guard = co_await OrReturn(mutex->Lock(cx));
-                 bool parking = false;
-                 cx.Spawn("late", [&](Cx cx) -> Task<void> {
-                   parking = true;
-                   MutexGuard guard = co_await OrReturn(mutex->Lock(cx));
-                   co_return Ok();
-                 });
-                 while (!parking) co_await OrReturn(Yield(cx));
-                 mutex.reset();
-                 co_return Ok();
-               }),
-               "a Mutex was destroyed while it is held by task .*; 1 waits for it: task 'late' .*at "
-               ".*mutex_test.cc");
+  EXPECT_DEATH(
+      RunOnce([](Cx cx) -> Task<void> {
+        auto mutex = std::make_unique<Mutex>();
+        MutexGuard guard = co_await OrReturn(mutex->Lock(cx));
+        bool parking = false;
+        cx.Spawn("late", [&](Cx cx) -> Task<void> {
+          parking = true;
+          MutexGuard guard = co_await OrReturn(mutex->Lock(cx));
+          co_return Ok();
+        });
+        while (!parking) co_await OrReturn(Yield(cx));
+        mutex.reset();
+        co_return Ok();
+      }),
+      "a Mutex was destroyed while it is held by task .*; 1 waits for it: task 'late' .*at "
+      ".*mutex_test.cc");
 }
 
 TEST_F(MutexDeathTest, BlockingLockInATask) {

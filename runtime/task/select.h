@@ -146,8 +146,14 @@ class [[nodiscard]] SelectWait : public Waiter {
     }
   }
 
-  // After a decision: true once `result_` is set, false if the wait has to be made again.
+  // At the step that follows: true once `result_` is set, false if the wait has to be made again.
   bool Settle() {
+    if (!Decided()) [[unlikely]] {  // others went first, and now it begins
+      mode_ = cx_internal::WaitMode(cx_, /*structural=*/false);
+      if (!MustFail()) return TryArms();
+      result_.emplace(FailReason());
+      return true;
+    }
     const uint32_t word = cx_.task()->word.load(std::memory_order_acquire);
     const size_t granted = ((word & task_word::kArmMask) >> task_word::kArmShift) - 1;
     if (TakeDecision() == Decision::kGranted) {

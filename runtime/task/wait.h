@@ -125,6 +125,13 @@ class Waiter : public QueueHook, public ParkHook {
   // After 256 waits in a row that did not have to wait, or failed, the task lets others run once: false
   // then, and the waiter has to PostSelf.
   bool MayGoOn() { return ++cx_.task()->ready_streak != 0; }
+  // Was that the last answer?
+  bool OthersGoFirst() const { return cx_.task()->ready_streak == 0; }
+  // Has the wait been granted or cancelled?
+  bool Decided() const {
+    return (cx_.task()->word.load(std::memory_order_acquire) & task_word::kStateMask) !=
+           task_word::kRunning;
+  }
   // Queues the task again at once, behind others.
   void PostSelf();
   [[noreturn, gnu::cold]] void AwaitedTwice() const;
@@ -188,12 +195,13 @@ class [[nodiscard]] Wait : public Waiter {
     mode_ = cx_internal::WaitMode(cx_, Op::kStructural);
     const bool fail = MustFail();
     At(EventKind::kCheckpoint, fail);
+    const bool go_on = MayGoOn();
     if (fail) [[unlikely]] {
       result_.emplace(FailReason());
-    } else if (!op_.Try(result_)) {
-      return false;
+      return go_on;
     }
-    return MayGoOn();
+    // Others go first while nothing is taken: if it held a lock, they would all have to queue for that.
+    return go_on && op_.Try(result_);
   }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> handle) {
@@ -205,7 +213,7 @@ class [[nodiscard]] Wait : public Waiter {
   bool Suspend(PromiseBase* frame) {
     frame_ = frame;
     task()->waiter = this;
-    if (!result_.has_value()) {
+    if (!OthersGoFirst()) {
       if (Arm()) return true;
       if (MayGoOn()) return false;  // granted, or cancelled, before it was parked
     }
@@ -250,8 +258,14 @@ class [[nodiscard]] Wait : public Waiter {
     }
   }
 
-  // After a decision: true once `result_` is set, false if the wait has to be made again.
+  // At the step that follows: true once `result_` is set, false if the wait has to be made again.
   bool Settle() {
+    if (!Decided()) [[unlikely]] {  // others went first, and now it begins
+      mode_ = cx_internal::WaitMode(cx_, Op::kStructural);
+      if (!MustFail()) return op_.Try(result_);
+      result_.emplace(FailReason());
+      return true;
+    }
     if (TakeDecision() == Decision::kGranted) {
       const bool done = op_.Harvest(result_);
       EndDecision();

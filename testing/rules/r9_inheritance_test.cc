@@ -1,6 +1,8 @@
 // R9, G12: the holder of what a draining task waits for goes in the cancel lane, until it lets go. One worker, and
 // tasks that are always ready, so that the order of steps says in which lane a task went.
-#include <string>
+#include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "quiesce/runtime/sync/mutex.h"
@@ -66,8 +68,8 @@ void OnOneWorker(Body body) {
 
 // A step of a ready task among kBusy ready tasks comes once in so many steps; one of the cancel lane at once.
 constexpr int kSteps = 5;
-constexpr int64_t kGotAhead = kBusy;            // at most so many busy steps while it makes kSteps
-constexpr int64_t kStoodInLine = 3 * kBusy;    // at least so many, if it waits for its turn each time
+constexpr int64_t kGotAhead = kBusy;         // at most so many busy steps while it makes kSteps
+constexpr int64_t kStoodInLine = 3 * kBusy;  // at least so many, if it waits for its turn each time
 
 // Makes kSteps steps, and says how many the busy tasks made meanwhile.
 Task<int64_t> StepsOfOthers(Cx cx, Scene* scene) {
@@ -229,9 +231,8 @@ void ExpectTransitive(bool middle_parks_last) {
       middle_steps = co_await OrReturn(StepsOfOthers(cx, &scene));
       co_return Ok();
     });
-    co_await OrReturn(Until(cx, [&] {
-      return scene.gate.waiting() == 1 && before_middle.waiting() == 1;
-    }));
+    co_await OrReturn(
+        Until(cx, [&] { return scene.gate.waiting() == 1 && before_middle.waiting() == 1; }));
     if (!middle_parks_last) {
       before_middle.Open();
       co_await OrReturn(Until(cx, [&] { return middle_parks; }));
@@ -295,6 +296,49 @@ TEST(InheritanceTest, NextHolderInheritsWhileOneThatDrainsStillWaitsAndTheOneAft
     (void)co_await OrReturn(opener.Join(cx));
     EXPECT_LE(before_it, kGotAhead);
     EXPECT_GE(behind_it, kStoodInLine);
+    co_return Ok();
+  });
+}
+
+// The task's word counts the locks that lend in a few bits, with the arm of a Select beside them.
+TEST(InheritanceTest, HolderOfHundredsOfLocksThatAllLendGetsTheArmThatWasGranted) {
+  OnOneWorker([](Cx cx, Scene& scene) -> Task<void> {
+    constexpr size_t kLocks = 600;
+    std::vector<std::unique_ptr<Mutex>> locks;
+    for (size_t i = 0; i < kLocks; ++i) locks.push_back(std::make_unique<Mutex>());
+    std::optional<RegionRef> region;
+    size_t parking = 0;
+    int64_t during = -1, after = -1;
+    auto holder = cx.Spawn("holder", [&](Cx cx) -> Task<void> {
+      std::vector<MutexGuard> guards;
+      for (auto& lock : locks) guards.push_back(co_await OrReturn(lock->Lock(cx)));
+      auto won = co_await OrReturn(
+          Select(cx, SleepUntil(cx, Instant::InfiniteFuture()), Pass(cx, scene.gate)));
+      EXPECT_EQ(won.index(), 1u);
+      during = co_await OrReturn(StepsOfOthers(cx, &scene));
+      guards.clear();
+      co_await OrReturn(Yield(cx));
+      after = co_await OrReturn(StepsOfOthers(cx, &scene));
+      co_return Ok();
+    });
+    co_await OrReturn(Until(cx, [&] { return scene.gate.waiting() == 1; }));
+    auto opener = scene.SpawnInRegion(region, [&](Cx cx) -> Task<void> {
+      for (auto& lock : locks) {
+        cx.Spawn("waiter", [&](Cx cx) -> Task<void> {
+          ++parking;
+          MutexGuard guard = co_await OrReturn(lock->Lock(cx.ForDrain()));
+          co_return Ok();
+        });
+      }
+      co_return Ok();
+    });
+    co_await OrReturn(Until(cx, [&] { return parking == kLocks; }));
+    region->Cancel();
+    scene.gate.Open();
+    (void)co_await OrReturn(holder.Join(cx));
+    (void)co_await OrReturn(opener.Join(cx));
+    EXPECT_LE(during, kGotAhead);
+    EXPECT_GE(after, kStoodInLine);
     co_return Ok();
   });
 }
