@@ -21,7 +21,7 @@ constexpr Benchmark kBenchmarks[] = {
     {"timer_wheel", &TimerWheel},     {"sleep_given_up", &SleepGivenUp},
     {"tcp_roundtrip", &TcpRoundTrip}, {"tcp_roundtrip_64c", &TcpRoundTrip64},
     {"parked_bytes", &ParkedBytes},   {"parked_bytes_sleep", &ParkedBytesSleep},
-    {"idle_cpu", &IdleCpu},
+    {"idle_cpu", &IdleCpu},           {"notify", &NotifyInTurns},
 };
 
 [[noreturn]] void Usage(const std::string& problem) {
