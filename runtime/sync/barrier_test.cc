@@ -155,12 +155,12 @@ TEST_P(BarrierTest, ACancelAtTheMomentOfTheLastArrivalTakesItBackOrComesTooLate)
         EXPECT_THAT(co_await OrReturn(last.Join(cx)), IsOk());
         EXPECT_EQ(went_on.load(), 3);
         EXPECT_EQ(leaders.load(), 1);
+        canceller.join();  // it uses `gone`
         co_return Ok();
       };
       co_return co_await Region::Open(cx, "three", body);
     }),
                 IsOk());
-    canceller.join();
     ASSERT_EQ(barrier.standing(), 0u);
   }
 }

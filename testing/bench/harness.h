@@ -72,6 +72,7 @@ void SpawnJoin(const Arguments& arguments);
 void Skynet(const Arguments& arguments);
 void YieldTasks(const Arguments& arguments);
 void RaceOfTwo(const Arguments& arguments);
+void NotifyInTurns(const Arguments& arguments);
 void CancelParked(const Arguments& arguments);
 void CancelParkedSleep(const Arguments& arguments);
 void TimerWheel(const Arguments& arguments);

@@ -46,6 +46,13 @@ constexpr Benchmark kBenchmarks[] = {
     {"semaphore", &SemaphoreUncontended},
     {"semaphore_contended", &SemaphoreContended},
     {"rwlock", &RwLockMostlyRead},
+    {"spawn_join", &SpawnJoin},       {"skynet", &Skynet},
+    {"yield", &YieldTasks},           {"race", &RaceOfTwo},
+    {"cancel_parked", &CancelParked}, {"cancel_parked_sleep", &CancelParkedSleep},
+    {"timer_wheel", &TimerWheel},     {"sleep_given_up", &SleepGivenUp},
+    {"tcp_roundtrip", &TcpRoundTrip}, {"tcp_roundtrip_64c", &TcpRoundTrip64},
+    {"parked_bytes", &ParkedBytes},   {"parked_bytes_sleep", &ParkedBytesSleep},
+    {"idle_cpu", &IdleCpu},           {"notify", &NotifyInTurns},
 };
 #endif
 

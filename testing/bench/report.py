@@ -33,6 +33,7 @@ ROWS = [
     same("skynet, 1 M leaves", "skynet", "ns"),
     same("yield, 100 tasks", "yield", "ns"),
     same("race of two, the loser stopped and ended", "race", "ns"),
+    same("two tasks tell each other to go on, round trip", "notify", "ns"),
     Row("cancel 1 M parked, to closed / abort + join",
         "cancel_parked", "cancel_parked", "cancel_parked_abort", "cancel_parked_abort", "ns"),
     Row("cancel 1 M parked, to closed / cooperative",
