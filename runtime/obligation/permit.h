@@ -110,8 +110,8 @@ class [[nodiscard]] Permit {
   bool revoked() const { return obligation_.revoked(); }
 
  protected:
-  // Reserved through `cx`.
-  Permit(const CxBase& cx, Slot slot, const std::source_location& where)
+  // Reserved through `cx`. Inlined: a permit that is built in memory and moved at once is slow to read again.
+  [[gnu::always_inline]] Permit(const CxBase& cx, Slot slot, const std::source_location& where)
       : obligation_(cx, Slot::kKind, where), slot_(std::move(slot)) {}
   // Reserved by a thread that is no task: no region owes it.
   Permit(Slot slot, const std::source_location& where)
@@ -120,7 +120,7 @@ class [[nodiscard]] Permit {
   // For the action of a derived class: consumes the permit by effect(slot). False, and aborted instead, if it
   // was revoked.
   template <class Effect>
-  bool Act(Effect effect) && {
+  [[gnu::always_inline]] bool Act(Effect effect) && {
     return Finish(PermitEnd::kActed, [this, &effect](bool granted) {
       if (granted) [[likely]] {
         effect(slot_);
@@ -133,8 +133,9 @@ class [[nodiscard]] Permit {
   const Slot& slot() const { return slot_; }
 
  private:
+  // Inlined, as what it calls: an effect is a few instructions that end in the primitive.
   template <class Effect>
-  bool Finish(PermitEnd end, Effect effect) {
+  [[gnu::always_inline]] bool Finish(PermitEnd end, Effect effect) {
     Check();
     return obligation_.Resolve(Slot::kKind, end, effect);
   }

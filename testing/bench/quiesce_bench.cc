@@ -14,6 +14,9 @@ struct Benchmark {
   void (*run)(const Arguments&);
 };
 
+#if defined(QUIESCE_BENCH_WITHOUT_LEDGER)
+constexpr Benchmark kBenchmarks[] = {{"reserve_send_ledger_off", &ReserveSend}};
+#else
 constexpr Benchmark kBenchmarks[] = {
     {"spawn_join", &SpawnJoin},       {"skynet", &Skynet},
     {"yield", &YieldTasks},           {"race", &RaceOfTwo},
@@ -22,7 +25,14 @@ constexpr Benchmark kBenchmarks[] = {
     {"tcp_roundtrip", &TcpRoundTrip}, {"tcp_roundtrip_64c", &TcpRoundTrip64},
     {"parked_bytes", &ParkedBytes},   {"parked_bytes_sleep", &ParkedBytesSleep},
     {"idle_cpu", &IdleCpu},
+    {"channel_roundtrip", &ChannelRoundTrip},
+    {"mpsc_4p", &Mpsc4Producers},
+    {"try_send", &TrySend},
+    {"reserve_send", &ReserveSend},
+    {"oneshot", &OneshotAlone},
+    {"oneshot_wake", &OneshotWake},
 };
+#endif
 
 [[noreturn]] void Usage(const std::string& problem) {
   std::fprintf(stderr,

@@ -1,0 +1,328 @@
+// mpsc_channel.h: what the ends of an mpsc channel share.
+//
+// State, all of it under one lock:
+//
+// a slot is …   | because                                     | becomes
+// --------------|---------------------------------------------|---------------------------------------------
+// free          | –                                           | reserved by Reserve, queued by Send
+// reserved      | a SendPermit is open                        | queued by its Send; free by its Abort
+// queued        | a message waits for the Receiver            | free by Receive; held by ReceiveAcked
+// held          | an Ack is open                              | free by its Commit; queued, at the front, by its Nack
+//
+// Invariants: (1) a wait for room is queued only while no slot is free, so nothing can get past it: a slot that
+//             becomes free belongs to the first of them at once; (2) the Receiver waits only while no message is
+//             queued and one may still come; (3) the block lives as long as an end or a slot that is reserved or
+//             held.
+#ifndef QUIESCE_RUNTIME_CHANNEL_MPSC_CHANNEL_H_
+#define QUIESCE_RUNTIME_CHANNEL_MPSC_CHANNEL_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "quiesce/runtime/base/intrusive_list.h"
+#include "quiesce/runtime/base/slab.h"
+#include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/channel/chunk_queue.h"
+#include "quiesce/runtime/task/wait.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace mpsc_internal {
+
+using channel_internal::ChunkQueue;
+
+absl::Status ClosedError(const char* operation);
+[[noreturn, gnu::cold]] void ZeroCapacity();
+[[noreturn, gnu::cold]] void MovedFrom(const char* what);
+[[noreturn, gnu::cold]] void TwoReceivers(const char* operation, const Waiter* waiting);
+[[noreturn, gnu::cold]] void ReceiverDestroyedInUse(const Waiter* waiting);
+[[noreturn, gnu::cold]] void SenderDestroyedInUse(const Waiter* waiting);
+[[noreturn, gnu::cold]] void ReceiveNone();
+
+inline constexpr size_t kUnbounded = std::numeric_limits<size_t>::max() / 2;
+
+// What became of an attempt to get a slot.
+enum class Room : uint8_t { kTaken, kNone, kClosed };
+
+// A wait for a slot. Written under the channel's lock.
+struct RoomWaiter : ListHook {
+  Waiter* waiter = nullptr;
+  void* value = nullptr;  // a T, to be queued in the slot; null: it is reserved
+  bool closed = false;    // granted, but not a slot
+};
+
+// What a receiving operation found.
+enum class Found : uint8_t { kNothing, kMessages, kEnd };
+
+template <class T>
+class Channel {
+ public:
+  // With one Sender and the Receiver.
+  explicit Channel(size_t capacity) : capacity_(capacity), free_(capacity), queue_(capacity) {}
+  static void* operator new(size_t size) { return SlabAllocate(size); }
+  static void operator delete(void* block, size_t size) { SlabFree(block, size); }
+
+  // ---- the sending side ----
+
+  void AddSender() {
+    SpinLockHolder lock(lock_);
+    ++senders_;
+  }
+  void DropSender() {
+    EndUse([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+      if (--senders_ != 0) return;
+      if (room_waits_ != 0) SenderDestroyedInUse(room_.empty() ? nullptr : room_.front()->waiter);
+      WakeAtEnd();
+    });
+  }
+  // Queues *value, if there is room.
+  Room TrySend(T* value) {
+    SpinLockHolder lock(lock_);
+    return TakeRoom(value);
+  }
+  Room TryReserve() { return TrySend(nullptr); }
+  // The same, or queues `wait`.
+  Enqueued EnqueueForRoom(Waiter& waiter, RoomWaiter& wait, Room& room) {
+    SpinLockHolder lock(lock_);
+    if (!closed_ && free_ == 0) {
+      wait.waiter = &waiter;
+      room_.PushBack(&wait);
+      ++room_waits_;
+      return Enqueued::kQueued;
+    }
+    if (!waiter.MayTake()) return Enqueued::kLost;
+    room = TakeRoom(static_cast<T*>(wait.value));
+    return Enqueued::kDone;
+  }
+  // After its decision. Whoever granted it is done with the runtime, and with *wait.value, when this returns.
+  void LeaveRoom(RoomWaiter& wait) {
+    SpinLockHolder lock(lock_);
+    --room_waits_;
+    if (wait.linked())
+      room_.Remove(&wait);  // cancelled; if it was passed over somebody else was served
+  }
+
+  // Of a permit: queues *value in its slot. False, and the slot is given back, if the Receiver is gone.
+  bool SendReserved(T* value) {
+    bool sent = false;
+    EndUse([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+      --reserved_;
+      sent = receiver_;
+      if (sent) {
+        Push(value);
+      } else {
+        FreeSlots(1);
+      }
+    });
+    return sent;
+  }
+  void AbortReserved() {
+    EndUse([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+      --reserved_;
+      FreeSlots(1);
+      WakeAtEnd();
+    });
+  }
+
+  // ---- the receiving side ----
+
+  // Calls take(queue), under the lock, if there are messages; it takes at least one, and returns how many slots
+  // are free again.
+  template <class Take>
+  Found Receive(const char* operation, Take&& take) {
+    // Who has to wait would take the lock twice. It finds the end, too, when it does.
+    if (!any_queued_.load(std::memory_order_relaxed)) return Found::kNothing;
+    SpinLockHolder lock(lock_);
+    if (receiving_ != nullptr) [[unlikely]]
+      TwoReceivers(operation, receiving_);
+    return TakeMessages(take);
+  }
+  template <class Take>
+  Enqueued EnqueueForMessage(const char* operation, Waiter& waiter, Take&& take, Found& found) {
+    SpinLockHolder lock(lock_);
+    if (receiving_ != nullptr) [[unlikely]]
+      TwoReceivers(operation, receiving_);
+    if (queue_.empty() && !AtEnd()) {
+      receiving_ = &waiter;
+      may_wake_ = true;
+      return Enqueued::kQueued;
+    }
+    if (!waiter.MayTake()) return Enqueued::kLost;
+    found = TakeMessages(take);
+    return Enqueued::kDone;
+  }
+  // After a grant: there is a message, or the end.
+  template <class Take>
+  Found Harvest(Take&& take) {
+    SpinLockHolder lock(lock_);
+    receiving_ = nullptr;
+    return TakeMessages(take);
+  }
+  void WithdrawReceiver() {
+    SpinLockHolder lock(lock_);
+    receiving_ = nullptr;
+    may_wake_ = false;
+  }
+
+  // Of an Ack: the message is done with.
+  void FreeHeld() {
+    EndUse([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+      FreeSlots(1);
+      WakeAtEnd();
+    });
+  }
+  // Of an Ack: puts *value back, to the front. Stays the caller's if the Receiver is gone.
+  void Redeliver(T* value) {
+    EndUse([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+      if (!receiver_) return FreeSlots(1);
+      queue_.PushFront(std::move(*value));
+      any_queued_.store(true, std::memory_order_relaxed);
+      WakeReceiver();
+    });
+  }
+
+  void Close() {
+    SpinLockHolder lock(lock_);
+    CloseForSenders();
+    WakeAtEnd();
+  }
+  void DropReceiver() {
+    std::optional<ChunkQueue<T>> unread;  // destroyed without the lock
+    EndUse([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+      if (receiving_ != nullptr) ReceiverDestroyedInUse(receiving_);
+      receiver_ = false;
+      CloseForSenders();
+      FreeSlots(queue_.size());
+      unread.emplace(std::move(queue_));
+    });
+  }
+
+  // ---- figures; each may be of the past when it returns ----
+
+  size_t size() {
+    SpinLockHolder lock(lock_);
+    return queue_.size();
+  }
+  size_t reserved() {
+    SpinLockHolder lock(lock_);
+    return reserved_;
+  }
+  size_t capacity() const { return capacity_; }
+  bool closed() {
+    SpinLockHolder lock(lock_);
+    return closed_;
+  }
+  bool ended() {
+    SpinLockHolder lock(lock_);
+    return AtEnd();
+  }
+
+ private:
+  // Changes the state, under the lock, so that the block may be of no use to anybody; then it is freed.
+  template <class Change>
+  [[gnu::always_inline]] void EndUse(Change&& change) ABSL_LOCKS_EXCLUDED(lock_) {
+    bool unused;
+    {
+      SpinLockHolder lock(lock_);
+      change();
+      unused = senders_ == 0 && !receiver_ && free_ == capacity_;
+    }
+    if (unused) [[unlikely]]
+      delete this;
+  }
+
+  Room TakeRoom(T* value) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (closed_) [[unlikely]]
+      return Room::kClosed;
+    if (free_ == 0) return Room::kNone;
+    --free_;
+    FillSlot(value);
+    return Room::kTaken;
+  }
+  void FillSlot(T* value) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (value == nullptr) {
+      ++reserved_;
+    } else {
+      Push(value);
+    }
+  }
+  void Push(T* value) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    queue_.PushBack(std::move(*value));
+    any_queued_.store(true, std::memory_order_relaxed);
+    WakeReceiver();
+  }
+  void FreeSlots(size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    free_ += count;
+    if (!room_.empty()) [[unlikely]]
+      ServeRoom();
+  }
+  [[gnu::noinline]] void ServeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    while (free_ > 0) {
+      RoomWaiter* next = room_.PopFront();
+      if (next == nullptr) return;
+      if (!next->waiter->Grant()) continue;
+      // It cannot leave before it has had the lock.
+      --free_;
+      FillSlot(static_cast<T*>(next->value));
+    }
+  }
+  [[gnu::noinline]] void CloseForSenders() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    closed_ = true;
+    while (RoomWaiter* next = room_.PopFront()) {
+      next->closed = true;
+      next->waiter->Grant();  // or it is being cancelled
+    }
+  }
+
+  // Will no message come any more, once the queue is empty?
+  bool AtEnd() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    return free_ == capacity_ && (senders_ == 0 || closed_);
+  }
+  void WakeAtEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (may_wake_ && AtEnd()) WakeReceiver();
+  }
+  void WakeReceiver() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (!may_wake_) return;
+    may_wake_ = false;
+    receiving_->Grant();  // or it is being cancelled, and the message stays for the next time
+  }
+  template <class Take>
+  Found TakeMessages(Take&& take) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (!queue_.empty()) [[likely]] {
+      const size_t freed = take(queue_);
+      any_queued_.store(!queue_.empty(), std::memory_order_relaxed);
+      FreeSlots(freed);
+      return Found::kMessages;
+    }
+    return AtEnd() ? Found::kEnd : Found::kNothing;
+  }
+
+  SpinLock lock_;  // before a run queue's (inside Waiter::Grant)
+  bool closed_ ABSL_GUARDED_BY(lock_) = false;
+  bool receiver_ ABSL_GUARDED_BY(lock_) = true;  // not destroyed
+  bool may_wake_ ABSL_GUARDED_BY(lock_) =
+      false;  // receiving_ is parked or parking, and not granted yet
+  // Is queue_ not empty? Written under the lock, read without: a hint, relaxed. Who sent before (in the sense of
+  // happens-before) is seen by coherence.
+  std::atomic<bool> any_queued_{false};
+  uint32_t senders_ ABSL_GUARDED_BY(lock_) = 1;
+  const size_t capacity_;
+  size_t free_ ABSL_GUARDED_BY(lock_);
+  size_t reserved_ ABSL_GUARDED_BY(lock_) = 0;
+  size_t room_waits_ ABSL_GUARDED_BY(lock_) = 0;        // in room_, or granted and not left yet
+  Waiter* receiving_ ABSL_GUARDED_BY(lock_) = nullptr;  // until it has left
+  ChunkQueue<T> queue_ ABSL_GUARDED_BY(lock_);
+  IntrusiveList<RoomWaiter> room_ ABSL_GUARDED_BY(lock_);
+};
+
+}  // namespace mpsc_internal
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_CHANNEL_MPSC_CHANNEL_H_
