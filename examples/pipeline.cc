@@ -26,9 +26,11 @@
 #include "absl/time/clock.h"
 #include "quiesce/runtime/quiesce.h"
 
-ABSL_FLAG(std::string, input, "", "file to digest; a temporary one of --mebibytes is made if empty");
+ABSL_FLAG(std::string, input, "",
+          "file to digest; a temporary one of --mebibytes is made if empty");
 ABSL_FLAG(int64_t, mebibytes, 256, "size of the file that is made");
-ABSL_FLAG(double, stop_after, 0.5, "part of the file after which the pipeline is cancelled; 1: never");
+ABSL_FLAG(double, stop_after, 0.5,
+          "part of the file after which the pipeline is cancelled; 1: never");
 
 using namespace quiesce;  // NOLINT: examples read as a user's program does
 
@@ -107,7 +109,8 @@ Task<void> ReadBlocks(Cx cx, const File* input, int64_t blocks, Sender<Block> to
   for (int64_t number = 0; number < blocks; ++number) {
     SendPermit<Block> place = co_await OrReturn(to.Reserve(cx));  // a cancel ends this stage here …
     auto read = [&] { return input->Read(number * kBlockBytes, kBlockBytes); };
-    std::string bytes = co_await OrReturn(RunBlocking(cx, "read", read));  // … or before this begins
+    std::string bytes =
+        co_await OrReturn(RunBlocking(cx, "read", read));  // … or before this begins
     (void)std::move(place).Send(Block{number, std::move(bytes)});
     (*on_read)(number);
   }
@@ -128,7 +131,9 @@ Task<void> DigestBlocks(Cx cx, Receiver<Block> from, Sender<Line> to) {
 
 Task<void> WriteLines(Cx cx, Receiver<Line> from, const File* output) {
   while (std::optional<Line> line = co_await OrReturn(from.Receive(cx))) {
-    auto append = [&] { return output->Append(absl::StrCat(line->number, " ", line->digest, "\n")); };
+    auto append = [&] {
+      return output->Append(absl::StrCat(line->number, " ", line->digest, "\n"));
+    };
     co_await OrReturn(RunBlocking(cx, "append", append));
   }
   co_return Ok();
@@ -193,8 +198,7 @@ Task<void> Main(Cx cx) {
     // What has been read is finished while draining.
     cx.ForDrain().Spawn("write", WriteLines, std::move(line_receiver), &output);
     cx.ForDrain().Spawn("digest", DigestBlocks, std::move(block_receiver), std::move(line_sender));
-    auto reading =
-        cx.Spawn("read", ReadBlocks, &input, blocks, std::move(block_sender), &on_read);
+    auto reading = cx.Spawn("read", ReadBlocks, &input, blocks, std::move(block_sender), &on_read);
     (void)co_await reading.Join(cx.ForDrain());  // on_read lives here
     co_return Ok();
   };

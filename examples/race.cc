@@ -19,7 +19,8 @@
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/quiesce.h"
 
-ABSL_FLAG(std::vector<std::string>, servers, {}, "HOST:PORT of echo servers; three of its own if empty");
+ABSL_FLAG(std::vector<std::string>, servers, {},
+          "HOST:PORT of echo servers; three of its own if empty");
 ABSL_FLAG(int, rounds, 200, "how many questions are asked");
 ABSL_FLAG(absl::Duration, patience, absl::Seconds(2), "how long an answer may take");
 
@@ -83,14 +84,11 @@ Task<void> Main(Cx cx) {
   std::vector<int> won(servers.size());
   for (int round = 0; round < absl::GetFlag(FLAGS_rounds); ++round) {
     const std::string question = absl::StrCat("question ", round);
-    auto ask = [&](size_t i) {
-      return [&, i](Cx cx) { return Ask(cx, servers[i], question); };
-    };
+    auto ask = [&](size_t i) { return [&, i](Cx cx) { return Ask(cx, servers[i], question); }; };
     std::vector<decltype(ask(0))> branches;
     for (size_t i = 0; i < servers.size(); ++i) branches.push_back(ask(i));
     auto race = [&](Cx cx) { return FirstOk(cx, branches); };
-    Winner<std::string> first =
-        co_await OrReturn(Timeout(cx, absl::GetFlag(FLAGS_patience), race));
+    Winner<std::string> first = co_await OrReturn(Timeout(cx, absl::GetFlag(FLAGS_patience), race));
     if (asking != 0) co_return absl::InternalError("a branch is still there after the race");
     if (first.value != question) co_return absl::DataLossError("an echo server changed the text");
     ++won[first.index];

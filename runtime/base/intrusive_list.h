@@ -50,6 +50,15 @@ class IntrusiveList {
     hook->next->prev = hook->prev;
     hook->next = hook->prev = nullptr;
   }
+  // Moves all of `other` behind what is here. O(1).
+  void Append(IntrusiveList& other) {
+    if (other.empty()) return;
+    other.head_.next->prev = head_.prev;
+    head_.prev->next = other.head_.next;
+    other.head_.prev->next = &head_;
+    head_.prev = other.head_.prev;
+    other.head_.next = other.head_.prev = &other.head_;
+  }
   static bool Linked(const T* element) { return static_cast<const Hook*>(element)->linked(); }
 
  private:

@@ -49,6 +49,30 @@ TEST(IntrusiveListTest, PushesAtBothEndsAndPopsAtTheFront) {
   EXPECT_TRUE(list.empty());
 }
 
+TEST(IntrusiveListTest, AppendMovesAllBehindWhatIsThere) {
+  IntrusiveList<Item> list, other;
+  Item one(1), two(2), three(3), four(4);
+  list.Append(other);
+  EXPECT_THAT(Ids(list), IsEmpty());
+  other.PushBack(&one);
+  other.PushBack(&two);
+  list.Append(other);
+  EXPECT_THAT(Ids(list), ElementsAre(1, 2));
+  EXPECT_TRUE(other.empty());
+  other.PushBack(&three);
+  other.PushBack(&four);
+  list.Append(other);
+  EXPECT_THAT(Ids(list), ElementsAre(1, 2, 3, 4));
+  // What was moved leaves like any other, and both lists can be used again.
+  IntrusiveList<Item>::Remove(&two);
+  IntrusiveList<Item>::Remove(&four);
+  EXPECT_THAT(Ids(list), ElementsAre(1, 3));
+  other.PushBack(&four);
+  list.PushBack(&two);
+  EXPECT_THAT(Ids(list), ElementsAre(1, 3, 2));
+  EXPECT_THAT(Ids(other), ElementsAre(4));
+}
+
 TEST(IntrusiveListTest, RemovesAnywhereWithoutTheList) {
   for (int removed = 0; removed < 3; ++removed) {
     IntrusiveList<Item> list;

@@ -99,6 +99,29 @@ void RegionCore::RearmAlarm() {
                              permits_by_, report_at_}));
 }
 
+void RegionCore::ArmGuest(GuestAlarm* alarm, Instant when) {
+  ThreadMutexLock lock(mutex_);
+  guests_.PushBack(alarm);
+  SetAlarm(*alarm, when);
+}
+
+void RegionCore::DisarmGuest(GuestAlarm* alarm) {
+  ThreadMutexLock lock(mutex_);
+  if (guests_.Linked(alarm)) DropGuest(alarm);
+}
+
+void RegionCore::DropGuest(GuestAlarm* alarm) {
+  guests_.Remove(alarm);
+  SetAlarm(*alarm, Instant::InfiniteFuture());
+  if (!alarm->pending) alarm->dropped(alarm);  // else its step is on the way
+}
+
+void RegionCore::GuestIsDue(GuestAlarm* alarm) {
+  ThreadMutexLock lock(mutex_);
+  alarm->pending = false;
+  if (guests_.Linked(alarm)) guests_.Remove(alarm);
+}
+
 void RegionCore::OnAlarm(Runnable* step) {
   RegionCore* region = static_cast<Alarm*>(step)->region;
   region->AlarmDue();

@@ -545,6 +545,7 @@ Outcome<void> RegionCore::Close() {
     nodes = std::exchange(authorities_, nullptr);
     word.fetch_or(region_word::kClosed, std::memory_order_seq_cst);
     RearmAlarm();
+    while (GuestAlarm* guest = guests_.front()) DropGuest(guest);
   }
   // Calls that came before. They are short, and what they use may go away with the last region.
   while (calls_.load(std::memory_order_seq_cst) != 0) sched_yield();

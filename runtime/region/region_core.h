@@ -54,6 +54,16 @@ struct Alarm : Timer, Runnable {
   bool pending = false;  // armed, or its step posted and not yet begun
 };
 
+// An alarm of somebody who is no part of the region: a lease of one of its tasks, say. The close disarms it, so that it
+// is never armed with the clock of a runtime that has gone.
+struct GuestHook : ListHook {};
+struct GuestAlarm : Alarm, GuestHook {
+  // `dropped` is called, with the region's mutex held, once the alarm will not come any more, if it was disarmed.
+  GuestAlarm(RegionCore* region, Runnable::Step on_due, void (*dropped)(GuestAlarm*))
+      : Alarm(region, on_due), dropped(dropped) {}
+  void (*const dropped)(GuestAlarm*);
+};
+
 // A request, as it travels down.
 struct CancelRequest {
   CancelRequest(CancelReason reason, Instant drain_by, Instant finalize_by, int64_t drain_polls,
@@ -135,6 +145,14 @@ class RegionCore : public RegionScope, public SiblingHook {
   // Why `task` (null: an outsider) may not go on here.
   CancelReason ReasonFor(TaskScope* task);
   void CutOff(TaskScope* task);
+
+  // --- alarms of others; each is armed once ---
+  // Called by a task of the region.
+  void ArmGuest(GuestAlarm* alarm, Instant when);
+  // No effect if it has come, or its step is on the way. The caller holds a reference to the region.
+  void DisarmGuest(GuestAlarm* alarm);
+  // For its step, at the beginning; which ends by Unref.
+  void GuestIsDue(GuestAlarm* alarm);
 
   // --- close, by the opener ---
   // The structural wait for the count to become zero.
@@ -235,6 +253,7 @@ class RegionCore : public RegionScope, public SiblingHook {
 
   // Moves `alarm` to `when`; it holds a reference to the region while pending.
   void SetAlarm(Alarm& alarm, Instant when) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropGuest(GuestAlarm* alarm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RearmAlarm() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static void OnAlarm(Runnable* alarm);
   static void OnTaskAlarm(Runnable* alarm);
@@ -322,6 +341,7 @@ class RegionCore : public RegionScope, public SiblingHook {
   std::unique_ptr<TaskCancels> task_cancels_ ABSL_GUARDED_BY(mutex_);
   Finalizer* finalizers_ ABSL_GUARDED_BY(mutex_) = nullptr;
   Authority* authorities_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  IntrusiveList<GuestAlarm, GuestHook> guests_ ABSL_GUARDED_BY(mutex_);
   int64_t admitted_tasks_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t admitted_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int sink_lines_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -36,7 +36,7 @@ void WithdrawJoiner(TaskCore* core) {
   core->UnlockJoiner(now & TaskCore::kJoinDone);
 }
 
-void CancelTask(TaskCore* core, const Budget& drain) {
+void CancelTask(TaskCore* core, CancelKind kind, absl::string_view message, const Budget& drain) {
   RegionCore* region = nullptr;
   std::optional<RegionCore::OutsideCall> call;
   core->UnlessEnded([&] {
@@ -45,7 +45,7 @@ void CancelTask(TaskCore* core, const Budget& drain) {
     call.emplace(region);
   });
   if (region == nullptr) return;
-  region->CancelTask(core, CancelKind::kUser, "TaskHandle::Cancel", drain);
+  region->CancelTask(core, kind, message, drain);
   call.reset();
   region->Unref();
 }

@@ -9,7 +9,9 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/string_view.h"
 #include "quiesce/runtime/budget/budget.h"
+#include "quiesce/runtime/outcome/cancel_reason.h"
 #include "quiesce/runtime/task/task_core.h"
 #include "quiesce/runtime/task/wait.h"
 
@@ -21,7 +23,8 @@ namespace task_handle_internal {
 bool Ended(const TaskCore* core);
 Enqueued EnqueueJoiner(TaskCore* core, Waiter& waiter);
 void WithdrawJoiner(TaskCore* core);
-void CancelTask(TaskCore* core, const Budget& drain);
+// Cancels it as `kind` with `message`, unless it has ended. The caller holds a reference.
+void CancelTask(TaskCore* core, CancelKind kind, absl::string_view message, const Budget& drain);
 [[noreturn]] void JoinedTwice();
 
 // The outcome of the ended task, which stays in the block until the last reference goes.
@@ -100,7 +103,7 @@ class TaskHandle {
   // defaults to the region's. Monotone: calling again can only tighten. Does not wait. After the
   // task's end: no effect. Threads: any.
   void Cancel(const Budget& drain = Budget()) const {
-    task_handle_internal::CancelTask(core_, drain);
+    task_handle_internal::CancelTask(core_, CancelKind::kUser, "TaskHandle::Cancel", drain);
   }
 
  private:

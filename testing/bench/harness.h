@@ -87,6 +87,15 @@ void OneshotWake(const Arguments& arguments);
 void ParkedBytes(const Arguments& arguments);
 void ParkedBytesSleep(const Arguments& arguments);
 void IdleCpu(const Arguments& arguments);
+void Broadcast8(const Arguments& arguments);
+void WatchPingPong(const Arguments& arguments);
+void SessionCalls(const Arguments& arguments);
+void MutexUncontended(const Arguments& arguments);
+void MutexContended(const Arguments& arguments);
+void MutexContendedYield(const Arguments& arguments);
+void SemaphoreUncontended(const Arguments& arguments);
+void SemaphoreContended(const Arguments& arguments);
+void RwLockMostlyRead(const Arguments& arguments);
 
 }  // namespace quiesce_bench
 

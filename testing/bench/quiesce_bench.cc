@@ -31,6 +31,15 @@ constexpr Benchmark kBenchmarks[] = {
     {"reserve_send", &ReserveSend},
     {"oneshot", &OneshotAlone},
     {"oneshot_wake", &OneshotWake},
+    {"broadcast_8", &Broadcast8},
+    {"watch", &WatchPingPong},
+    {"session", &SessionCalls},
+    {"mutex", &MutexUncontended},
+    {"mutex_contended", &MutexContended},
+    {"mutex_contended_yield", &MutexContendedYield},
+    {"semaphore", &SemaphoreUncontended},
+    {"semaphore_contended", &SemaphoreContended},
+    {"rwlock", &RwLockMostlyRead},
 };
 #endif
 

@@ -54,6 +54,9 @@ struct WaitContractDefaults {
   static constexpr bool kGrantIsImmediate = true;
   // What was granted before a cancel came is taken. False for readiness, which only says "try again".
   static constexpr bool kGrantIsKept = true;
+  // What was granted before the wait began completes it at once. False for a wait that others only learn of when
+  // it is queued.
+  static constexpr bool kTryCompletes = true;
   // Grant() moves the clock: by one millisecond, from the start of the scenario.
   static constexpr bool kGrantMovesTime = false;
   // Tasks of the contract live in the region that is cancelled, until Grant().
@@ -84,6 +87,7 @@ class SubjectOf final : public Subject {
             .ends_alone = C::kEndsAlone,
             .grant_is_immediate = C::kGrantIsImmediate,
             .grant_is_kept = C::kGrantIsKept,
+            .try_completes = C::kTryCompletes,
             .grant_moves_time = C::kGrantMovesTime,
             .holds_region = C::kHoldsRegion};
   }

@@ -510,7 +510,8 @@ std::string WaitDriver::JudgeOrder() {
     const bool granted_before =
         granted && !traits_.ends_alone && grant_.immediate && grant_.number < cancel_.number;
     const bool queued_then = grant_.moment == Moment::kParking || grant_.moment == Moment::kParked;
-    const bool tried_then = grant_.moment <= Moment::kChecked && cancel_.moment >= Moment::kChecked;
+    const bool tried_then = traits_.try_completes && grant_.moment <= Moment::kChecked &&
+                            cancel_.moment >= Moment::kChecked;
     if (granted_before && (tried_then || (queued_then && traits_.grant_is_kept))) {
       return "Cancelled, but it had been granted before (G8)";
     }

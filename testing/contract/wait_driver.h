@@ -32,8 +32,8 @@ class Subject {
  public:
   struct Traits {
     const char* wait_name;
-    bool structural, checks_first, ends_alone, grant_is_immediate, grant_is_kept, grant_moves_time,
-        holds_region;
+    bool structural, checks_first, ends_alone, grant_is_immediate, grant_is_kept, try_completes,
+        grant_moves_time, holds_region;
   };
   virtual ~Subject() = default;
   virtual Traits traits() const = 0;

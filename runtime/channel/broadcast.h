@@ -1,0 +1,630 @@
+// broadcast.h: every receiver gets every message; a slow one is told what it missed, or is waited for.
+//
+// Why:        news for many: who sends must not depend on the slowest who listens, unless nobody may miss
+//             anything; and a listener that has fallen behind must know it, and by how much.
+// Example:    auto prices = MakeBroadcast<Price>(64);
+//             cx.Spawn("show", [](Cx cx, BroadcastReceiver<Price> prices) -> Task<void> {
+//               while (auto price = co_await OrReturn(prices.Receive(cx))) Show(price->value, price->missed);
+//               co_return Ok();                                   // the last sender is gone
+//             }, prices.Subscribe());
+//             prices.Send(Price(42));                             // overwrites the oldest, never waits
+//             co_await OrReturn(prices.Send(cx, Price(43)));      // waits until nobody misses anything by it
+// Room:       with a Cx, a Send or Reserve waits for room; without one, Send makes room, and who had not taken
+//             the oldest message yet misses it. A channel of which nothing may be missed is sent to with a Cx only.
+// Invariants: (1) a receiver gets what is sent from its Subscribe on, in the order in which it was sent, but for
+//                 what was overwritten, which the next message counts (`missed`);
+//             (2) messages kept for the slowest receiver + reserved room <= capacity, for those who wait for room;
+//             (3) room is given first come first served, and nobody overtakes who waits for it;
+//             (4) a cancelled wait took no message and holds no room (G8).
+//
+// event \ state     | open                          | closed (Close, or no sender | ended (closed, and no
+//                   |                               | left), room reserved        | room is reserved)
+// ------------------|-------------------------------|-----------------------------|----------------------
+// Send(value)       | kept, may overwrite           | 0; stays with the caller    | 0
+// Send(cx), Reserve | room, or waits for it         | Error                       | Error
+// permit.Send       | kept                          | kept                        | –
+// Receive, has news | the message                   | the message                 | the message
+// Receive, has none | waits                         | waits                       | nullopt
+//
+// Lifetime:   what the channel holds lives as long as its handles and permits. A handle outlives the waits that
+//             were made with it; it is fatal to destroy a receiver, or the last sender, in which a task waits.
+// Threads:    senders, Subscribe and permits on any. A receiver is used by one task or thread at a time.
+//             What happened before a message was sent happens before it is received.
+// Values:     T is copied for each receiver but the last, outside of the channel's lock. Its move constructor is
+//             noexcept, and must not use the channel; a copy constructor that throws ends the process.
+#ifndef QUIESCE_RUNTIME_CHANNEL_BROADCAST_H_
+#define QUIESCE_RUNTIME_CHANNEL_BROADCAST_H_
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "quiesce/runtime/base/intrusive_list.h"
+#include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/channel/shared_value.h"
+#include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/obligation/permit.h"
+#include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/task/thread_wait.h"
+#include "quiesce/runtime/task/wait.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+template <class T>
+class BroadcastReceiver;
+template <class T>
+class BroadcastSender;
+
+// One message, as one receiver gets it.
+template <class T>
+struct Broadcasted {
+  Broadcasted(T value, uint64_t missed) : value(std::move(value)), missed(missed) {}
+  T value;
+  uint64_t
+      missed;  // messages that were overwritten before this receiver had taken them, right before this one
+};
+
+namespace broadcast_internal {
+
+// The place of a receiver. Guarded by the hub's lock; queued while it waits.
+struct Reader : ListHook {
+  uint64_t next = 0;         // the number of the message that it takes next
+  Waiter* waiter = nullptr;  // from its Enqueue to its Harvest or Withdraw
+};
+
+// A sender that waits for room. Guarded by the hub's lock.
+struct Writer : ListHook {
+  Waiter* waiter = nullptr;
+  bool has_room = false;  // when granted: else the channel was closed
+};
+
+enum class Room : uint8_t { kGiven, kNone, kClosed };
+
+// All of the channel but the messages.
+class Hub {
+ public:
+  explicit Hub(size_t capacity);
+  virtual ~Hub() = default;
+  Hub(const Hub&) = delete;
+  Hub& operator=(const Hub&) = delete;
+
+  // Handles of senders.
+  void AddSender() ABSL_LOCKS_EXCLUDED(lock_);
+  void DropSender() ABSL_LOCKS_EXCLUDED(lock_);
+  void Close() ABSL_LOCKS_EXCLUDED(lock_);
+
+  // Room for a message, which is then owed a Publish or ReturnRoom.
+  Room TryTakeRoom() ABSL_LOCKS_EXCLUDED(lock_) {
+    SpinLockHolder lock(lock_);
+    return TakeRoom();
+  }
+  Enqueued EnqueueWriter(Writer* writer, Waiter* waiter, Room* room) ABSL_LOCKS_EXCLUDED(lock_);
+  Room HarvestWriter(Writer* writer) ABSL_LOCKS_EXCLUDED(lock_);
+  void WithdrawWriter(Writer* writer) ABSL_LOCKS_EXCLUDED(lock_);
+  void ReturnRoom() ABSL_LOCKS_EXCLUDED(lock_);
+
+  void WithdrawReader(Reader* reader) ABSL_LOCKS_EXCLUDED(lock_);
+
+  // For checks and metrics.
+  size_t capacity() const { return capacity_; }
+  size_t receivers() ABSL_LOCKS_EXCLUDED(lock_);
+  size_t size() ABSL_LOCKS_EXCLUDED(lock_);
+  size_t reserved() ABSL_LOCKS_EXCLUDED(lock_);
+  bool closed() ABSL_LOCKS_EXCLUDED(lock_);
+
+  static absl::Status ClosedError(const char* operation);
+
+ protected:
+  size_t used() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) { return end_ - first_ + reserved_; }
+  bool is_closed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) { return closed_ || senders_ == 0; }
+  bool is_ended() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    return is_closed() && reserved_ == 0;
+  }
+  Room TakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (is_closed()) [[unlikely]]
+      return Room::kClosed;
+    if (!writers_.empty() || used() >= capacity_) return Room::kNone;
+    ++reserved_;
+    ++handles_;
+    return Room::kGiven;
+  }
+  // Gives room to those who wait for it, after some has become free.
+  void ServeWriters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (!writers_.empty()) [[unlikely]]
+      ServeWritersSlow();
+  }
+  // What is left to do without the lock.
+  enum class Left : uint8_t { kNothing, kWake, kWakeAndDrop, kDelete };
+  // Wakes the readers that have something to see; a bounded number under one lock, so that nobody spins on it for
+  // long. Finish does the rest, with a handle.
+  [[nodiscard]] Left Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    return !readers_.empty() && WakeSomeReaders() ? Left::kWake : Left::kNothing;
+  }
+  // The same, and gives a handle up.
+  [[nodiscard]] Left WakeAndDrop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (Wake() == Left::kWake) [[unlikely]]
+      return Left::kWakeAndDrop;
+    return --handles_ == 0 ? Left::kDelete : Left::kNothing;
+  }
+  void Finish(Left left) ABSL_LOCKS_EXCLUDED(lock_) {
+    if (left != Left::kNothing) [[unlikely]]
+      FinishSlow(left);
+  }
+  [[noreturn, gnu::cold]] static void ReceivedTwice(const Waiter& waiting);
+  [[noreturn, gnu::cold]] static void DroppedWhileWaiting(const char* what, const Waiter* waiting);
+
+  SpinLock lock_;  // before a run queue's (inside Waiter::Grant)
+  bool closed_ ABSL_GUARDED_BY(lock_) = false;
+  // Messages [first_, end_) are kept: some receiver has not taken first_.
+  uint64_t first_ ABSL_GUARDED_BY(lock_) = 0;
+  uint64_t end_ ABSL_GUARDED_BY(lock_) = 0;
+  size_t reserved_ ABSL_GUARDED_BY(lock_) = 0;
+  const size_t capacity_;
+  uint32_t receivers_ ABSL_GUARDED_BY(lock_) = 0;
+  uint32_t senders_ ABSL_GUARDED_BY(lock_) = 1;
+  uint32_t handles_ ABSL_GUARDED_BY(lock_) = 1;  // senders, receivers, reserved room
+  IntrusiveList<Reader> readers_ ABSL_GUARDED_BY(lock_);
+  IntrusiveList<Writer> writers_ ABSL_GUARDED_BY(lock_);
+  // Waits for room that are queued, or granted and not harvested.
+  uint32_t waiting_writers_ ABSL_GUARDED_BY(lock_) = 0;
+
+ private:
+  bool ReaderHasNews(const Reader* reader) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    return reader->next != end_ || is_ended();
+  }
+  // True if there are more.
+  bool WakeSomeReaders() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void FinishSlow(Left left) ABSL_LOCKS_EXCLUDED(lock_);
+  void ServeWritersSlow() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+};
+
+// What a look at the channel has given.
+enum class Taken : uint8_t { kMessage, kNone, kEnd };
+
+template <class T>
+using Shared = channel_internal::SharedValue<T>;
+
+// With the messages.
+template <class T>
+class Channel final : public Hub {
+ public:
+  using Result = std::optional<Outcome<std::optional<Broadcasted<T>>>>;
+
+  explicit Channel(size_t capacity) : Hub(capacity), ring_(new Place[std::bit_ceil(capacity)]) {}
+
+  // Sends `value`: into the room that was taken, or overwriting. Returns how many will get it; 0: nobody, and
+  // `value` has not been moved from.
+  size_t Publish(T& value, bool into_room) ABSL_LOCKS_EXCLUDED(lock_) {
+    Shared<T> kept;
+    kept.Allocate();
+    Shared<T> overwritten;  // destroyed without the lock
+    size_t receivers = 0;
+    Left left;
+    {
+      SpinLockHolder lock(lock_);
+      if (into_room) --reserved_;
+      if (receivers_ != 0 && (into_room || !is_closed())) [[likely]] {
+        receivers = receivers_;
+        if (end_ - first_ == capacity_) [[unlikely]] {
+          Place& oldest = At(first_++);
+          overwritten = std::move(oldest.value);
+          oldest.pending = 0;
+        }
+        Place& place = At(end_++);
+        kept.Put(std::move(value));
+        place.value = std::move(kept);
+        place.pending = receivers_;
+      } else if (into_room) {
+        ServeWriters();
+      }
+      left = into_room ? WakeAndDrop() : Wake();
+    }
+    Finish(left);
+    return receivers;
+  }
+
+  // Takes the next message of `reader`, or sees that there is none any more. `granted`: its wait was.
+  bool Receive(Reader& reader, bool granted, Result& result) ABSL_LOCKS_EXCLUDED(lock_) {
+    Shared<T> message;
+    uint64_t missed = 0;
+    Taken taken;
+    {
+      SpinLockHolder lock(lock_);
+      if (granted) reader.waiter = nullptr;
+      if (reader.waiter != nullptr) [[unlikely]]
+        ReceivedTwice(*reader.waiter);
+      taken = Take(reader, message, missed);
+    }
+    return Yield(taken, message, missed, result);
+  }
+  Enqueued EnqueueReader(Reader& reader, Waiter& waiter, Result& result)
+      ABSL_LOCKS_EXCLUDED(lock_) {
+    Shared<T> message;
+    uint64_t missed = 0;
+    Taken taken;
+    {
+      SpinLockHolder lock(lock_);
+      if (reader.waiter != nullptr) [[unlikely]]
+        ReceivedTwice(*reader.waiter);
+      if (reader.next == end_ && !is_ended()) {
+        reader.waiter = &waiter;
+        readers_.PushBack(&reader);
+        return Enqueued::kQueued;
+      }
+      if (!waiter.MayTake()) return Enqueued::kLost;
+      taken = Take(reader, message, missed);
+    }
+    Yield(taken, message, missed, result);
+    return Enqueued::kDone;
+  }
+
+  void AddReader(Reader& reader) ABSL_LOCKS_EXCLUDED(lock_) {
+    SpinLockHolder lock(lock_);
+    reader.next = end_;
+    ++receivers_;
+    ++handles_;
+  }
+  void DropReader(Reader& reader) ABSL_LOCKS_EXCLUDED(lock_) {
+    uint64_t until = 0;
+    {
+      SpinLockHolder lock(lock_);
+      if (reader.waiter != nullptr) [[unlikely]]
+        DroppedWhileWaiting("a BroadcastReceiver", reader.waiter);
+      --receivers_;
+      until = end_;
+    }
+    // What it has not taken, some at a time: what nobody else wants is destroyed without the lock.
+    Left left = Left::kNothing;
+    for (bool more = true; more;) {
+      Shared<T> untaken[kDropBatch];
+      uint64_t missed = 0;
+      SpinLockHolder lock(lock_);
+      for (Shared<T>& message : untaken) {
+        more = std::max(reader.next, first_) < until;
+        if (!more) break;
+        Take(reader, message, missed);
+      }
+      if (!more) left = WakeAndDrop();
+    }
+    Finish(left);
+  }
+  // Is there nothing left for `reader`, for ever?
+  bool AtEnd(const Reader& reader) ABSL_LOCKS_EXCLUDED(lock_) {
+    SpinLockHolder lock(lock_);
+    return reader.next == end_ && is_ended();
+  }
+
+ private:
+  static constexpr size_t kDropBatch = 16;
+
+  struct Place {
+    Shared<T> value;
+    uint32_t pending = 0;  // receivers that have not taken it
+  };
+  Place& At(uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    return ring_[number & ring_mask_];
+  }
+
+  Taken Take(Reader& reader, Shared<T>& message, uint64_t& missed)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (reader.next < first_) [[unlikely]] {
+      missed = first_ - reader.next;
+      reader.next = first_;
+    }
+    if (reader.next == end_) return is_ended() ? Taken::kEnd : Taken::kNone;
+    Place& place = At(reader.next);
+    if (--place.pending == 0) {
+      // Each receiver takes in order: who has not taken the next one either keeps it, so first_ moves by one.
+      message = std::move(place.value);
+      ++first_;
+      ServeWriters();
+    } else {
+      message = place.value;
+    }
+    ++reader.next;
+    return Taken::kMessage;
+  }
+  // Without the lock: copies.
+  static bool Yield(Taken taken, Shared<T>& message, uint64_t missed, Result& result) {
+    if (taken == Taken::kNone) return false;
+    if (taken == Taken::kMessage) [[likely]] {
+      result.emplace(
+          std::optional<Broadcasted<T>>(std::in_place, std::move(message).Take(), missed));
+    } else {
+      result.emplace(std::optional<Broadcasted<T>>());
+    }
+    return true;
+  }
+  const uint64_t ring_mask_ = std::bit_ceil(capacity_) - 1;
+  const std::unique_ptr<Place[]> ring_;  // the places are guarded by lock_
+};
+
+template <class T>
+class ReceiveOp {
+ public:
+  using Value = std::optional<Broadcasted<T>>;
+  static constexpr const char* kName = "BroadcastReceiver::Receive";
+  static constexpr bool kStructural = false;
+  ReceiveOp(Channel<T>* channel, Reader* reader) : channel_(channel), reader_(reader) {}
+
+  bool Try(std::optional<Outcome<Value>>& result) {
+    return channel_->Receive(*reader_, /*granted=*/false, result);
+  }
+  Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
+    return channel_->EnqueueReader(*reader_, waiter, result);
+  }
+  // It was woken for a message that it has not taken, so there is one; if others have overwritten that since,
+  // a later one.
+  bool Harvest(std::optional<Outcome<Value>>& result) {
+    return channel_->Receive(*reader_, /*granted=*/true, result);
+  }
+  void Withdraw(Waiter&) { channel_->WithdrawReader(reader_); }
+
+ private:
+  Channel<T>* channel_;
+  Reader* reader_;
+};
+
+// Waits for room, and then makes of it what Derived::Use(result) does.
+template <class Derived, class V>
+class RoomOp {
+ public:
+  using Value = V;
+  static constexpr bool kStructural = false;
+  explicit RoomOp(Hub* hub) : hub_(hub) {}
+
+  bool Try(std::optional<Outcome<Value>>& result) { return Settle(hub_->TryTakeRoom(), result); }
+  Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
+    Room room = Room::kNone;
+    const Enqueued enqueued = hub_->EnqueueWriter(&writer_, &waiter, &room);
+    if (enqueued == Enqueued::kDone) Settle(room, result);
+    return enqueued;
+  }
+  bool Harvest(std::optional<Outcome<Value>>& result) {
+    return Settle(hub_->HarvestWriter(&writer_), result);
+  }
+  void Withdraw(Waiter&) { hub_->WithdrawWriter(&writer_); }
+
+ private:
+  bool Settle(Room room, std::optional<Outcome<Value>>& result) {
+    if (room == Room::kNone) return false;
+    if (room == Room::kClosed) [[unlikely]] {
+      result.emplace(Hub::ClosedError(Derived::kName));
+    } else {
+      static_cast<Derived*>(this)->Use(result);
+    }
+    return true;
+  }
+
+  Hub* hub_;
+  Writer writer_;
+};
+
+template <class T>
+class SendOp : public RoomOp<SendOp<T>, size_t> {
+ public:
+  static constexpr const char* kName = "BroadcastSender::Send";
+  SendOp(Channel<T>* channel, T* value)
+      : RoomOp<SendOp<T>, size_t>(channel), channel_(channel), value_(value) {}
+  void Use(std::optional<Outcome<size_t>>& result) {
+    result.emplace(channel_->Publish(*value_, /*into_room=*/true));
+  }
+
+ private:
+  Channel<T>* channel_;
+  T* value_;
+};
+
+template <class T>
+struct RoomSlot {
+  static constexpr PermitKind kKind = {"BroadcastPermit", "Send"};
+  explicit RoomSlot(Channel<T>* channel) : channel(channel) {}
+  void Abort() { channel->ReturnRoom(); }
+  Channel<T>* channel;
+};
+
+template <class T>
+class ReserveOp;
+
+}  // namespace broadcast_internal
+
+// Room for one message.
+template <class T>
+class [[nodiscard]] BroadcastPermit : public Permit<broadcast_internal::RoomSlot<T>> {
+  using Slot = broadcast_internal::RoomSlot<T>;
+
+ public:
+  // Sends `value`; does not wait, overwrites nothing that was sent with a Cx or a permit.
+  // Returns  how many receivers will get it. 0: there is none, or the permit had been revoked, and is given back;
+  //          `value` has not been moved from.
+  // Threads  any.
+  size_t Send(T&& value) && {
+    size_t receivers = 0;
+    std::move(*this).Act([&](Slot& slot) { receivers = slot.channel->Publish(value, true); });
+    return receivers;
+  }
+
+ private:
+  friend class broadcast_internal::ReserveOp<T>;
+  BroadcastPermit(const CxBase& cx, Slot slot, const std::source_location& where)
+      : Permit<Slot>(cx, slot, where) {}
+};
+
+namespace broadcast_internal {
+
+template <class T>
+class ReserveOp : public RoomOp<ReserveOp<T>, BroadcastPermit<T>> {
+ public:
+  static constexpr const char* kName = "BroadcastSender::Reserve";
+  ReserveOp(Channel<T>* channel, const CxBase& cx, const std::source_location& where)
+      : RoomOp<ReserveOp<T>, BroadcastPermit<T>>(channel),
+        channel_(channel),
+        cx_(cx),
+        where_(where) {}
+  void Use(std::optional<Outcome<BroadcastPermit<T>>>& result) {
+    result.emplace(BroadcastPermit<T>(cx_, RoomSlot<T>(channel_), where_));
+  }
+
+ private:
+  Channel<T>* channel_;
+  CxBase cx_;
+  std::source_location where_;
+};
+
+}  // namespace broadcast_internal
+
+template <class T>
+using BroadcastReceiveWait = Wait<broadcast_internal::ReceiveOp<T>>;
+template <class T>
+using BroadcastSendWait = Wait<broadcast_internal::SendOp<T>>;
+template <class T>
+using BroadcastReserveWait = Wait<broadcast_internal::ReserveOp<T>>;
+
+// Gets what is sent from its Subscribe on. Move-only.
+template <class T>
+class BroadcastReceiver {
+ public:
+  // No wait of it may be under way.
+  BroadcastReceiver(BroadcastReceiver&& other) noexcept = default;
+  BroadcastReceiver& operator=(BroadcastReceiver&& other) noexcept = default;
+  // What it has not taken counts for nobody any more. Fatal while a task waits in Receive.
+  ~BroadcastReceiver() = default;
+
+  // Waits for the next message.
+  // Returns  the message, with how many it missed before it | nullopt: closed, and everything is delivered |
+  //          Cancelled.
+  // Suspends until there is one. A checkpoint also when there is.
+  // Cancel   safe (G8): takes nothing; the message is there for the next Receive.
+  // Threads  one Receive at a time.
+  BroadcastReceiveWait<T> Receive(const CxBase& cx) {
+    return BroadcastReceiveWait<T>(cx, end_->channel, &end_->reader);
+  }
+  // The same for a plain thread, which it blocks. Cancelled (kDeadline) once `timeout` has passed. Fatal in a
+  // task.
+  Outcome<std::optional<Broadcasted<T>>> BlockingReceive(
+      absl::Duration timeout = absl::InfiniteDuration()) {
+    return BlockThread<broadcast_internal::ReceiveOp<T>>("BroadcastReceiver::BlockingReceive",
+                                                         "co_await OrReturn(receiver.Receive(cx))",
+                                                         timeout, end_->channel, &end_->reader);
+  }
+  // The next message if there is one now. Suspends never; usable anywhere.
+  std::optional<Broadcasted<T>> TryReceive() {
+    typename broadcast_internal::Channel<T>::Result result;
+    if (!end_->channel->Receive(end_->reader, /*granted=*/false, result)) return std::nullopt;
+    return **std::move(result);
+  }
+  // Closed, and everything is delivered: Receive would yield nullopt, for ever.
+  bool at_end() const { return end_->channel->AtEnd(end_->reader); }
+
+ private:
+  friend class BroadcastSender<T>;
+  // In one place, so that the receiver can be moved.
+  struct End {
+    explicit End(broadcast_internal::Channel<T>* channel) : channel(channel) {
+      channel->AddReader(reader);
+    }
+    ~End() { channel->DropReader(reader); }
+    End(const End&) = delete;
+    End& operator=(const End&) = delete;
+    broadcast_internal::Channel<T>* const channel;
+    broadcast_internal::Reader reader;
+  };
+  explicit BroadcastReceiver(broadcast_internal::Channel<T>* channel)
+      : end_(std::make_unique<End>(channel)) {}
+
+  std::unique_ptr<End> end_;
+};
+
+// Copies send to the same receivers; the channel closes with the last of them.
+template <class T>
+class BroadcastSender {
+ public:
+  BroadcastSender(const BroadcastSender& other) : channel_(other.channel_) {
+    if (channel_ != nullptr) channel_->AddSender();
+  }
+  BroadcastSender(BroadcastSender&& other) noexcept
+      : channel_(std::exchange(other.channel_, nullptr)) {}
+  BroadcastSender& operator=(BroadcastSender other) noexcept {
+    std::swap(channel_, other.channel_);
+    return *this;
+  }
+  // Fatal if it is the last, and a task waits for room.
+  ~BroadcastSender() {
+    if (channel_ != nullptr) channel_->DropSender();
+  }
+
+  // A receiver of what is sent from now on. One allocation. Threads: any.
+  BroadcastReceiver<T> Subscribe() { return BroadcastReceiver<T>(channel_); }
+
+  // Sends without waiting: where the channel is full, whoever has not taken the oldest message misses it.
+  // Returns  how many receivers will get it, unless they miss it. 0: there is none, or the channel is closed, and
+  //          `value` has not been moved from.
+  // Threads  any, also of no task.
+  size_t Send(T&& value) { return channel_->Publish(value, /*into_room=*/false); }
+
+  // Sends so that nobody misses anything by it: waits until the slowest receiver has taken enough.
+  // Returns  how many receivers will get it | Cancelled | Error(kFailedPrecondition) if closed. 0: there is none.
+  //          Unless it is more than 0, `value` has not been moved from. It stays where it is until then.
+  // Suspends while there is no room, FIFO. A checkpoint also when there is.
+  // Cancel   safe (G8): nothing is sent; loses its place in line.
+  // Threads  any.
+  BroadcastSendWait<T> Send(const CxBase& cx, T&& value) {
+    return BroadcastSendWait<T>(cx, channel_, &value);
+  }
+  // The same for a plain thread, which it blocks. Cancelled (kDeadline) once `timeout` has passed. Fatal in a
+  // task.
+  Outcome<size_t> BlockingSend(T&& value, absl::Duration timeout = absl::InfiniteDuration()) {
+    return BlockThread<broadcast_internal::SendOp<T>>("BroadcastSender::BlockingSend",
+                                                      "co_await OrReturn(sender.Send(cx, value))",
+                                                      timeout, channel_, &value);
+  }
+
+  // Waits for room, then holds it for the caller.
+  // Returns  Permit | Cancelled | Error(kFailedPrecondition) if closed.
+  // Suspends while there is no room, FIFO. A checkpoint also when there is.
+  // Cancel   safe (G8): holds no room; loses its place in line.
+  // Owes     Send, Complete or Abort (G7). The receivers are not at their end until then.
+  // Threads  any; the permit may outlive the sender.
+  BroadcastReserveWait<T> Reserve(const CxBase& cx,
+                                  std::source_location where = std::source_location::current()) {
+    return BroadcastReserveWait<T>(cx, channel_, cx, where);
+  }
+
+  // Nothing new is taken from now on, from any sender: who waits for room gets Error(kFailedPrecondition). What
+  // was sent, and what permits are still to send, is delivered. Threads: any.
+  void Close() { channel_->Close(); }
+
+  // For metrics; another moment may say otherwise.
+  size_t receivers() const { return channel_->receivers(); }
+  size_t size() const { return channel_->size(); }          // kept for the slowest receiver
+  size_t reserved() const { return channel_->reserved(); }  // room that permits hold
+  size_t capacity() const { return channel_->capacity(); }
+  bool closed() const { return channel_->closed(); }
+
+ private:
+  template <class U>
+  friend BroadcastSender<U> MakeBroadcast(size_t capacity);
+  explicit BroadcastSender(broadcast_internal::Channel<T>* channel) : channel_(channel) {}
+  broadcast_internal::Channel<T>* channel_;
+};
+
+// A channel that keeps up to `capacity` messages for its slowest receiver; all the memory that it needs for
+// them now, and for a T that is not plain bytes one block from the slab for each message. Fatal if it is 0.
+template <class T>
+BroadcastSender<T> MakeBroadcast(size_t capacity) {
+  return BroadcastSender<T>(new broadcast_internal::Channel<T>(capacity));
+}
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_CHANNEL_BROADCAST_H_

@@ -1,0 +1,571 @@
+// session.h: typed calls between tasks: a request, and the one reply that is owed for it.
+//
+// Why:        a queue of requests that carry a way to answer loses answers: the request that nobody serves, the answer
+//             that was forgotten, the work for a caller that has left. Here the reply is a permit, the caller learns at
+//             once when it was dropped, and the server when the caller has given up.
+// Example:    auto [client, server] = MakeSession<Key, Row>(16);
+//             cx.Spawn("serve", [](Cx cx, SessionServer<Key, Row> server) -> Task<void> {
+//               while (auto call = co_await OrReturn(server.Next(cx))) {
+//                 std::move(call->reply).Reply(Find(call->request));
+//               }
+//               co_return Ok();                                      // the last client is gone
+//             }, std::move(server));
+//             Row row = co_await OrReturn(client.Call(cx, Key(7)));
+// Capacity:   at most so many calls are *with the server* at once: taken by Next and not answered. Others wait in line,
+//             each in its caller's own memory, so that nothing else needs a limit; and a call allocates nothing.
+//             There is no TryCall: a message that nobody waits to see answered belongs into a channel.
+// Invariants: (1) a request is seen by the server once or never; each that was seen ends in one reply, failure or
+//                 Error(kAborted) at its caller, unless that has given up;
+//             (2) calls are taken first come first served;
+//             (3) Error(kFailedPrecondition): the server has not seen the request, and the caller still has it;
+//                 Error(kAborted): it has.
+//
+// state of a call | caller cancelled          | server.Close      | server destroyed        | permit
+// ----------------|---------------------------|-------------------|-------------------------|-----------------------
+// waits in line   | out of the line, unseen   | still served      | kFailedPrecondition     | –
+// with the server | given up: abandoned(), and| –                 | – (the permit lives on) | Reply: the reply; Fail:
+//                 | Abandoned wakes; the reply|                   |                         | its status; else
+//                 | stays with the server     |                   |                         | kAborted
+//
+// Lifetime:   the session lives as long as its handles and permits. A handle, and a call's request, outlive the waits
+//             that were made with them; it is fatal to destroy the server, or the last client, in which a task waits.
+// Threads:    clients, permits and Next on any; several tasks may wait in Next at once. What happened before Call
+//             happens before the return of Next, and what happened before Reply before the return of Call.
+// Values:     requests and replies are moved under the session's lock: their move constructors are noexcept, and
+//             must not use the session.
+#ifndef QUIESCE_RUNTIME_CHANNEL_SESSION_H_
+#define QUIESCE_RUNTIME_CHANNEL_SESSION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "quiesce/runtime/base/intrusive_list.h"
+#include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/obligation/permit.h"
+#include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/task/thread_wait.h"
+#include "quiesce/runtime/task/wait.h"
+
+namespace quiesce {
+inline namespace v0 {
+
+template <class R>
+class ReplyPermit;
+template <class Request, class R>
+struct Incoming;
+template <class Request, class R>
+class SessionServer;
+
+namespace session_internal {
+
+class Hub;
+struct Service;
+
+// A call, in its caller's wait. Guarded by the hub's lock. In line, or with the server, or neither.
+struct Caller : ListHook {
+  Waiter* waiter = nullptr;
+  Service* service = nullptr;  // while it is with the server
+};
+
+// A call that is with the server: what its permit points to. Guarded by the hub's lock.
+struct Service {
+  Hub* hub = nullptr;
+  Caller* caller = nullptr;   // null: has given up
+  Waiter* watcher = nullptr;  // waits for that
+  Service* next_free = nullptr;
+};
+
+// A server's task that waits for a call. Guarded by the hub's lock.
+struct Taker : ListHook {
+  Waiter* waiter = nullptr;
+  Service* service = nullptr;  // what it was granted; null: the session has ended
+};
+
+// All of a session but the requests and the replies.
+class Hub {
+ public:
+  explicit Hub(size_t capacity);
+  virtual ~Hub() = default;
+  Hub(const Hub&) = delete;
+  Hub& operator=(const Hub&) = delete;
+
+  void AddClient() ABSL_LOCKS_EXCLUDED(lock_);
+  void DropClient() ABSL_LOCKS_EXCLUDED(lock_);
+  void DropServer() ABSL_LOCKS_EXCLUDED(lock_);
+  void Close() ABSL_LOCKS_EXCLUDED(lock_);
+
+  // kDone: the session takes no calls.
+  Enqueued EnqueueCaller(Caller* caller, Waiter* waiter) ABSL_LOCKS_EXCLUDED(lock_);
+  void WithdrawCaller(Caller* caller) ABSL_LOCKS_EXCLUDED(lock_);
+  void WithdrawTaker(Taker* taker) ABSL_LOCKS_EXCLUDED(lock_);
+
+  // The end of a service: calls fill(caller) for a caller that has not given up. False if it has.
+  template <class Fill>
+  bool Answer(Service* service, Fill fill) ABSL_LOCKS_EXCLUDED(lock_) {
+    bool answered = false;
+    bool last = false;
+    {
+      SpinLockHolder lock(lock_);
+      Caller* caller = service->caller;
+      if (caller != nullptr) [[likely]] {
+        // Harvest, which comes after a grant, waits for the lock.
+        answered = caller->waiter->Grant();
+        if (answered) [[likely]]
+          fill(caller);
+        caller->service = nullptr;
+      }
+      last = EndService(service);
+    }
+    if (last) [[unlikely]]
+      delete this;
+    return answered;
+  }
+  bool Abandoned(const Service& service) ABSL_LOCKS_EXCLUDED(lock_);
+  Enqueued EnqueueWatcher(Service* service, Waiter* waiter) ABSL_LOCKS_EXCLUDED(lock_);
+  void WithdrawWatcher(Service* service) ABSL_LOCKS_EXCLUDED(lock_);
+
+  // For metrics.
+  size_t waiting() ABSL_LOCKS_EXCLUDED(lock_);
+  size_t with_server() ABSL_LOCKS_EXCLUDED(lock_);
+  size_t capacity() const { return capacity_; }
+
+  static absl::Status ClosedError();
+  static absl::Status UnansweredError();
+
+ protected:
+  // Moves the request of `caller` to `taker`.
+  virtual void MoveRequest(Caller* caller, Taker* taker) = 0;
+
+  bool is_ended() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    return (closed_ || clients_ == 0) && FirstCaller() == nullptr;
+  }
+  // The first in line that is not cancelled already, or null. Those that are withdraw by themselves.
+  Caller* FirstCaller() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    Caller* caller = callers_.front();
+    if (caller != nullptr && IsCancelled(*caller->waiter)) [[unlikely]]
+      caller = FirstCallerSlow();
+    return caller;
+  }
+  // Is there a call for a taker, now?
+  bool MayServe() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    return free_ != nullptr && FirstCaller() != nullptr;
+  }
+  // Precondition: MayServe().
+  void Serve(Taker* taker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Serves takers that wait, as far as that is possible; if the session has ended, tells them.
+  void ServeTakers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (!takers_.empty()) ServeTakersSlow();
+  }
+
+  SpinLock lock_;  // before a run queue's (inside Waiter::Grant)
+  bool closed_ ABSL_GUARDED_BY(lock_) = false;
+  uint32_t clients_ ABSL_GUARDED_BY(lock_) = 1;
+  uint32_t handles_ ABSL_GUARDED_BY(lock_) = 2;    // clients, the server, services
+  size_t in_line_ ABSL_GUARDED_BY(lock_) = 0;      // in callers_
+  size_t with_server_ ABSL_GUARDED_BY(lock_) = 0;  // services that are not free
+  // Waits that have not ended, whether queued, served or granted.
+  uint32_t waiting_callers_ ABSL_GUARDED_BY(lock_) = 0;
+  uint32_t waiting_takers_ ABSL_GUARDED_BY(lock_) = 0;
+  Service* free_ ABSL_GUARDED_BY(lock_) = nullptr;
+  IntrusiveList<Caller> callers_ ABSL_GUARDED_BY(lock_);
+  IntrusiveList<Taker> takers_ ABSL_GUARDED_BY(lock_);
+
+ private:
+  // Has a cancel decided this wait, which has not withdrawn yet?
+  static bool IsCancelled(const Waiter& waiter) {
+    const uint32_t state =
+        waiter.task()->word.load(std::memory_order_relaxed) & task_word::kStateMask;
+    return state == task_word::kDecidedCancelled || state == task_word::kDecidedSpent;
+  }
+  Caller* FirstCallerSlow() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void LeaveLine(Caller* caller) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    callers_.Remove(caller);
+    --in_line_;
+  }
+  void ServeTakersSlow() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // True if that was the last handle.
+  bool EndService(Service* service) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+
+  const size_t capacity_;
+  const std::unique_ptr<Service[]> services_;  // guarded by lock_
+};
+
+template <class R>
+struct ReplyTo : Caller {
+  std::optional<Outcome<R>> reply;
+};
+template <class Request, class R>
+struct CallOf : ReplyTo<R> {
+  explicit CallOf(Request* request) : request(request) {}
+  Request* request;
+};
+template <class Request>
+struct TakerOf : Taker {
+  std::optional<Request> request;
+};
+
+template <class R>
+struct ReplySlot {
+  static constexpr PermitKind kKind = {"ReplyPermit", "Reply, Fail"};
+  explicit ReplySlot(Service* service) : service(service) {}
+  void Abort() { Fail(Hub::UnansweredError()); }
+  bool Fail(absl::Status status) {
+    return service->hub->Answer(service, [&](Caller* caller) {
+      static_cast<ReplyTo<R>*>(caller)->reply.emplace(std::move(status));
+    });
+  }
+  Service* service;
+};
+
+template <class Request, class R>
+class Session final : public Hub {
+  static_assert(std::is_nothrow_move_constructible_v<Request>,
+                "a request is moved under the session's lock: its move constructor is noexcept");
+
+ public:
+  using Result = std::optional<Outcome<std::optional<Incoming<Request, R>>>>;
+  using Hub::Hub;
+
+  // A call for `taker` without waiting, or the end; false if neither.
+  bool TryTake(TakerOf<Request>* taker) ABSL_LOCKS_EXCLUDED(lock_) {
+    SpinLockHolder lock(lock_);
+    if (!takers_.empty()) return false;
+    if (MayServe()) {
+      Serve(taker);
+      return true;
+    }
+    return is_ended();
+  }
+  Enqueued EnqueueTaker(TakerOf<Request>* taker, Waiter* waiter) ABSL_LOCKS_EXCLUDED(lock_) {
+    SpinLockHolder lock(lock_);
+    if (takers_.empty() && (MayServe() || is_ended())) {
+      if (!waiter->MayTake()) return Enqueued::kLost;
+      if (MayServe()) Serve(taker);
+      return Enqueued::kDone;
+    }
+    taker->waiter = waiter;
+    takers_.PushBack(taker);
+    ++waiting_takers_;
+    return Enqueued::kQueued;
+  }
+  void HarvestTaker() ABSL_LOCKS_EXCLUDED(lock_) {
+    SpinLockHolder lock(lock_);  // who granted has let go of it: the call is there
+    --waiting_takers_;
+  }
+  void HarvestCaller() ABSL_LOCKS_EXCLUDED(lock_) {
+    SpinLockHolder lock(lock_);  // as above, for the reply
+    --waiting_callers_;
+  }
+
+ private:
+  void MoveRequest(Caller* caller, Taker* taker) override {
+    static_cast<TakerOf<Request>*>(taker)->request.emplace(
+        std::move(*static_cast<CallOf<Request, R>*>(caller)->request));
+  }
+};
+
+template <class Request, class R>
+class CallOp {
+ public:
+  using Value = R;
+  static constexpr const char* kName = "SessionClient::Call";
+  static constexpr bool kStructural = false;
+  // The server may be at work for it when another arm of a Select wins.
+  static constexpr bool kPartial = true;
+  CallOp(Session<Request, R>* session, Request* request) : session_(session), call_(request) {}
+
+  bool Try(std::optional<Outcome<R>>&) { return false; }
+  Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<R>>& result) {
+    const Enqueued enqueued = session_->EnqueueCaller(&call_, &waiter);
+    if (enqueued == Enqueued::kDone) result.emplace(Hub::ClosedError());
+    return enqueued;
+  }
+  bool Harvest(std::optional<Outcome<R>>& result) {
+    session_->HarvestCaller();
+    if (call_.reply.has_value()) [[likely]] {
+      result.emplace(*std::move(call_.reply));
+    } else {
+      result.emplace(Hub::ClosedError());
+    }
+    return true;
+  }
+  void Withdraw(Waiter&) { session_->WithdrawCaller(&call_); }
+
+ private:
+  Session<Request, R>* session_;
+  CallOf<Request, R> call_;
+};
+
+// `cx`: whose region owes the reply; none where a thread serves.
+template <class Request, class R>
+class NextOp {
+ public:
+  using Value = std::optional<Incoming<Request, R>>;
+  static constexpr const char* kName = "SessionServer::Next";
+  static constexpr bool kStructural = false;
+  NextOp(Session<Request, R>* session, std::optional<CxBase> cx, const std::source_location& where)
+      : session_(session), cx_(cx), where_(where) {}
+
+  bool Try(std::optional<Outcome<Value>>& result) {
+    if (!session_->TryTake(&taker_)) return false;
+    Yield(result);
+    return true;
+  }
+  Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
+    const Enqueued enqueued = session_->EnqueueTaker(&taker_, &waiter);
+    if (enqueued == Enqueued::kDone) Yield(result);
+    return enqueued;
+  }
+  bool Harvest(std::optional<Outcome<Value>>& result) {
+    session_->HarvestTaker();
+    Yield(result);
+    return true;
+  }
+  void Withdraw(Waiter&) { session_->WithdrawTaker(&taker_); }
+
+ private:
+  void Yield(std::optional<Outcome<Value>>& result);
+
+  Session<Request, R>* session_;
+  TakerOf<Request> taker_;
+  std::optional<CxBase> cx_;
+  std::source_location where_;
+};
+
+class AbandonedOp {
+ public:
+  using Value = void;
+  static constexpr const char* kName = "ReplyPermit::Abandoned";
+  static constexpr bool kStructural = false;
+  explicit AbandonedOp(Service* service) : service_(service) {}
+
+  bool Try(std::optional<Outcome<void>>& result) {
+    if (!service_->hub->Abandoned(*service_)) return false;
+    result.emplace(Ok());
+    return true;
+  }
+  Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result) {
+    const Enqueued enqueued = service_->hub->EnqueueWatcher(service_, &waiter);
+    if (enqueued == Enqueued::kDone) result.emplace(Ok());
+    return enqueued;
+  }
+  bool Harvest(std::optional<Outcome<void>>& result) {
+    result.emplace(Ok());
+    return true;
+  }
+  void Withdraw(Waiter&) { service_->hub->WithdrawWatcher(service_); }
+
+ private:
+  Service* service_;
+};
+
+}  // namespace session_internal
+
+template <class Request, class R>
+using SessionCallWait = Wait<session_internal::CallOp<Request, R>>;
+template <class Request, class R>
+using SessionNextWait = Wait<session_internal::NextOp<Request, R>>;
+using AbandonedWait = Wait<session_internal::AbandonedOp>;
+
+// The reply that is owed to one caller. Aborted, or dropped with a frame that failed: its Call yields
+// Error(kAborted) at once. Revoked by the close of the region that owes it: the same, as soon as the permit is used
+// or destroyed.
+template <class R>
+class [[nodiscard]] ReplyPermit : public Permit<session_internal::ReplySlot<R>> {
+  using Slot = session_internal::ReplySlot<R>;
+  using Value = std::conditional_t<std::is_void_v<R>, OkTag, R>;
+
+  static_assert(std::is_nothrow_move_constructible_v<Value>,
+                "a reply is moved under the session's lock: its move constructor is noexcept");
+
+ public:
+  // Gives `value` to the caller. Suspends never.
+  // Returns  true: it gets it. False: it has given up, or the permit had been revoked, and `value` has not been moved
+  //          from.
+  // Threads  any.
+  bool Reply(Value&& value) && {
+    bool answered = false;
+    std::move(*this).Act([&](Slot& slot) {
+      answered = slot.service->hub->Answer(slot.service, [&](session_internal::Caller* caller) {
+        static_cast<session_internal::ReplyTo<R>*>(caller)->reply.emplace(std::move(value));
+      });
+    });
+    return answered;
+  }
+  bool Reply() && requires(std::is_void_v<R>) { return std::move(*this).Reply(Ok()); }
+      // The caller's Call yields this failure. Fatal if `status` is OK. Returns as Reply.
+      bool Fail(absl::Status status) && {
+    bool answered = false;
+    std::move(*this).Act([&](Slot& slot) { answered = slot.Fail(std::move(status)); });
+    return answered;
+  }
+
+  // Has the caller given up? The reply has no taker then. It stays so.
+  bool abandoned() const { return this->slot().service->hub->Abandoned(*this->slot().service); }
+  // Waits until the caller gives up: for a Select beside what the server waits for.
+  // Returns  Ok | Cancelled (the server's task).
+  // Suspends until then. A checkpoint also when it has.
+  // Cancel   safe: nothing happens.
+  // Threads  one at a time; the permit stays where it is and is not used up meanwhile, which would be fatal.
+  AbandonedWait Abandoned(const CxBase& cx) { return AbandonedWait(cx, this->slot().service); }
+
+ private:
+  template <class Request, class U>
+  friend class session_internal::NextOp;
+  ReplyPermit(const CxBase& cx, Slot slot, const std::source_location& where)
+      : Permit<Slot>(cx, slot, where) {}
+  ReplyPermit(Slot slot, const std::source_location& where) : Permit<Slot>(slot, where) {}
+};
+
+// A call that is with the server.
+template <class Request, class R>
+struct [[nodiscard]] Incoming {
+  Incoming(Request request, ReplyPermit<R> reply)
+      : request(std::move(request)), reply(std::move(reply)) {}
+  Request request;
+  ReplyPermit<R> reply;
+};
+
+namespace session_internal {
+
+template <class Request, class R>
+void NextOp<Request, R>::Yield(std::optional<Outcome<Value>>& result) {
+  if (taker_.service == nullptr) [[unlikely]] {
+    result.emplace(Value());
+    return;
+  }
+  const ReplySlot<R> slot(taker_.service);
+  result.emplace(
+      Value(std::in_place, *std::move(taker_.request),
+            cx_.has_value() ? ReplyPermit<R>(*cx_, slot, where_) : ReplyPermit<R>(slot, where_)));
+}
+
+}  // namespace session_internal
+
+// Copies call the same server; Next ends with the last of them.
+template <class Request, class R>
+class SessionClient {
+ public:
+  SessionClient(const SessionClient& other) : session_(other.session_) {
+    if (session_ != nullptr) session_->AddClient();
+  }
+  SessionClient(SessionClient&& other) noexcept
+      : session_(std::exchange(other.session_, nullptr)) {}
+  SessionClient& operator=(SessionClient other) noexcept {
+    std::swap(session_, other.session_);
+    return *this;
+  }
+  // Fatal if it is the last, and a task waits in Call.
+  ~SessionClient() {
+    if (session_ != nullptr) session_->DropClient();
+  }
+
+  // Gives `request` to the server, and waits for the reply.
+  // Returns  the reply | the failure that the server gave | Error(kAborted): the server has had the request, and
+  //          dropped it | Error(kFailedPrecondition): the server takes no calls, or went while this one waited in
+  //          line | Cancelled.
+  // Suspends until the reply, FIFO in line. A checkpoint.
+  // Cancel   while it waits in line: safe (G8), the server never sees it, `request` has not been moved from. While it
+  //          is with the server: given up, the server is told. So it cannot be an arm of a Select: race tasks.
+  // Threads  any. `request` stays where it is until then.
+  SessionCallWait<Request, R> Call(const CxBase& cx, Request&& request) {
+    return SessionCallWait<Request, R>(cx, session_, &request);
+  }
+  // The same for a plain thread, which it blocks. Cancelled (kDeadline) once `timeout` has passed. Fatal in a
+  // task.
+  Outcome<R> BlockingCall(Request&& request, absl::Duration timeout = absl::InfiniteDuration()) {
+    return BlockThread<session_internal::CallOp<Request, R>>(
+        "SessionClient::BlockingCall", "co_await OrReturn(client.Call(cx, request))", timeout,
+        session_, &request);
+  }
+
+  // For metrics; another moment may say otherwise.
+  size_t waiting() const { return session_->waiting(); }          // in line
+  size_t with_server() const { return session_->with_server(); }  // taken, and not answered
+  size_t capacity() const { return session_->capacity(); }
+
+ private:
+  template <class Q, class U>
+  friend std::pair<SessionClient<Q, U>, SessionServer<Q, U>> MakeSession(size_t capacity);
+  explicit SessionClient(session_internal::Session<Request, R>* session) : session_(session) {}
+  session_internal::Session<Request, R>* session_;
+};
+
+// Takes the calls. Move-only; several tasks may share it by reference.
+template <class Request, class R>
+class SessionServer {
+ public:
+  // No wait of it may be under way.
+  SessionServer(SessionServer&& other) noexcept
+      : session_(std::exchange(other.session_, nullptr)) {}
+  SessionServer& operator=(SessionServer other) noexcept {
+    std::swap(session_, other.session_);
+    return *this;
+  }
+  // Calls that wait in line fail with Error(kFailedPrecondition). Fatal while a task waits in Next.
+  ~SessionServer() {
+    if (session_ != nullptr) session_->DropServer();
+  }
+
+  // Waits for the next call.
+  // Returns  the call | nullopt: no client is left, or the server has closed, and every call was taken | Cancelled.
+  // Suspends until there is one and fewer than `capacity` are with the server; FIFO where several tasks wait. A
+  //          checkpoint also when it need not wait.
+  // Cancel   safe (G8): takes no call; loses its place among the server's tasks.
+  // Owes     Reply, Fail or Abort of `reply` (G7).
+  // Threads  any number of tasks at once.
+  SessionNextWait<Request, R> Next(const CxBase& cx,
+                                   std::source_location where = std::source_location::current()) {
+    return SessionNextWait<Request, R>(cx, session_, cx, where);
+  }
+  // The same for a plain thread, which it blocks; no region owes the reply. Cancelled (kDeadline) once `timeout` has
+  // passed. Fatal in a task.
+  Outcome<std::optional<Incoming<Request, R>>> BlockingNext(
+      absl::Duration timeout = absl::InfiniteDuration(),
+      std::source_location where = std::source_location::current()) {
+    return BlockThread<session_internal::NextOp<Request, R>>(
+        "SessionServer::BlockingNext", "co_await OrReturn(server.Next(cx))", timeout, session_,
+        std::nullopt, where);
+  }
+  // The next call if there is one now and nobody waits for it; the region of `cx` owes the reply. Suspends never.
+  std::optional<Incoming<Request, R>> TryNext(
+      const CxBase& cx, std::source_location where = std::source_location::current()) {
+    cx.Verify();
+    session_internal::NextOp<Request, R> next(session_, cx, where);
+    typename session_internal::Session<Request, R>::Result result;
+    if (!next.Try(result)) return std::nullopt;
+    return **std::move(result);
+  }
+
+  // No new calls from now on: Call fails with Error(kFailedPrecondition). Those that wait in line are still served,
+  // then Next yields nullopt. Threads: any.
+  void Close() { session_->Close(); }
+
+ private:
+  template <class Q, class U>
+  friend std::pair<SessionClient<Q, U>, SessionServer<Q, U>> MakeSession(size_t capacity);
+  explicit SessionServer(session_internal::Session<Request, R>* session) : session_(session) {}
+  session_internal::Session<Request, R>* session_;
+};
+
+// At most `capacity` calls are with the server at once; all the memory that they need now. Fatal if it is 0. `R` may
+// be void.
+template <class Request, class R>
+std::pair<SessionClient<Request, R>, SessionServer<Request, R>> MakeSession(size_t capacity) {
+  auto* session = new session_internal::Session<Request, R>(capacity);
+  return {SessionClient<Request, R>(session), SessionServer<Request, R>(session)};
+}
+
+}  // namespace v0
+}  // namespace quiesce
+
+#endif  // QUIESCE_RUNTIME_CHANNEL_SESSION_H_

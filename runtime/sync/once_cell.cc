@@ -1,0 +1,128 @@
+#include "quiesce/runtime/sync/once_cell.h"
+
+#include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/task/async_stack.h"
+
+namespace quiesce {
+inline namespace v0 {
+namespace sync_internal {
+namespace {
+
+std::string PlaceOf(const std::source_location& where) {
+  return DescribePlace(where.file_name(), where.line());
+}
+
+}  // namespace
+
+Turns::~Turns() {
+  SpinLockHolder lock(lock_);
+  const State state = state_.load(std::memory_order_relaxed);
+  if (state == kMaking) {
+    Fatal(
+        "a OnceCell was destroyed while task %s makes its value, for the Get at %s. Let it end "
+        "before the "
+        "cell goes out of scope",
+        DescribeTask(*owner_).c_str(), PlaceOf(where_).c_str());
+  }
+  if (const Request* request = queue_.front()) {
+    Fatal(
+        "a OnceCell was destroyed while task %s waits for its value, at %s. Cancel it and let it "
+        "end "
+        "before the cell goes out of scope",
+        DescribeTask(*request->waiter->task()).c_str(), PlaceOf(request->where).c_str());
+  }
+}
+
+bool Turns::TryTake(TaskCore* task, const std::source_location& where) {
+  SpinLockHolder lock(lock_);
+  if (state_.load(std::memory_order_relaxed) != kEmpty) return false;
+  TakeFor(task, where);
+  return true;
+}
+
+void Turns::TakeFor(TaskCore* task, const std::source_location& where) {
+  state_.store(kMaking, std::memory_order_relaxed);
+  owner_ = task;
+  where_ = where;
+  if (hurried_) [[unlikely]]
+    owner_->Boost(1);
+}
+
+void Turns::EndTurn() {
+  if (hurried_) [[unlikely]]
+    owner_->Boost(-1);
+  owner_ = nullptr;
+}
+
+void Turns::Set() {
+  SpinLockHolder lock(lock_);
+  state_.store(kSet, std::memory_order_release);
+  EndTurn();
+  while (Request* request = queue_.PopFront()) request->waiter->Grant();
+}
+
+void Turns::Pass() {
+  SpinLockHolder lock(lock_);
+  EndTurn();
+  state_.store(kEmpty, std::memory_order_relaxed);
+  for (Request* request = queue_.front(); request != nullptr;) {
+    Request* const next = queue_.Next(request);
+    if (request->makes) {
+      queue_.Remove(request);
+      // Before the grant, after which the request may be gone.
+      TakeFor(request->waiter->task(), request->where);
+      if (request->waiter->Grant()) return;
+      EndTurn();
+      state_.store(kEmpty, std::memory_order_relaxed);
+    }
+    request = next;
+  }
+}
+
+void Turns::FatalRecursion(const char* call, const std::source_location& where) const {
+  Fatal(
+      "%s at %s asks for the value that task %s is making itself, for the Get at %s, and would "
+      "wait for "
+      "ever. Let the initialiser make it without asking the cell",
+      call, PlaceOf(where).c_str(), DescribeTask(*owner_).c_str(), PlaceOf(where_).c_str());
+}
+
+bool TurnOp::Try(std::optional<Outcome<bool>>& result) {
+  if (turns_->set()) {
+    result.emplace(false);
+  } else if (request_.makes && turns_->TryTake(task_, request_.where)) {
+    result.emplace(true);
+  }
+  return result.has_value();
+}
+
+Enqueued TurnOp::EnqueueAs(const char* call, Waiter& waiter, std::optional<Outcome<bool>>& result) {
+  SpinLockHolder lock(turns_->lock_);
+  const Turns::State state = turns_->state_.load(std::memory_order_relaxed);
+  if (state == Turns::kSet || (state == Turns::kEmpty && request_.makes)) {
+    if (!waiter.MayTake()) return Enqueued::kLost;
+    if (state == Turns::kEmpty) turns_->TakeFor(task_, request_.where);
+    result.emplace(state == Turns::kEmpty);
+    return Enqueued::kDone;
+  }
+  if (turns_->owner_ == task_) turns_->FatalRecursion(call, request_.where);
+  request_.waiter = &waiter;
+  turns_->queue_.PushBack(&request_);
+  return Enqueued::kQueued;
+}
+
+void TurnOp::Withdraw(Waiter&) {
+  SpinLockHolder lock(turns_->lock_);
+  if (request_.linked()) turns_->queue_.Remove(&request_);
+}
+
+TaskCore* TurnOp::LendLane() {
+  SpinLockHolder lock(turns_->lock_);
+  if (turns_->hurried_) return nullptr;
+  turns_->hurried_ = true;
+  return turns_->owner_ == nullptr ? nullptr : turns_->owner_->LendTo();
+}
+
+}  // namespace sync_internal
+}  // namespace v0
+}  // namespace quiesce
