@@ -76,8 +76,7 @@ class LockOpOf : public Request {
   using Value = GuardOf<typename Request::Guard, T>;
   static constexpr bool kStructural = false;
   template <class... Args>
-  explicit LockOpOf(T* data, Args&&... args)
-      : Request(std::forward<Args>(args)...), data_(data) {}
+  explicit LockOpOf(T* data, Args&&... args) : Request(std::forward<Args>(args)...), data_(data) {}
 
   bool Try(std::optional<Outcome<Value>>& result) { return this->TryTake() && Harvest(result); }
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {

@@ -59,7 +59,8 @@ TaskCore* LockHolder::Lend(const LockRequest& request) {
 void LockHolder::CheckForeignReleaser(const char* what) const {
   if (task_ == kNobody || task_ == ThisTask()) return;
   Fatal(
-      "%s was unlocked by %s, but it is held by %s. Unlock it in the task that locked it, or Detach "
+      "%s was unlocked by %s, but it is held by %s. Unlock it in the task that locked it, or "
+      "Detach "
       "the guard there before it is moved to another",
       what, DescribeLocker(*ThisTask()).c_str(), Describe().c_str());
 }
@@ -94,14 +95,16 @@ std::string DescribeQueue(const LockQueue& queue) {
 
 void LockedTwice(const char* call, const LockRequest& request, const LockHolder& holder) {
   Fatal(
-      "%s at %s would wait for ever, since the lock is held by the same task: %s. Unlock it before, "
+      "%s at %s would wait for ever, since the lock is held by the same task: %s. Unlock it "
+      "before, "
       "or pass the guard on to what needs the lock",
       call, DescribeWhere(request.where).c_str(), holder.Describe().c_str());
 }
 
 void HoldsNothing(const char* call) {
   Fatal(
-      "%s: this guard holds no lock: it was unlocked before, or moved from. A guard is used until it "
+      "%s: this guard holds no lock: it was unlocked before, or moved from. A guard is used until "
+      "it "
       "is unlocked, once",
       call);
 }

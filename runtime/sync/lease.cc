@@ -65,8 +65,8 @@ struct Tenure final : GuestAlarm {
   const Instant expires;
   const uint64_t token;
   const std::source_location where;
-  std::atomic<uint32_t> refs{2};  // the lease, the alarm; acq_rel, as always
-  SpinLock lock;                  // a leaf
+  std::atomic<uint32_t> refs{2};               // the lease, the alarm; acq_rel, as always
+  SpinLock lock;                               // a leaf
   bool ended ABSL_GUARDED_BY(lock) = false;    // given up or renewed: whatever comes is too late
   bool expired ABSL_GUARDED_BY(lock) = false;  // the holder is cancelled
 };
@@ -81,10 +81,10 @@ void Tenure::OnDue(Runnable* step) {
     tenure->expired = cancel;
   }
   if (cancel) {
-    task_handle_internal::CancelTask(
-        tenure->holder, CancelKind::kDeadline,
-        absl::StrCat("the lease that was acquired at ", DescribeWhere(tenure->where), " has expired"),
-        Budget());
+    task_handle_internal::CancelTask(tenure->holder, CancelKind::kDeadline,
+                                     absl::StrCat("the lease that was acquired at ",
+                                                  DescribeWhere(tenure->where), " has expired"),
+                                     Budget());
   }
   tenure->region->Unref();
   tenure->Unref();
@@ -145,7 +145,8 @@ class LeaseCore {
     lock_.Lock();
     if (!queue_.empty()) {
       Fatal(
-          "a LeaseLock was destroyed while it is held by %s%s. Let those who wait end before it goes "
+          "a LeaseLock was destroyed while it is held by %s%s. Let those who wait end before it "
+          "goes "
           "out of scope",
           holder_.Describe().c_str(), DescribeQueue(queue_).c_str());
     }
@@ -178,7 +179,8 @@ namespace {
 void CheckDuration(absl::Duration duration, const std::source_location& where) {
   if (duration > absl::ZeroDuration() && duration != absl::InfiniteDuration()) return;
   Fatal(
-      "a lease of %s at %s: the time must be positive, and have an end; to hold something without one "
+      "a lease of %s at %s: the time must be positive, and have an end; to hold something without "
+      "one "
       "use a Mutex",
       absl::FormatDuration(duration).c_str(), DescribeWhere(where).c_str());
 }
@@ -186,8 +188,8 @@ void CheckDuration(absl::Duration duration, const std::source_location& where) {
 // The lock is the task's: its time begins.
 Lease MakeLease(const CxBase& cx, LeaseCore* core, absl::Duration duration,
                 const std::source_location& where) {
-  auto* tenure = new Tenure(static_cast<TaskCore*>(cx.task()), cx.services().clock->Now() + duration,
-                            core->NextToken(), where);
+  auto* tenure = new Tenure(static_cast<TaskCore*>(cx.task()),
+                            cx.services().clock->Now() + duration, core->NextToken(), where);
   tenure->Begin();
   return Lease(cx, LeaseSlot(core, tenure), where);
 }
@@ -233,11 +235,11 @@ absl::Status Lease::Renew(CxWith<cap::Time> cx, absl::Duration duration,
   Tenure* const old = Current("Lease::Renew");
   const Instant now = cx.Now();
   if (revoked() || !old->TryEnd(now)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "Lease::Renew: the lease that was acquired or renewed at ",
-        sync_internal::DescribeWhere(old->where),
-        revoked() ? " was revoked by the close of its region" : " has expired",
-        ". Give it up, and acquire another"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("Lease::Renew: the lease that was acquired or renewed at ",
+                     sync_internal::DescribeWhere(old->where),
+                     revoked() ? " was revoked by the close of its region" : " has expired",
+                     ". Give it up, and acquire another"));
   }
   auto* task = static_cast<TaskCore*>(cx.task());
   slot().tenure = new Tenure(task, now + duration, old->token, where);
@@ -269,8 +271,7 @@ std::optional<Lease> LeaseLock::TryAcquire(CxWith<cap::Time> cx, absl::Duration 
                                            std::source_location where) {
   cx.Verify();
   sync_internal::CheckDuration(duration, where);
-  if (!core_->TryTake(
-          sync_internal::LockRequest(static_cast<TaskCore*>(cx.task()), where))) {
+  if (!core_->TryTake(sync_internal::LockRequest(static_cast<TaskCore*>(cx.task()), where))) {
     return std::nullopt;
   }
   return sync_internal::MakeLease(cx, core_, duration, where);

@@ -369,12 +369,13 @@ TEST(LeaseStressTest, ExpiryRacesWithRenewalsAndReleases) {
 using LeaseDeathTest = LockDeathTest;
 
 TEST_F(LeaseDeathTest, TimesThatMakeNoSense) {
-  EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
-                 LeaseLock lock;
-                 (void)co_await lock.Acquire(cx, absl::ZeroDuration());
-                 co_return Ok();
-               }),
-               "a lease of 0 at .*lease_test.cc:[0-9]+: the time must be positive, and have an end");
+  EXPECT_DEATH(
+      RunOnce([](Cx cx) -> Task<void> {
+        LeaseLock lock;
+        (void)co_await lock.Acquire(cx, absl::ZeroDuration());
+        co_return Ok();
+      }),
+      "a lease of 0 at .*lease_test.cc:[0-9]+: the time must be positive, and have an end");
   EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
                  LeaseLock lock;
                  (void)lock.TryAcquire(cx, absl::InfiniteDuration());
@@ -395,20 +396,21 @@ TEST_F(LeaseDeathTest, UsedAfterItWasConsumed) {
 }
 
 TEST_F(LeaseDeathTest, LockDestroyedWhileATaskWaits) {
-  EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
-                 auto lock = std::make_unique<LeaseLock>();
-                 Lease lease = co_await OrReturn(lock->Acquire(cx, kTime));
-                 bool parking = false;
-                 cx.Spawn("late", [&](Cx cx) -> Task<void> {
-                   parking = true;
-                   co_return co_await AcquireAndHold(cx, lock.get());
-                 });
-                 while (!parking) co_await OrReturn(Yield(cx));
-                 lock.reset();
-                 std::move(lease).Release();
-                 co_return Ok();
-               }),
-               "a LeaseLock was destroyed while it is held by task .*; 1 waits for it: task 'late'");
+  EXPECT_DEATH(
+      RunOnce([](Cx cx) -> Task<void> {
+        auto lock = std::make_unique<LeaseLock>();
+        Lease lease = co_await OrReturn(lock->Acquire(cx, kTime));
+        bool parking = false;
+        cx.Spawn("late", [&](Cx cx) -> Task<void> {
+          parking = true;
+          co_return co_await AcquireAndHold(cx, lock.get());
+        });
+        while (!parking) co_await OrReturn(Yield(cx));
+        lock.reset();
+        std::move(lease).Release();
+        co_return Ok();
+      }),
+      "a LeaseLock was destroyed while it is held by task .*; 1 waits for it: task 'late'");
 }
 
 }  // namespace

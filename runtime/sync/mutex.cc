@@ -11,7 +11,8 @@ Mutex::~Mutex() {
   SpinLockHolder lock(lock_);
   if (holder_.free()) return;
   Fatal(
-      "a Mutex was destroyed while it is held by %s%s. Unlock it, and let those who wait end, before "
+      "a Mutex was destroyed while it is held by %s%s. Unlock it, and let those who wait end, "
+      "before "
       "it goes out of scope",
       holder_.Describe().c_str(), sync_internal::DescribeQueue(queue_).c_str());
 }

@@ -208,7 +208,8 @@ TEST(MutexCancelTest, OfAnUnlockAndACancelTheFirstDecides) {
       while (!parking) co_await OrReturn(Yield(cx));
       if (cancel_first) waiter.Cancel();
       std::move(guard).Unlock();
-      EXPECT_EQ(mutex.TryLock().has_value(), cancel_first) << "handed over, unless cancelled before";
+      EXPECT_EQ(mutex.TryLock().has_value(), cancel_first)
+          << "handed over, unless cancelled before";
       if (!cancel_first) waiter.Cancel();
       const Outcome<void> got = co_await OrReturn(waiter.Join(cx));
       EXPECT_EQ(got.is_cancelled(), cancel_first) << got.ToString();
@@ -459,21 +460,22 @@ TEST_F(MutexDeathTest, DestroyedWhileItIsHeldNamesHolderAndWaiter) {
       },
       "a Mutex was destroyed while it is held by a thread that is no task, locked at "
       ".*mutex_test.cc:[0-9]+\\. Unlock it");
-  EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
-                 auto mutex = std::make_unique<Mutex>();
-                 MutexGuard guard = co_await OrReturn(mutex->Lock(cx));
-                 bool parking = false;
-                 cx.Spawn("late", [&](Cx cx) -> Task<void> {
-                   parking = true;
-                   MutexGuard guard = co_await OrReturn(mutex->Lock(cx));
-                   co_return Ok();
-                 });
-                 while (!parking) co_await OrReturn(Yield(cx));
-                 mutex.reset();
-                 co_return Ok();
-               }),
-               "a Mutex was destroyed while it is held by task .*; 1 waits for it: task 'late' .*at "
-               ".*mutex_test.cc");
+  EXPECT_DEATH(
+      RunOnce([](Cx cx) -> Task<void> {
+        auto mutex = std::make_unique<Mutex>();
+        MutexGuard guard = co_await OrReturn(mutex->Lock(cx));
+        bool parking = false;
+        cx.Spawn("late", [&](Cx cx) -> Task<void> {
+          parking = true;
+          MutexGuard guard = co_await OrReturn(mutex->Lock(cx));
+          co_return Ok();
+        });
+        while (!parking) co_await OrReturn(Yield(cx));
+        mutex.reset();
+        co_return Ok();
+      }),
+      "a Mutex was destroyed while it is held by task .*; 1 waits for it: task 'late' .*at "
+      ".*mutex_test.cc");
 }
 
 TEST_F(MutexDeathTest, BlockingLockInATask) {

@@ -83,7 +83,8 @@ void RwLock::CheckReadsNot(const char* call, const LockRequest& request) {
   for (const Reader* r = known_readers_.front(); r != nullptr; r = known_readers_.Next(r)) {
     if (r->task != request.task->id) continue;
     Fatal(
-        "%s at %s would wait for ever: %s reads the same lock, locked at %s. Unlock that before, or "
+        "%s at %s would wait for ever: %s reads the same lock, locked at %s. Unlock that before, "
+        "or "
         "Detach a ReadGuard that is now another task's",
         call, sync_internal::DescribeWhere(request.where).c_str(),
         sync_internal::DescribeLocker(*request.task).c_str(),

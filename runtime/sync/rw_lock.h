@@ -70,7 +70,8 @@ struct Reader;
 class [[nodiscard]] ReadGuard {
  public:
   ReadGuard(ReadGuard&& other) noexcept
-      : lock_(std::exchange(other.lock_, nullptr)), reader_(std::exchange(other.reader_, nullptr)) {}
+      : lock_(std::exchange(other.lock_, nullptr)),
+        reader_(std::exchange(other.reader_, nullptr)) {}
   // Unlocks what it held before.
   ReadGuard& operator=(ReadGuard&& other) noexcept;
   ~ReadGuard();

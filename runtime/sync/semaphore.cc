@@ -55,8 +55,9 @@ void SemaphoreCore::AddPermits(int64_t count) {
   }
   SpinLockHolder lock(lock_);
   if (count > std::numeric_limits<int64_t>::max() - total_) {
-    Fatal("Semaphore::AddPermits(%lld): there are %lld already, and more than 2^63 cannot be counted",
-          static_cast<long long>(count), static_cast<long long>(total_));
+    Fatal(
+        "Semaphore::AddPermits(%lld): there are %lld already, and more than 2^63 cannot be counted",
+        static_cast<long long>(count), static_cast<long long>(total_));
   }
   total_ += count;
   available_ += count;
@@ -100,7 +101,8 @@ Semaphore::Semaphore(int64_t permits) : core_(new sync_internal::SemaphoreCore(p
 std::optional<SemaphorePermit> Semaphore::TryAcquire(int64_t count, std::source_location where) {
   if (cx_internal::CurrentTask() != nullptr) {
     Fatal(
-        "Semaphore::TryAcquire(%lld) at %s: a task's permit is owed by a region. Use TryAcquire(cx, "
+        "Semaphore::TryAcquire(%lld) at %s: a task's permit is owed by a region. Use "
+        "TryAcquire(cx, "
         "%lld)",
         static_cast<long long>(count), sync_internal::DescribeWhere(where).c_str(),
         static_cast<long long>(count));

@@ -193,8 +193,9 @@ TEST_P(SemaphoreTest, RevokedPermitIsGivenBackByItsRelease) {
       permit.emplace(co_await OrReturn(semaphore.Acquire(cx, 2)));
       co_return Ok();
     };
-    co_return co_await Region::Open(cx, "short", body, FailFast(),
-                                    RegionOptions().WithDrain(Budget::Timeout(absl::ZeroDuration())));
+    co_return co_await Region::Open(
+        cx, "short", body, FailFast(),
+        RegionOptions().WithDrain(Budget::Timeout(absl::ZeroDuration())));
   });
   EXPECT_TRUE(permit->revoked());
   EXPECT_EQ(semaphore.available(), 0);
@@ -266,8 +267,7 @@ TEST(SemaphoreStressTest, NothingIsLostWhileWaitersAreCancelled) {
           auto task = cx.Spawn("acquirer", [&, i](Cx cx) -> Task<void> {
             for (int k = 0; k < 40; ++k) {
               const Cx with = k % 3 == 0 ? cx.ForDrain() : cx;
-              SemaphorePermit permit =
-                  co_await OrReturn(semaphore.Acquire(with, 1 + (i + k) % 5));
+              SemaphorePermit permit = co_await OrReturn(semaphore.Acquire(with, 1 + (i + k) % 5));
               EXPECT_LE(held += permit.count(), 5);
               if (k % 4 == 0) (void)co_await Yield(cx.ForDrain());
               held -= permit.count();
@@ -307,7 +307,8 @@ TEST_F(SemaphoreDeathTest, NumbersThatMakeNoSense) {
                "Semaphore: an Acquire of 0 at .*semaphore_test.cc:[0-9]+: the count must be "
                "positive");
   EXPECT_DEATH((void)Semaphore(1).TryAcquire(-3), "an Acquire of -3 at .*must be positive");
-  EXPECT_DEATH(Semaphore(1).AddPermits(-1), "Semaphore::AddPermits\\(-1\\): permits cannot be taken");
+  EXPECT_DEATH(Semaphore(1).AddPermits(-1),
+               "Semaphore::AddPermits\\(-1\\): permits cannot be taken");
   EXPECT_DEATH(Semaphore(INT64_MAX).AddPermits(1), "more than 2\\^63 cannot be counted");
 }
 
@@ -331,7 +332,9 @@ TEST_F(SemaphoreDeathTest, DestroyedWhileATaskWaits) {
 TEST_F(SemaphoreDeathTest, PermitThatIsDroppedNamesWhereItWasAcquired) {
   EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
                  Semaphore semaphore(1);
-                 { SemaphorePermit permit = co_await OrReturn(semaphore.Acquire(cx)); }
+                 {
+                   SemaphorePermit permit = co_await OrReturn(semaphore.Acquire(cx));
+                 }
                  co_return Ok();
                }),
                "permit leaked: SemaphorePermit #[0-9]+, reserved at .*semaphore_test.cc:[0-9]+ by "

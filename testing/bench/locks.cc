@@ -79,23 +79,23 @@ double UsedBy(const Arguments& arguments, int64_t tasks, int64_t n, int64_t init
 }  // namespace
 
 void MutexUncontended(const Arguments& arguments) {
-  Print(arguments.bench,
-        UsedBy(arguments, 1, arguments.CountOr(10'000'000), 0, &LockTimes), "ns/op");
+  Print(arguments.bench, UsedBy(arguments, 1, arguments.CountOr(10'000'000), 0, &LockTimes),
+        "ns/op");
 }
 
 void MutexContended(const Arguments& arguments) {
-  Print(arguments.bench,
-        UsedBy(arguments, 2, arguments.CountOr(2'000'000), 0, &LockTimes), "ns/op");
+  Print(arguments.bench, UsedBy(arguments, 2, arguments.CountOr(2'000'000), 0, &LockTimes),
+        "ns/op");
 }
 
 void MutexContendedYield(const Arguments& arguments) {
-  Print(arguments.bench,
-        UsedBy(arguments, 2, arguments.CountOr(1'000'000), 0, &LockTimesAndYield), "ns/op");
+  Print(arguments.bench, UsedBy(arguments, 2, arguments.CountOr(1'000'000), 0, &LockTimesAndYield),
+        "ns/op");
 }
 
 void SemaphoreUncontended(const Arguments& arguments) {
-  Print(arguments.bench,
-        UsedBy(arguments, 1, arguments.CountOr(10'000'000), 1, &AcquireTimes), "ns/op");
+  Print(arguments.bench, UsedBy(arguments, 1, arguments.CountOr(10'000'000), 1, &AcquireTimes),
+        "ns/op");
 }
 
 void SemaphoreContended(const Arguments& arguments) {
@@ -104,8 +104,8 @@ void SemaphoreContended(const Arguments& arguments) {
 }
 
 void RwLockMostlyRead(const Arguments& arguments) {
-  Print(arguments.bench,
-        UsedBy(arguments, 1, arguments.CountOr(10'000'000), 0, &ReadAndWriteTimes), "ns/op");
+  Print(arguments.bench, UsedBy(arguments, 1, arguments.CountOr(10'000'000), 0, &ReadAndWriteTimes),
+        "ns/op");
 }
 
 }  // namespace quiesce_bench

@@ -66,8 +66,8 @@ void OnOneWorker(Body body) {
 
 // A step of a ready task among kBusy ready tasks comes once in so many steps; one of the cancel lane at once.
 constexpr int kSteps = 5;
-constexpr int64_t kGotAhead = kBusy;            // at most so many busy steps while it makes kSteps
-constexpr int64_t kStoodInLine = 3 * kBusy;    // at least so many, if it waits for its turn each time
+constexpr int64_t kGotAhead = kBusy;         // at most so many busy steps while it makes kSteps
+constexpr int64_t kStoodInLine = 3 * kBusy;  // at least so many, if it waits for its turn each time
 
 // Makes kSteps steps, and says how many the busy tasks made meanwhile.
 Task<int64_t> StepsOfOthers(Cx cx, Scene* scene) {
@@ -229,9 +229,8 @@ void ExpectTransitive(bool middle_parks_last) {
       middle_steps = co_await OrReturn(StepsOfOthers(cx, &scene));
       co_return Ok();
     });
-    co_await OrReturn(Until(cx, [&] {
-      return scene.gate.waiting() == 1 && before_middle.waiting() == 1;
-    }));
+    co_await OrReturn(
+        Until(cx, [&] { return scene.gate.waiting() == 1 && before_middle.waiting() == 1; }));
     if (!middle_parks_last) {
       before_middle.Open();
       co_await OrReturn(Until(cx, [&] { return middle_parks; }));
