@@ -28,17 +28,12 @@ class InOrder {
   // Number `number`, counted from 0, is `value`; nullopt if nothing is to be sent in its turn. Each number once.
   void Done(uint64_t number, SendPermit<T> place, std::optional<T> value)
       ABSL_LOCKS_EXCLUDED(lock_) {
-    std::optional<Entry> entry;
-    if (value.has_value()) {
-      entry.emplace(std::move(place), *std::move(value));
-    } else {
-      std::move(place).Abort();
-    }
+    if (!value.has_value()) std::move(place).Abort();
     lock_.Lock();
     const size_t position = static_cast<size_t>(number - next_);
     while (turns_.size() <= position) turns_.emplace_back();
     turns_[position].come = true;
-    turns_[position].entry = std::move(entry);
+    if (value.has_value()) turns_[position].entry.emplace(std::move(place), *std::move(value));
     if (!sending_) Send();  // else whoever sends sees this one too
     lock_.Unlock();
   }
@@ -69,8 +64,8 @@ class InOrder {
     sending_ = false;
   }
 
-  SpinLock lock_;  // innermost
-  uint64_t next_ ABSL_GUARDED_BY(lock_) = 0;      // the number of the first of `turns_`
+  SpinLock lock_;                             // innermost
+  uint64_t next_ ABSL_GUARDED_BY(lock_) = 0;  // the number of the first of `turns_`
   std::deque<Turn> turns_ ABSL_GUARDED_BY(lock_);
   bool sending_ ABSL_GUARDED_BY(lock_) = false;  // somebody is in Send
 };

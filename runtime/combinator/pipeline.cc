@@ -7,9 +7,10 @@ inline namespace v0 {
 namespace combinator_internal {
 
 void NoCapacity(const char* file, uint32_t line) {
-  Fatal("Pipeline(cx, 0, ...) at %s:%u: a channel without room passes nothing on; its capacity is at "
-        "least 1",
-        file, line);
+  Fatal(
+      "Pipeline(cx, 0, ...) at %s:%u: a channel without room passes nothing on; its capacity is at "
+      "least 1",
+      file, line);
 }
 
 void NoWorkers(const char* file, uint32_t line) {

@@ -42,7 +42,7 @@ inline namespace v0 {
 
 // In which order a stage with several workers hands its items on.
 enum class StageOrder : uint8_t {
-  kKept,     // as they came: what has overtaken another one waits, but not the worker that was so quick
+  kKept,  // as they came: what has overtaken another one waits, but not the worker that was so quick
   kAsReady,  // as they are done
 };
 
@@ -146,8 +146,10 @@ class Stage {
 
  private:
   static consteval SpawnName Name() {
-    if constexpr (kIsSink) return "sink";
-    else return "stage";
+    if constexpr (kIsSink)
+      return "sink";
+    else
+      return "stage";
   }
 
   struct Taken {
@@ -173,8 +175,8 @@ class Stage {
       }
       if (!taken->has_value()) break;
       Taken& one = **taken;
-      Task<Out> working =
-          task_internal::CallForTask<Out>([&] { return (*init_.callable)(cx, std::move(one.item)); });
+      Task<Out> working = task_internal::CallForTask<Out>(
+          [&] { return (*init_.callable)(cx, std::move(one.item)); });
       Outcome<Out> done = co_await working;
       if (!done.ok()) {
         init_.source->Stop();
@@ -230,18 +232,20 @@ template <class CxType, class In, class... Fn>
 struct StagesOf;
 template <class CxType, class In, class Fn, class... More>
 struct StagesOf<CxType, In, Fn, More...> {
-  static_assert(std::is_invocable_v<Fn&, CxType, In&&>,
-                "Pipeline: a stage is called as stage(cx, item), with what the one before it yields");
+  static_assert(
+      std::is_invocable_v<Fn&, CxType, In&&>,
+      "Pipeline: a stage is called as stage(cx, item), with what the one before it yields");
   using Out = typename spawn_internal::TaskValue<std::invoke_result_t<Fn&, CxType, In&&>>::type;
   static_assert(!std::is_void_v<Out>, "Pipeline: only the last, the sink, returns a Task<void>");
-  using type = decltype(std::tuple_cat(
-      std::declval<std::tuple<Stage<CxType, In, Out, Fn>*>>(),
-      std::declval<typename StagesOf<CxType, Out, More...>::type>()));
+  using type =
+      decltype(std::tuple_cat(std::declval<std::tuple<Stage<CxType, In, Out, Fn>*>>(),
+                              std::declval<typename StagesOf<CxType, Out, More...>::type>()));
 };
 template <class CxType, class In, class Fn>
 struct StagesOf<CxType, In, Fn> {
-  static_assert(std::is_invocable_r_v<Task<void>, Fn&, CxType, In&&>,
-                "Pipeline: the last, the sink, is called as sink(cx, item) and returns a Task<void>");
+  static_assert(
+      std::is_invocable_r_v<Task<void>, Fn&, CxType, In&&>,
+      "Pipeline: the last, the sink, is called as sink(cx, item) and returns a Task<void>");
   using type = std::tuple<Stage<CxType, In, void, Fn>*>;
 };
 // The tuple of what those point to.
@@ -254,9 +258,10 @@ struct Pointees<std::tuple<T*...>> {
 
 template <class T>
 struct OptionalValue {
-  static_assert(!std::is_same_v<T, T>,
-                "Pipeline: the source is called as source(cx) and returns a Task<std::optional<T>>, "
-                "nullopt at its end");
+  static_assert(
+      !std::is_same_v<T, T>,
+      "Pipeline: the source is called as source(cx) and returns a Task<std::optional<T>>, "
+      "nullopt at its end");
 };
 template <class T>
 struct OptionalValue<std::optional<T>> {
@@ -267,8 +272,8 @@ template <class CxType, class Source, class... F>
 class PipelineBody {
   using SourceFn = std::remove_reference_t<Source>;
   using Item = typename OptionalValue<BranchValue<Source, CxType>>::type;
-  using Stages = typename Pointees<
-      typename StagesOf<CxType, Item, std::remove_reference_t<F>...>::type>::type;
+  using Stages =
+      typename Pointees<typename StagesOf<CxType, Item, std::remove_reference_t<F>...>::type>::type;
 
  public:
   PipelineBody(size_t capacity, Source&& source, StageSpec<F>... specs)
@@ -339,11 +344,11 @@ Task<void> RunPipeline(const CxType& cx, const PipelineCapacity& capacity, Sourc
                        StageSpec<F>... specs) {
   if (capacity.items() == 0) [[unlikely]]
     NoCapacity(capacity.file(), capacity.line());
-  if ((... || (specs.workers == 0))) [[unlikely]]
+  if (std::min({specs.workers...}) == 0) [[unlikely]]
     NoWorkers(capacity.file(), capacity.line());
   return RunBody(cx, "pipeline",
-                 PipelineBody<CxType, Source, F...>(
-                     capacity.items(), std::forward<Source>(source), std::move(specs)...),
+                 PipelineBody<CxType, Source, F...>(capacity.items(), std::forward<Source>(source),
+                                                    std::move(specs)...),
                  CollectAll());
 }
 
