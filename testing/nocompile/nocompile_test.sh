@@ -17,6 +17,7 @@ flags=(-std=c++20 -Wall -Wextra -Werror -I.)
 prepare() { # parses the headers once
   mkdir -p "$compiler"
   cat >"$compiler/prelude.h" <<'END'
+#include "quiesce/runtime/channel/mpsc.h"
 #include "quiesce/runtime/obligation/permit.h"
 #include "quiesce/runtime/quiesce.h"
 #include "quiesce/runtime/task/select.h"
@@ -34,7 +35,6 @@ class [[nodiscard]] SeatPermit : public Permit<SeatSlot> {
 SeatPermit TryReserve(const CxBase& cx);
 Task<SeatPermit> Reserve(Cx cx);
 END
-  printf '#include "quiesce/runtime/channel/mpsc.h"\n#include "quiesce/runtime/quiesce.h"\nusing namespace quiesce;\ninline Task<void> G(Cx) { co_return Ok(); }\n' >"$compiler/prelude.h"
   "$compiler" "${flags[@]}" -x c++-header "$compiler/prelude.h" -o "$compiler/prelude.h.gch"
 }
 compile() { # CODE

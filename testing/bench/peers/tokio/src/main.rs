@@ -27,7 +27,6 @@ const BENCHES: &[Bench] = &[
     ("spawn_join", 1_000_000, tasks::spawn_join),
     ("skynet", 1_000_000, tasks::skynet),
     ("yield", 1_000_000, tasks::yields),
-    ("race", 500_000, tasks::race),
     ("cancel_parked_abort", 1_000_000, cancel::abort),
     ("cancel_parked_coop", 1_000_000, cancel::coop),
     ("cancel_parked_sleep", 1_000_000, cancel::sleep),

@@ -1,4 +1,4 @@
-//! spawn_join, skynet, yield and race: the scheduler alone.
+//! spawn_join, skynet and yield: the scheduler alone.
 
 use crate::harness::{report_best, shared_by, Args};
 use std::future::Future;
@@ -146,41 +146,6 @@ async fn yield_round<Y: Future<Output = ()> + Send + 'static>(n: usize, yield_on
     let tasks: Vec<_> = (0..YIELDING_TASKS).map(task).collect();
     for task in tasks {
         task.await.unwrap();
-    }
-    start.elapsed()
-}
-
-/// Two tasks, one of which ends at once, the other never. The loser is stopped, and waited for, in every round.
-pub fn race(args: &Args) {
-    report_best(
-        args,
-        &[("select", |n| Box::pin(race_by_select(n))), ("join_set", |n| Box::pin(race_by_join_set(n)))],
-    );
-}
-
-async fn race_by_select(n: usize) -> Duration {
-    let start = Instant::now();
-    for _ in 0..n {
-        let mut first = tokio::spawn(std::future::pending::<()>());
-        let mut second = tokio::spawn(async {});
-        let loser = tokio::select! {
-            ended = &mut first => { ended.unwrap(); second }
-            ended = &mut second => { ended.unwrap(); first }
-        };
-        loser.abort();
-        assert!(loser.await.unwrap_err().is_cancelled());
-    }
-    start.elapsed()
-}
-
-async fn race_by_join_set(n: usize) -> Duration {
-    let start = Instant::now();
-    for _ in 0..n {
-        let mut tasks = JoinSet::new();
-        tasks.spawn(std::future::pending::<()>());
-        tasks.spawn(async {});
-        tasks.join_next().await.unwrap().unwrap();
-        tasks.shutdown().await;
     }
     start.elapsed()
 }
