@@ -66,7 +66,7 @@ Enqueued Hub::EnqueueWriter(Writer* writer, Waiter* waiter, Room* room) {
     *room = Room::kClosed;
     return Enqueued::kDone;
   }
-  if (writers_.empty() && used() < capacity_) {
+  if (HasRoom()) {
     if (!waiter->MayTake()) return Enqueued::kLost;
     *room = TakeRoom();
     return Enqueued::kDone;

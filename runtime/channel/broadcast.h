@@ -69,8 +69,8 @@ template <class T>
 struct Broadcasted {
   Broadcasted(T value, uint64_t missed) : value(std::move(value)), missed(missed) {}
   T value;
-  uint64_t
-      missed;  // messages that were overwritten before this receiver had taken them, right before this one
+  // Messages right before this one that were overwritten before this receiver had taken them.
+  uint64_t missed;
 };
 
 namespace broadcast_internal {
@@ -129,10 +129,13 @@ class Hub {
   bool is_ended() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     return is_closed() && reserved_ == 0;
   }
+  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    return writers_.empty() && used() < capacity_;
+  }
   Room TakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     if (is_closed()) [[unlikely]]
       return Room::kClosed;
-    if (!writers_.empty() || used() >= capacity_) return Room::kNone;
+    if (!HasRoom()) return Room::kNone;
     ++reserved_;
     ++handles_;
     return Room::kGiven;
@@ -201,6 +204,22 @@ class Channel final : public Hub {
 
   explicit Channel(size_t capacity) : Hub(capacity), ring_(new Place[std::bit_ceil(capacity)]) {}
 
+  // Takes room for `value` and sends it: TryTakeRoom and Publish under one lock.
+  Room TryPublish(T& value, size_t* receivers) ABSL_LOCKS_EXCLUDED(lock_) {
+    Shared<T> kept;
+    kept.Allocate();
+    Left left;
+    {
+      SpinLockHolder lock(lock_);
+      if (is_closed()) [[unlikely]]
+        return Room::kClosed;
+      if (!HasRoom()) return Room::kNone;
+      *receivers = Keep(value, kept);
+      left = Wake();
+    }
+    Finish(left);
+    return Room::kGiven;
+  }
   // Sends `value`: into the room that was taken, or overwriting. Returns how many will get it; 0: nobody, and
   // `value` has not been moved from.
   size_t Publish(T& value, bool into_room) ABSL_LOCKS_EXCLUDED(lock_) {
@@ -212,18 +231,14 @@ class Channel final : public Hub {
     {
       SpinLockHolder lock(lock_);
       if (into_room) --reserved_;
-      if (receivers_ != 0 && (into_room || !is_closed())) [[likely]] {
-        receivers = receivers_;
-        if (end_ - first_ == capacity_) [[unlikely]] {
-          Place& oldest = At(first_++);
+      if (into_room || !is_closed()) [[likely]] {
+        if (receivers_ != 0 && end_ - first_ == capacity_) [[unlikely]] {
+          Place& oldest = At(first_);
           overwritten = std::move(oldest.value);
           oldest.pending = 0;
+          SkipTaken();
         }
-        Place& place = At(end_++);
-        kept.Put(std::move(value));
-        place.value = std::move(kept);
-        place.pending = receivers_;
-      } else if (into_room) {
+        receivers = Keep(value, kept);
         ServeWriters();
       }
       left = into_room ? WakeAndDrop() : Wake();
@@ -314,6 +329,21 @@ class Channel final : public Hub {
     return ring_[number & ring_mask_];
   }
 
+  // There is a place for it. As Publish, returns how many will get it.
+  size_t Keep(T& value, Shared<T>& kept) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (receivers_ == 0) [[unlikely]]
+      return 0;
+    Place& place = At(end_++);
+    kept.Put(std::move(value));
+    place.value = std::move(kept);
+    place.pending = receivers_;
+    return receivers_;
+  }
+  // Moves first_ to the next message that somebody has not taken. Mostly that is the next, as each receiver takes
+  // in order; but one that is being dropped does not count for what is sent meanwhile.
+  void SkipTaken() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    while (first_ != end_ && At(first_).pending == 0) ++first_;
+  }
   Taken Take(Reader& reader, Shared<T>& message, uint64_t& missed)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     if (reader.next < first_) [[unlikely]] {
@@ -323,10 +353,11 @@ class Channel final : public Hub {
     if (reader.next == end_) return is_ended() ? Taken::kEnd : Taken::kNone;
     Place& place = At(reader.next);
     if (--place.pending == 0) {
-      // Each receiver takes in order: who has not taken the next one either keeps it, so first_ moves by one.
       message = std::move(place.value);
-      ++first_;
-      ServeWriters();
+      if (reader.next == first_) {
+        SkipTaken();
+        ServeWriters();
+      }
     } else {
       message = place.value;
     }
@@ -415,6 +446,17 @@ class SendOp : public RoomOp<SendOp<T>, size_t> {
   static constexpr const char* kName = "BroadcastSender::Send";
   SendOp(Channel<T>* channel, T* value)
       : RoomOp<SendOp<T>, size_t>(channel), channel_(channel), value_(value) {}
+  bool Try(std::optional<Outcome<size_t>>& result) {
+    size_t receivers = 0;
+    const Room room = channel_->TryPublish(*value_, &receivers);
+    if (room == Room::kNone) return false;
+    if (room == Room::kClosed) [[unlikely]] {
+      result.emplace(Hub::ClosedError(kName));
+    } else {
+      result.emplace(receivers);
+    }
+    return true;
+  }
   void Use(std::optional<Outcome<size_t>>& result) {
     result.emplace(channel_->Publish(*value_, /*into_room=*/true));
   }

@@ -1,6 +1,7 @@
 #include "quiesce/runtime/channel/broadcast.h"
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -148,6 +149,38 @@ TEST(BroadcastTest, CopiesAndDestructorsRunUnderNoLock) {
   EXPECT_EQ(sender.size(), 0u);
 }
 
+// Calls `when_gone` when the message itself, not a copy that was moved out of it, is destroyed.
+struct TellsWhenGone {
+  explicit TellsWhenGone(std::function<void()>* when_gone) : when_gone(when_gone) {}
+  TellsWhenGone(const TellsWhenGone& other) = default;
+  TellsWhenGone(TellsWhenGone&& other) noexcept
+      : when_gone(std::exchange(other.when_gone, nullptr)) {}
+  ~TellsWhenGone() {
+    if (when_gone != nullptr && *when_gone != nullptr) std::exchange(*when_gone, nullptr)();
+  }
+  std::function<void()>* when_gone;
+};
+
+// A receiver that goes does so in several steps: what is sent and taken between them is not its business.
+TEST(BroadcastTest, WhatIsSentWhileAReceiverGoesIsKeptInOrder) {
+  std::function<void()> when_gone;
+  auto sender = MakeBroadcast<TellsWhenGone>(64);
+  auto receiver = sender.Subscribe();
+  std::optional<BroadcastReceiver<TellsWhenGone>> goes = sender.Subscribe();
+  for (int i = 0; i < 40; ++i) sender.Send(TellsWhenGone(&when_gone));
+  while (receiver.TryReceive().has_value()) {
+  }
+  when_gone = [&] {
+    EXPECT_EQ(sender.Send(TellsWhenGone(&when_gone)), 1u);
+    EXPECT_TRUE(receiver.TryReceive().has_value());
+    EXPECT_EQ(sender.Send(TellsWhenGone(&when_gone)), 1u);
+  };
+  goes.reset();
+  EXPECT_EQ(sender.size(), 1u);
+  EXPECT_EQ(receiver.TryReceive()->missed, 0u);
+  EXPECT_EQ(sender.size(), 0u);
+}
+
 // ---- waiting ----------------------------------------------------------------------------------------
 
 class BroadcastWorkersTest : public ::testing::TestWithParam<uint32_t> {};
@@ -193,7 +226,9 @@ TEST_P(BroadcastWorkersTest, ASendWithCxWaitsForTheSlowestReceiver) {
       if (i < 4) co_await OrReturn(UntilParked(cx, rt, "in BroadcastSender::Send"));
       auto message = co_await OrReturn(quick.Receive(cx));
       EXPECT_EQ(message->value, i);
-      if (i < 4) EXPECT_EQ(Parked(rt, "in BroadcastSender::Send"), 1);
+      if (i < 4) {
+        EXPECT_EQ(Parked(rt, "in BroadcastSender::Send"), 1);
+      }
       message = co_await OrReturn(slow.Receive(cx));
       EXPECT_EQ(message->value, i);
       EXPECT_EQ(message->missed, 0u);

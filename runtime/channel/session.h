@@ -247,9 +247,11 @@ class Session final : public Hub {
   }
   Enqueued EnqueueTaker(TakerOf<Request>* taker, Waiter* waiter) ABSL_LOCKS_EXCLUDED(lock_) {
     SpinLockHolder lock(lock_);
-    if (takers_.empty() && (MayServe() || is_ended())) {
+    // Asked once: a cancel may decide the first in line in between.
+    const bool serve = takers_.empty() && MayServe();
+    if (serve || (takers_.empty() && is_ended())) {
       if (!waiter->MayTake()) return Enqueued::kLost;
-      if (MayServe()) Serve(taker);
+      if (serve) Serve(taker);
       return Enqueued::kDone;
     }
     taker->waiter = waiter;
