@@ -24,7 +24,8 @@ void TaskSet::Remove(Branch* branch) {
 
 void TaskSet::CancelAll(const Budget& drain) {
   for (const Branch& place : places_) {
-    if (place.task() != nullptr) task_handle_internal::CancelTask(place.task(), drain);
+    if (place.task() == nullptr) continue;
+    task_handle_internal::CancelTask(place.task(), CancelKind::kUser, "JoinSet::CancelAll", drain);
   }
 }
 

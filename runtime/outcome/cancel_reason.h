@@ -14,8 +14,8 @@
 #include <cstdint>
 #include <string>
 #include <utility>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/string_view.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/budget/instant.h"
@@ -49,7 +49,7 @@ struct CancelOrigin {
   const char* name = "";  // a literal: the name of the target; never null
   // The ids of the regions around `region`, outermost first, one for each depth. Of a request itself only: what
   // follows from it below its target has none.
-  std::vector<uint64_t> around = {};
+  absl::InlinedVector<uint64_t, 6> around = {};
 
   // Does `id`, a region at `depth`, lie around `region`?
   bool LiesBelow(uint64_t id, uint32_t depth) const {

@@ -189,11 +189,10 @@ void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget
   const Instant now = Now();
   const CancelRequest request =
       MakeRequest(CancelReason(kind, RequestOrigin(nullptr), now, message), drain, now);
-  Mark(request, /*top=*/true);
-  registry_.Sweep(ParkRegistry::Kind::kCancel);
   std::vector<RegionCore*> children;
-  CollectChildren(children);
-  MarkSubtrees(std::move(children), request);
+  Mark(request, /*top=*/true, children);
+  registry_.Sweep(ParkRegistry::Kind::kCancel);
+  if (!children.empty()) MarkSubtrees(std::move(children), request);
   word.fetch_or(region_word::kPropagated, std::memory_order_release);
   if (request.drain_polls == 0 || request.drain_cost == 0) {
     Ref();
@@ -202,8 +201,10 @@ void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget
   Emit(EventKind::kDraining, id, 0, static_cast<uint64_t>(request.drain_by.nanos()), region_name);
 }
 
-void RegionCore::Mark(const CancelRequest& request, bool top) {
+void RegionCore::Mark(const CancelRequest& request, bool top, std::vector<RegionCore*>& children) {
   ThreadMutexLock lock(mutex_);
+  // One that is opened from now on takes over what is marked here.
+  AppendChildren(children);
   if (!reason_.has_value() || IsMoreSevere(request.reason, *reason_)) {
     SetReason(request.reason);
   }
@@ -236,6 +237,10 @@ void RegionCore::Mark(const CancelRequest& request, bool top) {
 
 void RegionCore::CollectChildren(std::vector<RegionCore*>& to) {
   ThreadMutexLock lock(mutex_);
+  AppendChildren(to);
+}
+
+void RegionCore::AppendChildren(std::vector<RegionCore*>& to) {
   for (RegionCore* child = children_.front(); child != nullptr; child = children_.Next(child)) {
     child->Ref();
     to.push_back(child);
@@ -249,9 +254,8 @@ void RegionCore::MarkSubtrees(std::vector<RegionCore*> regions, const CancelRequ
     CancelRequest chained = request;
     chained.reason = CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
                                           request.reason.time(), "", request.reason);
-    region->Mark(chained, /*top=*/false);
+    region->Mark(chained, /*top=*/false, regions);
     region->registry_.Sweep(ParkRegistry::Kind::kCancel);
-    region->CollectChildren(regions);
   }
   for (RegionCore* region : regions) {
     region->word.fetch_or(region_word::kPropagated, std::memory_order_release);

@@ -112,8 +112,9 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
   RegionCore* parent = CoreOf(cx.region());
   auto* opener = static_cast<TaskCore*>(cx.task());
   auto* core = new RegionCore(parent->services, parent, opener, name, file, line);
-  const Instant now = core->Now();
-  const Budget budget = options.budget().Resolve(now);
+  // A span of time begins now; nothing else needs the clock.
+  const bool timed = options.budget().timeout() != absl::InfiniteDuration();
+  const Budget budget = timed ? options.budget().Resolve(core->Now()) : options.budget();
   core->policy_ = policy;
   core->sink_ = policy.sink() != nullptr ? policy.sink() : parent->sink_;
   core->stats_ = parent->stats_;
@@ -133,32 +134,19 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
     const uint64_t above = parent->word.load(std::memory_order_acquire);
     core->metered.store(core->own_quota_ || parent->metered.load(std::memory_order_relaxed),
                         std::memory_order_relaxed);
-    ThreadMutexLock own_lock(core->mutex_);
     core->shutdown_.store(parent->shutdown_.load(std::memory_order_relaxed),
                           std::memory_order_relaxed);
     const uint64_t inherited = above & (region_word::kAnyCancel | region_word::kGentle);
-    if (inherited != 0) {
-      // Opened for drain, or in a finalizer: what is being drained above is drained here too.
-      core->word.fetch_or(
-          inherited | ((above & region_word::kCancelled) ? region_word::kPropagated : 0),
-          std::memory_order_release);
-      core->drain_by_ = parent->drain_by_;
-      core->finalize_by_ = parent->finalize_by_;
-      if (parent->reason_.has_value()) {
-        core->SetReason(CancelReason::Caused(CancelKind::kParent, core->Origin(nullptr), now, "",
-                                             *parent->reason_));
-      }
-    }
     const uint32_t task_state = opener->word.load(std::memory_order_acquire);
-    if ((task_state & task_word::kAnyCancel) != 0 && opener->scope == parent) {
-      core->InheritTaskCancel(parent->FindTaskCancel(opener), task_state, now);
-    }
+    if (inherited != 0 || (task_state & task_word::kAnyCancel) != 0) [[unlikely]]
+      core->Inherit(inherited, task_state);
     parent->children_.PushBack(core);
     if (opener->scope == parent) {
       core->next_opened_ = opener->opened;
       opener->opened = core;
     }
     if (budget.deadline() < parent->deadline) {
+      ThreadMutexLock own_lock(core->mutex_);
       core->own_deadline_ = budget.deadline();
       core->RearmAlarm();
     }
@@ -167,6 +155,26 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
   if (budget.polls() == 0) core->Cancel(CancelKind::kQuota, "the poll quota is zero", Budget());
   if (budget.cost() == 0) core->Cancel(CancelKind::kQuota, "the cost quota is zero", Budget());
   return core;
+}
+
+void RegionCore::Inherit(uint64_t inherited, uint32_t task_state) {
+  ThreadMutexLock lock(mutex_);
+  const Instant now = Now();
+  if (inherited != 0) {
+    // Opened for drain, or in a finalizer: what is being drained above is drained here too.
+    word.fetch_or(
+        inherited | ((inherited & region_word::kCancelled) ? region_word::kPropagated : 0),
+        std::memory_order_release);
+    drain_by_ = parent_->drain_by_;
+    finalize_by_ = parent_->finalize_by_;
+    if (parent_->reason_.has_value()) {
+      SetReason(
+          CancelReason::Caused(CancelKind::kParent, Origin(nullptr), now, "", *parent_->reason_));
+    }
+  }
+  if ((task_state & task_word::kAnyCancel) != 0 && opener_->scope == parent_) {
+    InheritTaskCancel(parent_->FindTaskCancel(opener_), task_state, now);
+  }
 }
 
 CancelOrigin RegionCore::Origin(const TaskCore* task) const {
@@ -396,9 +404,14 @@ bool RegionCore::ParkCloser(Waiter* waiter) {
 }
 
 void RegionCore::BeginFinalizing() {
+  // Every task that may have registered one has ended.
+  if (finalizers_.load(std::memory_order_acquire) == nullptr) {
+    word.fetch_or(region_word::kFinalizing, std::memory_order_acq_rel);
+    return;
+  }
   ThreadMutexLock lock(mutex_);
   const uint64_t before = word.fetch_or(region_word::kFinalizing, std::memory_order_acq_rel);
-  if ((before & region_word::kCancelled) == 0 && finalizers_ != nullptr) {
+  if ((before & region_word::kCancelled) == 0) {
     // Ended by itself: the finalizers' time starts now.
     const Instant by = Now() + grace_;
     if (by < finalize_by_) finalize_by_ = own_finalize_by_ = by;
@@ -408,15 +421,14 @@ void RegionCore::BeginFinalizing() {
 
 void RegionCore::AddFinalizer(Finalizer* finalizer) {
   ThreadMutexLock lock(mutex_);
-  finalizer->next = finalizers_;
-  finalizers_ = finalizer;
+  finalizer->next = finalizers_.load(std::memory_order_relaxed);
+  finalizers_.store(finalizer, std::memory_order_release);
 }
 
 Finalizer* RegionCore::PopFinalizer() {
-  ThreadMutexLock lock(mutex_);
-  Finalizer* finalizer = finalizers_;
+  Finalizer* finalizer = finalizers_.load(std::memory_order_acquire);
   if (finalizer != nullptr) {
-    finalizers_ = finalizer->next;
+    finalizers_.store(finalizer->next, std::memory_order_relaxed);
     Emit(EventKind::kFinalizerStart, id, opener_ == nullptr ? 0 : opener_->id, 0, finalizer->name);
   }
   return finalizer;

@@ -211,6 +211,9 @@ class RegionCore : public RegionScope, public SiblingHook {
              const char* name, const char* file, uint32_t line);
   ~RegionCore();
 
+  // Takes over, before anybody knows this region, what has been requested of the parent and of the opener.
+  void Inherit(uint64_t inherited, uint32_t task_state)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(parent_->mutex_);
   // One task more, one less: in the word, or in this thread's EndedTasks. CountUp returns the word, and is
   // for tasks of the region.
   uint64_t CountUp();
@@ -230,8 +233,9 @@ class RegionCore : public RegionScope, public SiblingHook {
 
   // The request that `reason` and `drain` make here: what `drain` leaves open is this region's default.
   CancelRequest MakeRequest(CancelReason reason, const Budget& drain, Instant now) const;
-  // Marks this region. `top`: the request is aimed at it, so it keeps the alarm.
-  void Mark(const CancelRequest& request, bool top);
+  // Marks this region, and adds references to its children to `children`. `top`: the request is aimed at it, so
+  // it keeps the alarm.
+  void Mark(const CancelRequest& request, bool top, std::vector<RegionCore*>& children);
   // Marks, with the reason chained, and sweeps every region of the subtrees. Takes over references.
   static void MarkSubtrees(std::vector<RegionCore*> roots, const CancelRequest& request);
   // `is_shutdown`: it was a shutdown's. `cause`: of the request that is on its way down to `roots`, and may
@@ -240,6 +244,7 @@ class RegionCore : public RegionScope, public SiblingHook {
                             const std::optional<CancelReason>& cause = std::nullopt);
   // Adds references to the children to `to`.
   void CollectChildren(std::vector<RegionCore*>& to);
+  void AppendChildren(std::vector<RegionCore*>& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static void CollectOpened(const TaskCore* task, std::vector<RegionCore*>& to);
 
   TaskCancel* FindTaskCancel(const TaskCore* task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -339,7 +344,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   // Null before the first: few regions have any, but one may have them of a million tasks.
   using TaskCancels = absl::flat_hash_map<const TaskCore*, TaskCancel*>;
   std::unique_ptr<TaskCancels> task_cancels_ ABSL_GUARDED_BY(mutex_);
-  Finalizer* finalizers_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  // The last registered first. Pushed under mutex_ (release); popped by the opener, when nobody pushes any more.
+  std::atomic<Finalizer*> finalizers_{nullptr};
   Authority* authorities_ ABSL_GUARDED_BY(mutex_) = nullptr;
   IntrusiveList<GuestAlarm, GuestHook> guests_ ABSL_GUARDED_BY(mutex_);
   int64_t admitted_tasks_ ABSL_GUARDED_BY(mutex_) = 0;
