@@ -108,14 +108,10 @@ class Sender {
   SendWait<T> Send(const CxBase& cx, T&& value) const { return SendWait<T>(cx, channel(), &value); }
   // Sends if that needs no wait; else `value` is as it was. Threads: any, also of no task.
   TrySendResult TrySend(T&& value) const {
-    switch (channel()->TrySend(&value)) {
-      case mpsc_internal::Room::kTaken:
-        return TrySendResult::kSent;
-      case mpsc_internal::Room::kNone:
-        return TrySendResult::kFull;
-      case mpsc_internal::Room::kClosed:
-        return TrySendResult::kClosed;
-    }
+    const mpsc_internal::Room room = channel()->TrySend(&value);
+    if (room == mpsc_internal::Room::kTaken) [[likely]]
+      return TrySendResult::kSent;
+    return room == mpsc_internal::Room::kNone ? TrySendResult::kFull : TrySendResult::kClosed;
   }
   // Send for a thread that is no task, which it blocks, in the same line as tasks. Cancelled (kDeadline) after
   // `timeout`, with `value` as it was. Fatal in a task.

@@ -51,16 +51,13 @@ class RoomOp {
  private:
   T* value() const { return static_cast<T*>(wait_.value); }
   bool Finish(Room room, Result& result) {
-    switch (room) {
-      case Room::kNone:
-        return false;
-      case Room::kTaken:
-        static_cast<Self*>(this)->Taken(result);
-        return true;
-      case Room::kClosed:
-        result.emplace(ClosedError(Self::kName));
-        return true;
+    if (room == Room::kNone) return false;
+    if (room == Room::kTaken) [[likely]] {
+      static_cast<Self*>(this)->Taken(result);
+    } else {
+      result.emplace(ClosedError(Self::kName));
     }
+    return true;
   }
 
   Channel<T>* channel_;

@@ -411,8 +411,7 @@ TEST(MpscReserveTest, APermitOutlivesTheEndsAndGivesTheValueBack) {
       permit = sender.TryReserve(cx);
     }
     std::optional<std::unique_ptr<int>> back = std::move(*permit).Send(std::make_unique<int>(5));
-    EXPECT_TRUE(back.has_value());
-    if (back.has_value()) EXPECT_EQ(**back, 5);
+    EXPECT_TRUE(back.has_value() && **back == 5);
     co_return Ok();
   }),
               IsOk());
