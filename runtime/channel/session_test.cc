@@ -240,6 +240,20 @@ TEST_P(SessionTest, TheServerIsToldThatItsCallerHasGivenUp) {
   });
 }
 
+// From the cancel on, though the caller may not have run.
+TEST_P(SessionTest, AReplyToACallerThatIsBeingCancelledStaysWithTheServer) {
+  Run(1, [](Cx cx, Client client, Server server) -> Task<void> {
+    auto calling = cx.Spawn("call", CallOnce, client, "a");
+    auto call = co_await OrReturn(server.Next(cx));
+    std::string value = Long("late");
+    calling.Cancel();
+    EXPECT_FALSE(std::move(call->reply).Reply(std::move(value)));
+    EXPECT_EQ(value, Long("late"));
+    EXPECT_TRUE((co_await OrReturn(calling.Join(cx))).is_cancelled());
+    co_return Ok();
+  });
+}
+
 // ---- the ends ---------------------------------------------------------------------------------------
 
 TEST_P(SessionTest, AClosedServerServesTheLineAndTakesNoMore) {
