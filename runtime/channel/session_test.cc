@@ -58,9 +58,10 @@ class SessionTest : public ::testing::TestWithParam<uint32_t> {
       auto [client, server] = MakeSession<std::string, std::string>(capacity);
       co_return co_await body(cx, std::move(client), std::move(server));
     };
-    EXPECT_THAT(rt.Open(run, Isolate()), IsOk());  // a call may fail
+    EXPECT_THAT(rt.Open(run, Isolate(&failed_calls)), IsOk());
   }
   TestRuntime rt{GetParam()};
+  rules::Sink failed_calls;
 };
 INSTANTIATE_TEST_SUITE_P(Workers, SessionTest, ::testing::Values(1, 2));
 
@@ -232,6 +233,20 @@ TEST_P(SessionTest, TheServerIsToldThatItsCallerHasGivenUp) {
     EXPECT_TRUE(call->reply.abandoned());
     co_await OrReturn(call->reply.Abandoned(cx));  // it stays so
     std::string value = Long("late");
+    EXPECT_FALSE(std::move(call->reply).Reply(std::move(value)));
+    EXPECT_EQ(value, Long("late"));
+    EXPECT_TRUE((co_await OrReturn(calling.Join(cx))).is_cancelled());
+    co_return Ok();
+  });
+}
+
+// From the cancel on, though the caller may not have run.
+TEST_P(SessionTest, AReplyToACallerThatIsBeingCancelledStaysWithTheServer) {
+  Run(1, [](Cx cx, Client client, Server server) -> Task<void> {
+    auto calling = cx.Spawn("call", CallOnce, client, "a");
+    auto call = co_await OrReturn(server.Next(cx));
+    std::string value = Long("late");
+    calling.Cancel();
     EXPECT_FALSE(std::move(call->reply).Reply(std::move(value)));
     EXPECT_EQ(value, Long("late"));
     EXPECT_TRUE((co_await OrReturn(calling.Join(cx))).is_cancelled());
