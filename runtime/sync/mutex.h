@@ -192,8 +192,8 @@ class MutexOf {
   }
 
  private:
-  Mutex mutex_;
   T data_;
+  Mutex mutex_;  // the first to go: fatal if it is locked
 };
 
 // --- inline ---

@@ -333,8 +333,8 @@ class RwLockOf {
   }
 
  private:
-  RwLock lock_;
   T data_;
+  RwLock lock_;  // the first to go: fatal if it is locked
 };
 
 // --- inline ---
