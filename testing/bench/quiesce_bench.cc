@@ -46,6 +46,13 @@ constexpr Benchmark kBenchmarks[] = {
     {"semaphore", &SemaphoreUncontended},
     {"semaphore_contended", &SemaphoreContended},
     {"rwlock", &RwLockMostlyRead},
+    {"random", &RandomDraws},
+    {"rate_limit", &RateLimitUncontended},
+    {"circuit_breaker", &CircuitBreakerClosed},
+    {"bulkhead", &BulkheadUncontended},
+    {"retry", &RetryNotNeeded},
+    {"map_reduce", &MapReduceItems},
+    {"pipeline", &PipelineItems},
 };
 #endif
 
