@@ -75,8 +75,8 @@ TEST_P(MapReduceTest, ReducesInTheOrderOfTheItemsWhicheverEndsFirst) {
 }
 
 TEST_P(MapReduceTest, ReducesInTheOrderOfTheEndsIfAsked) {
+  std::vector<Gate> gates(3);
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
-    std::vector<Gate> gates(3);
     int ended = 0;
     std::vector<int> items = {0, 1, 2};
     auto map = [&](Cx cx, int item) -> Task<std::string> {

@@ -138,9 +138,9 @@ TEST_P(PipelineTest, SinkMayHaveSeveralWorkers) {
 }
 
 TEST_P(PipelineTest, SlowSinkHoldsUpTheSourceSoThatNoMoreThanTheCapacityIsUnderWay) {
+  Numbers numbers(1000);
+  Gate gate;
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
-    Numbers numbers(1000);
-    Gate gate;
     cx.Spawn("pipeline", [&](Cx cx) -> Task<void> {
       auto source = [&](Cx cx) { return numbers.Next(cx); };
       auto pass = [](Cx, int item) -> Task<int> { co_return item; };

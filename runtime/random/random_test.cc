@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <numeric>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "absl/random/distributions.h"
@@ -50,6 +52,30 @@ std::vector<uint64_t> DrawTen(const RuntimeOptions& options) {
     co_return Ok();
   });
   return drawn;
+}
+
+// As in README.md.
+Task<std::string> Pick(CxWith<cap::Random> cx, std::vector<std::string> servers) {
+  if (RandomBelow(cx, 100) < 5) co_return "canary";  // one in twenty
+  RandomBits bits(cx);
+  std::shuffle(servers.begin(), servers.end(), bits);  // and absl's and std's distributions
+  co_return servers.front();
+}
+
+TEST(RandomTest, ExampleOfThePagePicksEachServerAndSometimesTheCanary) {
+  auto runtime = Runtime::Create(RuntimeOptions().WithWorkers(1).WithSeed(7)).value();
+  std::map<std::string, int> picked;
+  Outcome<void> root = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    const std::vector<std::string> servers = {"a", "b"};
+    for (int i = 0; i < 1000; ++i) ++picked[co_await OrReturn(Pick(cx, servers))];
+    co_return Ok();
+  });
+  EXPECT_TRUE(root.ok());
+  EXPECT_EQ(picked.size(), 3u);
+  EXPECT_GT(picked["canary"], 25);
+  EXPECT_LT(picked["canary"], 100);
+  EXPECT_GT(picked["a"], 400);
+  EXPECT_GT(picked["b"], 400);
 }
 
 TEST(RandomTest, ARuntimeWithASeedDrawsTheSameAgain) {

@@ -97,6 +97,13 @@ void MutexContendedYield(const Arguments& arguments);
 void SemaphoreUncontended(const Arguments& arguments);
 void SemaphoreContended(const Arguments& arguments);
 void RwLockMostlyRead(const Arguments& arguments);
+void RandomDraws(const Arguments& arguments);
+void RateLimitUncontended(const Arguments& arguments);
+void CircuitBreakerClosed(const Arguments& arguments);
+void BulkheadUncontended(const Arguments& arguments);
+void RetryNotNeeded(const Arguments& arguments);
+void MapReduceItems(const Arguments& arguments);
+void PipelineItems(const Arguments& arguments);
 
 }  // namespace quiesce_bench
 

@@ -60,6 +60,13 @@ constexpr Benchmark kBenchmarks[] = {
     {"parked_bytes_sleep", &ParkedBytesSleep},
     {"idle_cpu", &IdleCpu},
     {"notify", &NotifyInTurns},
+    {"random", &RandomDraws},
+    {"rate_limit", &RateLimitUncontended},
+    {"circuit_breaker", &CircuitBreakerClosed},
+    {"bulkhead", &BulkheadUncontended},
+    {"retry", &RetryNotNeeded},
+    {"map_reduce", &MapReduceItems},
+    {"pipeline", &PipelineItems},
 };
 #endif
 
