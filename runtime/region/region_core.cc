@@ -139,7 +139,7 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
     const uint64_t inherited = above & (region_word::kAnyCancel | region_word::kGentle);
     const uint32_t task_state = opener->word.load(std::memory_order_acquire);
     if (inherited != 0 || (task_state & task_word::kAnyCancel) != 0) [[unlikely]]
-      core->Inherit(inherited, task_state);
+      core->Inherit(parent, inherited, task_state);
     parent->children_.PushBack(core);
     if (opener->scope == parent) {
       core->next_opened_ = opener->opened;
@@ -157,7 +157,7 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
   return core;
 }
 
-void RegionCore::Inherit(uint64_t inherited, uint32_t task_state) {
+void RegionCore::Inherit(RegionCore* parent, uint64_t inherited, uint32_t task_state) {
   ThreadMutexLock lock(mutex_);
   const Instant now = Now();
   if (inherited != 0) {
@@ -165,15 +165,15 @@ void RegionCore::Inherit(uint64_t inherited, uint32_t task_state) {
     word.fetch_or(
         inherited | ((inherited & region_word::kCancelled) ? region_word::kPropagated : 0),
         std::memory_order_release);
-    drain_by_ = parent_->drain_by_;
-    finalize_by_ = parent_->finalize_by_;
-    if (parent_->reason_.has_value()) {
+    drain_by_ = parent->drain_by_;
+    finalize_by_ = parent->finalize_by_;
+    if (parent->reason_.has_value()) {
       SetReason(
-          CancelReason::Caused(CancelKind::kParent, Origin(nullptr), now, "", *parent_->reason_));
+          CancelReason::Caused(CancelKind::kParent, Origin(nullptr), now, "", *parent->reason_));
     }
   }
-  if ((task_state & task_word::kAnyCancel) != 0 && opener_->scope == parent_) {
-    InheritTaskCancel(parent_->FindTaskCancel(opener_), task_state, now);
+  if ((task_state & task_word::kAnyCancel) != 0 && opener_->scope == parent) {
+    InheritTaskCancel(parent->FindTaskCancel(opener_), task_state, now);
   }
 }
 

@@ -212,8 +212,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   ~RegionCore();
 
   // Takes over, before anybody knows this region, what has been requested of the parent and of the opener.
-  void Inherit(uint64_t inherited, uint32_t task_state)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(parent_->mutex_);
+  void Inherit(RegionCore* parent, uint64_t inherited, uint32_t task_state)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(parent->mutex_);
   // One task more, one less: in the word, or in this thread's EndedTasks. CountUp returns the word, and is
   // for tasks of the region.
   uint64_t CountUp();
