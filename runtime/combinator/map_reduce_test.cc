@@ -5,6 +5,7 @@
 #include <iterator>
 #include <memory>
 #include <numeric>
+#include <ranges>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -149,12 +150,18 @@ TEST_P(MapReduceTest, NoMoreThanParallelismLiveAndItemsAreLookedAtOnlyThen) {
   EXPECT_FALSE(too_early);
 }
 
-TEST_P(MapReduceTest, FirstErrorStopsTheOthersAndStartsNoFurtherOne) {
+TEST_P(MapReduceTest, FirstErrorStopsTheOthersAndNoFurtherItemIsLookedAt) {
   Census census;
+  int looked_at = 0;
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
     Gate never;
     std::vector<int> items(1000);
     std::iota(items.begin(), items.end(), 0);
+    auto look = [&](int item) {
+      ++looked_at;
+      return item;
+    };
+    auto seen = items | std::views::transform(look);
     auto map = [&](Cx cx, int item) -> Task<int> {
       const Census::Stay stay(&census);
       if (item == 2) {
@@ -164,11 +171,12 @@ TEST_P(MapReduceTest, FirstErrorStopsTheOthersAndStartsNoFurtherOne) {
       co_await OrReturn(Pass(cx, never));
       co_return item;
     };
-    EXPECT_THAT(co_await MapReduce(cx, items, 3, map, std::plus<int>(), 0), IsError("item 2"));
+    EXPECT_THAT(co_await MapReduce(cx, seen, 3, map, std::plus<int>(), 0), IsError("item 2"));
     EXPECT_EQ(census.now(), 0);
     co_return Ok();
   });
   EXPECT_THAT(root, IsOk());
+  EXPECT_EQ(looked_at, 3);
   EXPECT_EQ(census.all(), 3);
 }
 
