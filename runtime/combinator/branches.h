@@ -28,6 +28,7 @@
 #include "quiesce/runtime/region/region_policy.h"
 #include "quiesce/runtime/region/spawn.h"
 #include "quiesce/runtime/region/task_handle.h"
+#include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/task.h"
 
 namespace quiesce {
@@ -186,11 +187,15 @@ class FixedBranches {
   }
   template <size_t... i>
   Outcome<Values> TakeEach(std::index_sequence<i...>) {
+    std::optional<SilentEnd> silent;  // the values that nobody gets, if one has failed
     [[maybe_unused]] std::tuple<Outcome<Value<i>>...> outcomes(
         TakeBranch<Value<i>>(branches_[i])...);
     Outcome<void> joined = Ok();
     (JoinFailure(joined, std::get<i>(outcomes)), ...);
-    if (!joined.ok()) return Outcome<Values>::FromFailure(std::move(joined));
+    if (!joined.ok()) {
+      silent.emplace(true);
+      return Outcome<Values>::FromFailure(std::move(joined));
+    }
     return Values(ValueOf(std::move(std::get<i>(outcomes)))...);
   }
 
@@ -224,12 +229,14 @@ class RangeBranches {
     return AsWinner(branch.index, TakeBranch<T>(branch));
   }
   Outcome<Values> TakeAll() {
+    std::optional<SilentEnd> silent;  // as above
     Outcome<void> joined = Ok();
     std::vector<NonVoid<T>> values;
     values.reserve(branches_.size());
     for (const Branch& branch : branches_) {
       Outcome<T> outcome = TakeBranch<T>(branch);
       JoinFailure(joined, outcome);
+      if (!joined.ok() && !silent.has_value()) silent.emplace(true);
       if (joined.ok()) values.push_back(ValueOf(std::move(outcome)));
     }
     if (!joined.ok()) return Outcome<Values>::FromFailure(std::move(joined));

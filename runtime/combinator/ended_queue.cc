@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/task/silent_end.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -16,6 +17,7 @@ void Branch::OnEnd(EndListener* self) {
 void Branch::Forget() {
   if (task_ == nullptr) return;
   task_->Unlisten();
+  const SilentEnd silent(true);  // an outcome that nobody took: what is owed in it is aborted (R8)
   std::exchange(task_, nullptr)->Unref();
 }
 

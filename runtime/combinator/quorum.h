@@ -16,6 +16,7 @@
 #include "quiesce/runtime/combinator/branches.h"
 #include "quiesce/runtime/combinator/failures.h"
 #include "quiesce/runtime/combinator/winner.h"
+#include "quiesce/runtime/task/silent_end.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -59,6 +60,10 @@ class QuorumBody {
       if (panicked) break;
     }
     LoseRest(cx);
+    {
+      const SilentEnd silent(true);
+      winners.clear();
+    }
     co_return Outcome<Winners>::FromFailure(std::move(failures).Joined("Quorum"));
   }
 

@@ -53,7 +53,10 @@ const RegionOps kThreadOps = {
     .ref = [](RegionScope*) {},
     .unref = [](RegionScope*) {},
     .cut_off = [](RegionScope*, TaskScope*) {},
-    .permit_done = [](RegionScope*) {},
+    .permit_done =
+        [](RegionScope* region) {
+          region->permits.fetch_sub(permit_word::kClaimOne, std::memory_order_acq_rel);
+        },
 };
 
 }  // namespace

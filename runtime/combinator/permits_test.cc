@@ -1,0 +1,88 @@
+// What the losers of a combinator owe is aborted, what its winner owes is the caller's (R8, G9).
+#include <array>
+#include <tuple>
+#include <utility>
+
+#include "gtest/gtest.h"
+#include "quiesce/runtime/combinator/first_ok.h"
+#include "quiesce/runtime/combinator/hedge.h"
+#include "quiesce/runtime/combinator/join_all.h"
+#include "quiesce/runtime/combinator/quorum.h"
+#include "quiesce/runtime/combinator/race.h"
+#include "quiesce/testing/rules/fixture.h"
+#include "quiesce/testing/rules/seat_permit.h"
+
+namespace quiesce {
+namespace rules {
+namespace {
+
+struct Reserving {
+  Hall hall;
+  // Ends with a permit at once, or with an Error.
+  auto Seat() {
+    return [this](Cx cx) -> Task<SeatPermit> {
+      SeatPermit permit(cx, &hall);
+      co_return std::move(permit);
+    };
+  }
+  auto Failure() {
+    return [](Cx) -> Task<SeatPermit> { co_return absl::UnavailableError("no seat"); };
+  }
+};
+
+// The permit is of the combinator's own region, which has to wait for it: so the winner's is rebound.
+Task<SeatPermit> Seat(Cx outer, Cx cx, Hall* hall) {
+  SeatPermit permit(cx, hall);
+  co_await OrReturn(permit.Rebind(outer));
+  co_return std::move(permit);
+}
+
+TEST(CombinatorPermitsTest, TheWinnersIsTheCallersAndTheLosersAreAborted) {
+  TestRuntime rt(1);
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto seat = [&, cx](Cx inner) { return Seat(cx, inner, &hall); };
+    auto raced = co_await OrReturn(Race(cx, seat, seat));
+    EXPECT_TRUE(std::move(raced.value).Book());
+    auto first = co_await OrReturn(FirstOk(cx, seat, seat));
+    EXPECT_TRUE(std::move(first.value).Book());
+    auto hedged = co_await OrReturn(Hedge(cx, absl::ZeroDuration(), seat));
+    EXPECT_TRUE(std::move(hedged).Book());
+    auto two = co_await OrReturn(Quorum(cx, 2, seat, seat, seat));
+    for (auto& winner : two) EXPECT_TRUE(std::move(winner.value).Book());
+    auto all = co_await OrReturn(JoinAll(cx, seat, seat));
+    EXPECT_TRUE(std::move(std::get<0>(all)).Book());
+    EXPECT_TRUE(std::move(std::get<1>(all)).Book());
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.booked, 7);
+  EXPECT_EQ(rt->counters().permits_revoked, 0u);
+}
+
+TEST(CombinatorPermitsTest, ValuesThatNobodyGetsAreAborted) {
+  TestRuntime rt(1);
+  Reserving reserving;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto seat = reserving.Seat();
+    auto failure = reserving.Failure();
+    EXPECT_THAT(co_await JoinAll(cx, seat, failure), IsError("no seat"));
+    EXPECT_THAT(co_await Quorum(cx, 2, seat, failure), IsError("no seat"));
+    std::array<decltype(seat), 3> seats = {seat, seat, seat};
+    auto body = [&](Cx cx) -> Task<void> {
+      cx.Spawn("fails", [](Cx) -> Task<void> { co_return absl::UnavailableError("late"); });
+      auto all = co_await OrReturn(JoinAll(cx, seats));
+      for (SeatPermit& permit : all) std::move(permit).Abort();
+      co_return Ok();
+    };
+    (void)co_await Region::Open(cx, "r", body);
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_GE(reserving.hall.given_back, 2);
+  EXPECT_EQ(reserving.hall.booked, 0);
+}
+
+}  // namespace
+}  // namespace rules
+}  // namespace quiesce
