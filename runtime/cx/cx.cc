@@ -16,7 +16,6 @@ namespace {
 struct RunningSlot : ListHook {
   RunningSlot();
   ~RunningSlot();
-  std::atomic<TaskScope*> task{nullptr};
   std::atomic<const SpawnSite*> site{nullptr};
   std::atomic<uint64_t> id{0};
 };
@@ -33,14 +32,28 @@ RunningSlot::RunningSlot() {
   SpinLockHolder lock(AllSlots().lock);
   AllSlots().slots.PushBack(this);
 }
+
+// Read and written only in functions that are never inlined into coroutines: compilers keep the
+// address of a thread-local across a suspension, after which the thread may be another.
+// constinit: an access is one instruction, without a look whether it has been constructed.
+constinit thread_local TaskScope* current_task = nullptr;
+constinit thread_local RunningSlot* running = nullptr;
+constinit thread_local bool thread_ends = false;
+
 RunningSlot::~RunningSlot() {
+  running = nullptr;
+  thread_ends = true;
   SpinLockHolder lock(AllSlots().lock);
   AllSlots().slots.Remove(this);
 }
 
-// Read and written only in functions that are never inlined into coroutines: compilers keep the
-// address of a thread-local across a suspension, after which the thread may be another.
-thread_local RunningSlot running;
+// Null while the thread ends.
+[[gnu::noinline, gnu::cold]] RunningSlot* MakeRunningSlot() {
+  if (thread_ends) return nullptr;
+  thread_local RunningSlot own;
+  running = &own;
+  return running;
+}
 
 // A stale Cx may point into memory that has been given back: slab memory stays readable, and what is
 // read is only compared.
@@ -55,12 +68,16 @@ uint64_t IdOfMaybeEnded(const TaskScope* task) {
 
 namespace cx_internal {
 
-[[gnu::noinline]] TaskScope* CurrentTask() { return running.task.load(std::memory_order_relaxed); }
+[[gnu::noinline]] TaskScope* CurrentTask() { return current_task; }
 [[gnu::noinline]] void SetCurrentTask(TaskScope* task, const SpawnSite* site) {
-  RunningSlot& slot = running;
-  slot.task.store(task, std::memory_order_relaxed);
-  slot.site.store(site, std::memory_order_relaxed);
-  slot.id.store(task == nullptr ? 0 : task->id, std::memory_order_relaxed);
+  current_task = task;
+  RunningSlot* slot = running;
+  if (slot == nullptr) [[unlikely]] {
+    slot = MakeRunningSlot();
+    if (slot == nullptr) return;
+  }
+  slot->site.store(site, std::memory_order_relaxed);
+  slot->id.store(task == nullptr ? 0 : task->id, std::memory_order_relaxed);
 }
 void VisitRunningTasks(void (*visit)(void*, const SpawnSite*, uint64_t), void* argument) {
   RunningSlots& all = AllSlots();

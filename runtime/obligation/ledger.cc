@@ -44,26 +44,27 @@ struct Obligation::Entry : ListHook {
 };
 
 void Obligation::AddEntry(const TaskCore& task, const PermitKind& kind) {
-  entry_ = new Entry();
-  entry_->kind = kind.name;
-  entry_->region = region_;
-  entry_->task = task_;
-  entry_->task_name = task.site->name;
-  entry_->where = where_;
+  auto* entry = new Entry();
+  entry->kind = kind.name;
+  entry->region = region_;
+  entry->task = task_;
+  entry->task_name = task.site->name;
+  entry->where = std::bit_cast<std::source_location>(place_);
   Entry::Table& all = Entry::All();
   ThreadMutexLock lock(all.mutex);
-  entry_->number = ++all.last_number;
-  all.entries.PushBack(entry_);
+  entry->number = ++all.last_number;
+  all.entries.PushBack(entry);
+  place_ = reinterpret_cast<uintptr_t>(entry);
 }
 
 void Obligation::RemoveEntry() {
-  if (entry_ == nullptr) return;
+  auto* entry = reinterpret_cast<Entry*>(place_);
   Entry::Table& all = Entry::All();
   {
     ThreadMutexLock lock(all.mutex);
-    all.entries.Remove(entry_);
+    all.entries.Remove(entry);
   }
-  delete std::exchange(entry_, nullptr);
+  delete entry;
 }
 
 Obligation::Claim Obligation::ClaimElsewhere() {
@@ -87,12 +88,14 @@ void Obligation::EndClaim(Claim claim) {
 void Obligation::Spill(std::atomic<int16_t>& counter) { LedgerOf::Flush(region_, counter); }
 
 void Obligation::Leaked(const PermitKind& kind) const {
+  const bool named = DebugChecks() && region_ != nullptr;
+  const auto where = named ? reinterpret_cast<const Entry*>(place_)->where
+                           : std::bit_cast<std::source_location>(place_);
   const std::string what =
-      entry_ != nullptr
-          ? entry_->ToString()
-          : absl::StrCat(kind.name, ", reserved at ", PlaceOf(where_),
-                         task_ == kNoTask ? std::string(" by a thread that is no task")
-                                          : absl::StrCat(" by task ", task_));
+      named ? reinterpret_cast<const Entry*>(place_)->ToString()
+            : absl::StrCat(kind.name, ", reserved at ", PlaceOf(where),
+                           task_ == kNoTask ? std::string(" by a thread that is no task")
+                                            : absl::StrCat(" by task ", task_));
   const std::string of =
       region_ == nullptr ? "" : absl::StrCat(" (region '", region_->region_name, "')");
   const std::string text = absl::StrCat(
@@ -109,7 +112,7 @@ void Obligation::Leaked(const PermitKind& kind) const {
   static auto* seen = new Seen();
   {
     ThreadMutexLock lock(seen->mutex);
-    if (!seen->places.emplace(where_.file_name(), where_.line()).second) return;
+    if (!seen->places.emplace(where.file_name(), where.line()).second) return;
   }
   const std::string report =
       absl::StrCat("quiesce: ", text,

@@ -16,6 +16,7 @@
 #define QUIESCE_RUNTIME_OBLIGATION_LEDGER_H_
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <source_location>
 #include <string>
@@ -57,7 +58,7 @@ class Obligation {
   // Reserved through `cx`, whose region owes it until it is resolved.
   [[gnu::always_inline]] Obligation(const CxBase& cx, const PermitKind& kind,
                                     const std::source_location& where)
-      : region_(cx.region()), task_(cx.task()->id), where_(where) {
+      : region_(cx.region()), task_(cx.task()->id), place_(std::bit_cast<uintptr_t>(where)) {
     if (!kHasLedger) return;
     auto* task = static_cast<TaskCore*>(cx.task());
     Count(region_ == task->scope ? task->permits : region_->opener_permits, +1);
@@ -66,25 +67,21 @@ class Obligation {
     Emit(EventKind::kPermitReserve, region_->id, task_, 0, kind.name);
   }
   // Reserved by a thread that is no task: no region owes it.
-  explicit Obligation(const std::source_location& where) : task_(kNoTask), where_(where) {}
+  explicit Obligation(const std::source_location& where)
+      : task_(kNoTask), place_(std::bit_cast<uintptr_t>(where)) {}
 
   Obligation(Obligation&& other) noexcept
-      : region_(other.region_),
-        task_(std::exchange(other.task_, 0)),
-        where_(other.where_),
-        entry_(other.entry_) {}
+      : region_(other.region_), task_(std::exchange(other.task_, 0)), place_(other.place_) {}
   Obligation& operator=(Obligation&& other) noexcept {
     region_ = other.region_;
     task_ = std::exchange(other.task_, 0);
-    where_ = other.where_;
-    entry_ = other.entry_;
+    place_ = other.place_;
     return *this;
   }
   ~Obligation() = default;  // whoever holds it has resolved it
 
   // False once it has been moved from or resolved.
   bool live() const { return task_ != 0; }
-  const std::source_location& where() const { return where_; }
 
   // Resolves it as `end`, by calling effect(true); effect(false) if it has been revoked, when the effect must be
   // that of an abort. Returns what effect was called with. Precondition: live().
@@ -92,9 +89,9 @@ class Obligation {
   [[gnu::always_inline]] bool Resolve(const PermitKind& kind, PermitEnd end, Effect effect) {
     const Claim claim = kHasLedger ? TakeClaim() : Claim::kOwn;
     effect(claim != Claim::kRevoked);
-    if (kHasLedger && DebugChecks()) [[unlikely]]
-      RemoveEntry();
     if (kHasLedger && region_ != nullptr) {
+      if (DebugChecks()) [[unlikely]]
+        RemoveEntry();
       Emit(EventKind::kPermitEnd, region_->id, task_,
            static_cast<uint64_t>(claim == Claim::kRevoked ? PermitEnd::kGivenBack : end),
            kind.name);
@@ -153,8 +150,9 @@ class Obligation {
 
   RegionScope* region_ = nullptr;  // null: nobody's
   uint64_t task_;                  // its id; 0: resolved
-  std::source_location where_;
-  Entry* entry_ = nullptr;  // where debug checks are on
+  // The std::source_location; or, where debug checks are on and a region owes it, the Entry* that has it.
+  uintptr_t place_;
+  static_assert(sizeof(std::source_location) == sizeof(uintptr_t));
 };
 
 // What a region asks of its ledger. For region/.
