@@ -518,6 +518,7 @@ TEST(SessionDeathTest, TheLastClientThatIsDestroyedWhileATaskCalls) {
 }
 
 TEST(SessionDeathTest, AReplyThatIsForgotten) {
+  if (!DebugChecks()) GTEST_SKIP() << "the library is built without debug checks";
   const auto body = [](Cx cx, TestRuntime&, auto&, auto& server) -> Task<void> {
     {
       auto call = co_await OrReturn(server->Next(cx));
