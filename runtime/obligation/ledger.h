@@ -84,9 +84,11 @@ class Obligation {
   bool live() const { return task_ != 0; }
 
   // Resolves it as `end`, by calling effect(true); effect(false) if it has been revoked, when the effect must be
-  // that of an abort. Returns what effect was called with. Precondition: live().
+  // that of an abort. Returns what effect was called with. Precondition: live(). An effect that throws ends the
+  // process: half of it would be done, and the permit neither open nor resolved.
   template <class Effect>
-  [[gnu::always_inline]] bool Resolve(const PermitKind& kind, PermitEnd end, Effect effect) {
+  [[gnu::always_inline]] bool Resolve(const PermitKind& kind, PermitEnd end,
+                                      Effect effect) noexcept {
     const Claim claim = kHasLedger ? TakeClaim() : Claim::kOwn;
     effect(claim != Claim::kRevoked);
     if (kHasLedger && region_ != nullptr) {

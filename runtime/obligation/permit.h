@@ -117,7 +117,8 @@ class [[nodiscard]] Permit {
   Permit(Slot slot, const std::source_location& where)
       : obligation_(where), slot_(std::move(slot)) {}
 
-  // For the action of a derived class: consumes the permit by effect(slot). False, and aborted instead, if it
+  // For the action of a derived class: consumes the permit by effect(slot), which does not throw: what may, comes
+  // before. False, and aborted instead, if it
   // was revoked.
   template <class Effect>
   [[gnu::always_inline]] bool Act(Effect effect) && {

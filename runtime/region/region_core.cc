@@ -455,7 +455,11 @@ bool RegionCore::OwesPermits() {
   ThreadMutexLock lock(mutex_);
   awaits_permits_ = true;
   const Instant now = Now();
-  const bool spent = (word.load(std::memory_order_acquire) & region_word::kAnySpent) != 0;
+  const uint64_t state = word.load(std::memory_order_acquire);
+  const bool cancelled = (state & region_word::kCancelled) != 0;
+  // The finalizers of a region that ended by itself are done, and so is their time.
+  if (!cancelled) own_finalize_by_ = Instant::InfiniteFuture();
+  const bool spent = cancelled && (state & region_word::kAnySpent) != 0;
   // A request that comes from now on ends this time when its drain is spent.
   permits_by_ = spent ? now : std::min(drain_by_, drain_default_.Resolve(now).deadline());
   RearmAlarm();

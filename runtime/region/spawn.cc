@@ -27,6 +27,11 @@ namespace {
 
 }  // namespace
 
+bool IsCancelled(const TaskCore* core) {
+  return ((core->scope->word.load(std::memory_order_relaxed) & region_word::kAnyCancel) |
+          (core->word.load(std::memory_order_relaxed) & task_word::kAnyCancel)) != 0;
+}
+
 uint32_t BlockSize(const SpawnSite* site, size_t frame_offset) {
   const size_t frame = RoundUp16(site->frame_size.load(std::memory_order_relaxed));
   const size_t without = TaskCore::kPayloadOffset + frame_offset;

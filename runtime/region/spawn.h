@@ -44,6 +44,9 @@ struct Closure {
   [[no_unique_address]] std::tuple<Args...> arguments;
 };
 
+// Has the task, or its region, been asked to stop?
+bool IsCancelled(const TaskCore* core);
+
 constexpr size_t RoundUp16(size_t size) { return (size + 15) / 16 * 16; }
 
 template <class T, class C>
@@ -51,9 +54,10 @@ struct Ops {
   static Outcome<void> Finish(TaskCore* core, TaskFinish how, bool keep) {
     Outcome<T> outcome = how.started ? task_internal::PromiseOf<T>(how.root).TakeOutcome()
                                      : Outcome<T>::FromFailure(std::move(how.not_started));
-    const SilentEnd silent(how.unwind_from != nullptr ||
-                           outcome.severity() >= Severity::kCancelled);
+    const SilentEnd silent(outcome.severity() >= Severity::kCancelled);
+    const bool by_another = how.unwind_from != nullptr && how.unwind_from != how.root;
     if (how.root != nullptr) DestroyChain(how.unwind_from, how.root);
+    const SilentEnd silent_closure(by_another);
     if ((core->flags & kNoClosure) == 0) static_cast<C*>(core->payload())->~C();
     if (keep) {
       Outcome<void> failure = Ok();
@@ -62,8 +66,11 @@ struct Ops {
       core->flags |= kHasResult;
       return failure;
     }
-    if (outcome.ok()) return Ok();
-    return Outcome<void>::FromFailure(std::move(outcome));
+    if (!outcome.ok()) return Outcome<void>::FromFailure(std::move(outcome));
+    // Nobody joins it. If that is so since all is being cancelled, what the value owes is aborted.
+    const SilentEnd silent_value(IsCancelled(core));
+    const Outcome<T> unwanted = std::move(outcome);
+    return Ok();
   }
   static void DestroyResult(TaskCore* core) {
     static_cast<Outcome<T>*>(core->payload())->~Outcome<T>();

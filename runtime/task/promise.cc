@@ -6,6 +6,18 @@
 namespace quiesce {
 inline namespace v0 {
 
+namespace {
+
+PromiseBase* DestroyAndGoUp(PromiseBase* frame) {
+  TaskAwaitBase* await = frame->caller();
+  PromiseBase* parent = await->parent;
+  await->child = nullptr;  // or the parent's frame would destroy it again
+  frame->handle().destroy();
+  return parent;
+}
+
+}  // namespace
+
 std::coroutine_handle<> FinishRoot(PromiseBase* root, PromiseBase* unwind_from) {
   StepFrame* step = root->task()->step_frame();
   step->root = root;
@@ -28,15 +40,11 @@ std::coroutine_handle<> PropagateFailure(PromiseBase* leaf) {
 }
 
 void DestroyChain(PromiseBase* leaf, PromiseBase* last) {
-  const SilentEnd silent(leaf != nullptr || last->failure().severity() >= Severity::kCancelled);
   PromiseBase* frame = leaf == nullptr ? last : leaf;
-  while (frame != last) {
-    TaskAwaitBase* await = frame->caller();
-    PromiseBase* parent = await->parent;
-    await->child = nullptr;  // or the parent's frame would destroy it again
-    frame->handle().destroy();
-    frame = parent;
-  }
+  if (frame->returned_error() && frame != last) frame = DestroyAndGoUp(frame);
+  const SilentEnd silent((leaf != nullptr && !frame->returned_error()) ||
+                         last->failure().severity() >= Severity::kCancelled);
+  while (frame != last) frame = DestroyAndGoUp(frame);
   last->handle().destroy();
 }
 

@@ -55,11 +55,17 @@ class PromiseBase {
   void set_caller(TaskAwaitBase* await) { caller_ = reinterpret_cast<uintptr_t>(await); }
   void set_task(TaskCore* core) { caller_ = reinterpret_cast<uintptr_t>(core) | kIsTask; }
   TaskAwaitBase* caller() const {
-    return (caller_ & kIsTask) ? nullptr : reinterpret_cast<TaskAwaitBase*>(caller_);
+    return (caller_ & kIsTask) ? nullptr
+                               : reinterpret_cast<TaskAwaitBase*>(caller_ & ~kReturnedError);
   }
   TaskCore* task() const {
-    return (caller_ & kIsTask) ? reinterpret_cast<TaskCore*>(caller_ & ~kIsTask) : nullptr;
+    return (caller_ & kIsTask) ? reinterpret_cast<TaskCore*>(caller_ & ~(kIsTask | kReturnedError))
+                               : nullptr;
   }
+
+  // Did it end by a `co_return` of an Error, and not by another's? What its parameters owe then is leaked (R8).
+  bool returned_error() const { return (caller_ & kReturnedError) != 0; }
+  void set_returned_error() { caller_ |= kReturnedError; }
 
   // Ok until the coroutine has failed.
   Outcome<void>& failure() { return failure_; }
@@ -70,6 +76,7 @@ class PromiseBase {
 
  protected:
   static constexpr uintptr_t kIsTask = 1;
+  static constexpr uintptr_t kReturnedError = 2;
 
   uintptr_t caller_ = 0;
   std::source_location await_site_;

@@ -21,6 +21,7 @@
 #include <variant>
 
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/task/park_registry.h"
 #include "quiesce/runtime/task/wait.h"
 
 namespace quiesce {
@@ -44,20 +45,25 @@ class [[nodiscard]] SelectWait : public Waiter {
     if (result_.has_value()) [[unlikely]]
       AwaitedTwice();
     mode_ = cx_internal::WaitMode(cx_, /*structural=*/false);
+    FirstArm([](auto, auto& arm) {
+      if (arm.result_.has_value()) [[unlikely]]
+        arm.AwaitedTwice();
+      return false;
+    });
     const bool fail = MustFail();
     At(EventKind::kCheckpoint, fail);
+    const bool go_on = MayGoOn();
     if (fail) [[unlikely]] {
       result_.emplace(FailReason());
-    } else if (!TryArms()) {
-      return false;
+      return go_on;
     }
-    return MayGoOn();
+    return go_on && TryArms();  // others go first while nothing is taken, as in Wait
   }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> handle) {
     frame_ = &handle.promise();
     task()->waiter = this;
-    if (!result_.has_value()) {
+    if (!OthersGoFirst()) {
       if (Arm()) return true;
       if (MayGoOn()) return false;
     }
@@ -142,6 +148,8 @@ class [[nodiscard]] SelectWait : public Waiter {
           continue;
         }
       }
+      // A sweep that has decided may still have this waiter in its hands: this waits for the shard's lock.
+      if (last != Enqueued::kQueued) cx_.region()->parked->Remove(this);
       if (Settle()) return false;
     }
   }

@@ -98,7 +98,11 @@ class Promise final : public PromiseBase {
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> handle) noexcept {
       Promise& self = handle.promise();
       if (!self.failure().ok()) {
-        if (self.failure().severity() >= Severity::kCancelled) SetEndingSilently(false);
+        if (self.failure().is_error()) {
+          self.set_returned_error();
+        } else {
+          SetEndingSilently(false);
+        }
         return PropagateFailure(&self);
       }
       if (self.task() != nullptr) return FinishRoot(&self, nullptr);

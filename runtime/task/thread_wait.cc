@@ -171,13 +171,25 @@ class ThreadRecord final : public Scheduler {
 
 namespace {
 
+// Its record has been given back: what blocks in a destructor of a thread-local that comes still later takes
+// another, for good.
+constinit thread_local bool gave_back = false;
+
 struct OwnRecord {
   OwnRecord() : record(ThreadRecord::Take()) {}
-  ~OwnRecord() { record->GiveBack(); }
+  ~OwnRecord() {
+    gave_back = true;
+    record->GiveBack();
+  }
   ThreadRecord* const record;
 };
 
 [[gnu::noinline]] ThreadRecord* RecordOfThisThread() {
+  if (gave_back) [[unlikely]] {
+    constinit thread_local ThreadRecord* late = nullptr;
+    if (late == nullptr) late = ThreadRecord::Take();
+    return late;
+  }
   thread_local OwnRecord own;
   return own.record;
 }

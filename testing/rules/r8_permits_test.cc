@@ -164,6 +164,25 @@ TEST(PermitDropTest, InTheArgumentsOfATaskThatDoesNotStartIsAborted) {
   EXPECT_EQ(hall.booked, 0);
 }
 
+TEST(PermitDropTest, InTheValueOfACancelledTaskThatNobodyJoinsIsAborted) {
+  TestRuntime rt(1);
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto body = [&](Cx cx) -> Task<void> {
+      (void)cx.ForDrain().Spawn("reserves", [&hall](Cx cx) -> Task<SeatPermit> {
+        SeatPermit permit(cx, &hall);
+        co_return std::move(permit);
+      });
+      cx.Ref().Cancel();
+      co_return Ok();
+    };
+    (void)co_await Region::Open(cx, "r", body);
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 1);
+}
+
 TEST(PermitDropTest, InTheValueOfARegionThatFailsIsAborted) {
   TestRuntime rt;
   Hall hall;
@@ -232,6 +251,29 @@ TEST(PermitLeakTest, CoroutineThatReturnsAnErrorLeaks) {
         });
       },
       "permit leaked");
+}
+TEST(PermitLeakTest, CoroutineThatReturnsAnErrorLeaksItsParameters) {
+  if (!DebugChecks()) GTEST_SKIP() << "the library is built without debug checks";
+  const auto fails = [](Cx, SeatPermit) -> Task<void> {
+    co_return absl::UnavailableError("early");
+  };
+  for (const bool spawned : {false, true}) {
+    EXPECT_DEATH(
+        {
+          TestRuntime rt;
+          Hall hall;
+          (void)rt.Run([&](Cx cx) -> Task<void> {
+            if (spawned) {
+              cx.Spawn("fails", fails, SeatPermit(cx, &hall));
+            } else {
+              SeatPermit permit(cx, &hall);
+              co_await OrReturn(fails(cx, std::move(permit)));
+            }
+            co_return Ok();
+          });
+        },
+        "permit leaked");
+  }
 }
 TEST(PermitLeakTest, OfAThreadIsFatalToo) {
   if (!DebugChecks()) GTEST_SKIP() << "the library is built without debug checks";
@@ -381,12 +423,16 @@ struct Revocation {
   Locker locker;
   std::optional<RegionRef> region;
   std::atomic<bool> closed{false};
+  bool with_finalizer = false;
 
   // A region whose task leaves a permit in the locker.
   void Start() {
     runtime.Start([this](Cx cx) -> Task<void> {
       auto body = [this](Cx cx) -> Task<void> {
         region.emplace(cx.Ref());
+        if (with_finalizer) {
+          EXPECT_TRUE(cx.Defer("done at once", [](Cx) -> Task<void> { co_return Ok(); }).ok());
+        }
         cx.Spawn("reserves", [this](Cx cx) -> Task<void> {
           locker.Put(SeatPermit(cx, &hall));
           co_return Ok();
@@ -428,6 +474,18 @@ TEST(PermitRevocationTest, ARegionThatEndsByItselfWaitsAsLongAsADrainMayTake) {
       test.runtime.Dump().find(DebugChecks() ? "owes 1 permit: SeatPermit #" : "owes 1 permit\n"),
       std::string::npos)
       << test.runtime.Dump();
+  test.runtime.AdvanceBy(absl::Nanoseconds(1));
+  test.Finish();
+}
+
+// The finalizers' grace, of one second, is over when they are done.
+TEST(PermitRevocationTest, AFinalizerTakesNothingOfThatTime) {
+  Revocation test;
+  test.with_finalizer = true;
+  test.Start();
+  test.runtime.AdvanceBy(absl::Seconds(3) - absl::Nanoseconds(1));
+  test.runtime.RunUntilIdle();
+  EXPECT_FALSE(test.closed);
   test.runtime.AdvanceBy(absl::Nanoseconds(1));
   test.Finish();
 }

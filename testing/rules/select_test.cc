@@ -84,6 +84,22 @@ TEST(SelectTest, AnArmsErrorIsInsideAndTheSelectsOwnOutside) {
               IsOk());
 }
 
+TEST(SelectDeathTest, AnArmThatHasWonIsNotForAnotherSelect) {
+  EXPECT_DEATH(
+      {
+        TestRuntime rt;
+        Mailbox box;
+        box.Put(1);
+        (void)rt.Run([&](Cx cx) -> Task<void> {
+          auto letter = box.Take(cx);
+          (void)co_await OrReturn(Select(cx, letter));
+          (void)co_await OrReturn(Select(cx, letter));
+          co_return Ok();
+        });
+      },
+      "Mailbox::Take: this wait has been awaited before");
+}
+
 // Has to try again while it is queued; just before that, a letter comes into the box.
 class RetriesAfterALetterOp {
  public:
