@@ -186,8 +186,9 @@ Task<void> Main(Cx cx) {
 
   int64_t read = 0;
   absl::Time stopped;
+  std::function<void(int64_t)> on_read;  // outlives the tasks that call it
   auto pipeline = [&](Cx cx) -> Task<void> {
-    std::function<void(int64_t)> on_read = [&, region = cx.Ref()](int64_t number) {
+    on_read = [&, region = cx.Ref()](int64_t number) {
       read = number + 1;
       if (read != stop_after || read == blocks) return;
       stopped = absl::Now();
@@ -198,8 +199,7 @@ Task<void> Main(Cx cx) {
     // What has been read is finished while draining.
     cx.ForDrain().Spawn("write", WriteLines, std::move(line_receiver), &output);
     cx.ForDrain().Spawn("digest", DigestBlocks, std::move(block_receiver), std::move(line_sender));
-    auto reading = cx.Spawn("read", ReadBlocks, &input, blocks, std::move(block_sender), &on_read);
-    (void)co_await reading.Join(cx.ForDrain());  // on_read lives here
+    cx.Spawn("read", ReadBlocks, &input, blocks, std::move(block_sender), &on_read);
     co_return Ok();
   };
   Outcome<void> ended = co_await Region::Open(cx, "pipeline", pipeline);

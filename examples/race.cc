@@ -4,8 +4,8 @@
 //   ./bazelw run //examples:race -- --servers=one.example:7,two.example:7
 //   ./bazelw run //examples:race                                             (three echo servers of its own)
 //
-// The servers are echo servers: the question comes back. After each round nothing of the losers is left: no task, no
-// connection; the program counts both.
+// The servers are echo servers: the question comes back. After each round nothing of the losers is left: no branch, and with it no
+// connection; the program counts the branches.
 #include <array>
 #include <atomic>
 #include <iostream>

@@ -365,7 +365,8 @@ class Channel final : public Hub {
     return Taken::kMessage;
   }
   // Without the lock: copies.
-  static bool Yield(Taken taken, Shared<T>& message, uint64_t missed, Result& result) {
+  // noexcept: a copy that throws ends the process, since the message is taken already.
+  static bool Yield(Taken taken, Shared<T>& message, uint64_t missed, Result& result) noexcept {
     if (taken == Taken::kNone) return false;
     if (taken == Taken::kMessage) [[likely]] {
       result.emplace(

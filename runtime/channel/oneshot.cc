@@ -27,10 +27,10 @@ uint32_t Block::Lock() {
   }
 }
 
-void Block::Wake(uint32_t& word, uint32_t bit, Waiter* waiter) {
+void Block::Wake(uint32_t& word, uint32_t bit, Waiter* const& slot) {
   if ((word & bit) == 0) return;
   word &= ~bit;
-  waiter->Grant();  // or it is being cancelled, and leaves by itself
+  slot->Grant();  // or it is being cancelled, and leaves by itself
 }
 
 bool Block::SendUnlessClosed() {

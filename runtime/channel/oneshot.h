@@ -106,8 +106,9 @@ class Block {
   // Sets kBusy; returns the word without it.
   uint32_t Lock();
   void Unlock(uint32_t word) { word_.store(word, std::memory_order_release); }
-  // Takes one of the waits out of `word`, and grants it. The caller has kBusy.
-  static void Wake(uint32_t& word, uint32_t bit, Waiter* waiter);
+  // Takes one of the waits out of `word`, and grants it. The caller has kBusy. `slot` is read only if its bit is
+  // set: its wait writes it without the lock after that.
+  static void Wake(uint32_t& word, uint32_t bit, Waiter* const& slot);
   Enqueued EnqueueUnless(uint32_t decided, uint32_t bit, Waiter*& slot, Waiter& waiter);
   void Leave(uint32_t bit, Waiter*& slot);
   [[noreturn, gnu::cold]] static void DestroyedInUse(const char* what, const Waiter* waiting);

@@ -38,7 +38,7 @@ Task<SeatPermit> Seat(Cx outer, Cx cx, Hall* hall) {
 }
 
 TEST(CombinatorPermitsTest, TheWinnersIsTheCallersAndTheLosersAreAborted) {
-  TestRuntime rt(1);
+  TestRuntime rt(2);
   Hall hall;
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     auto seat = [&, cx](Cx inner) { return Seat(cx, inner, &hall); };

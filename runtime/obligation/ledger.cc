@@ -57,14 +57,23 @@ void Obligation::AddEntry(const TaskCore& task, const PermitKind& kind) {
   place_ = reinterpret_cast<uintptr_t>(entry);
 }
 
-void Obligation::RemoveEntry() {
-  auto* entry = reinterpret_cast<Entry*>(place_);
+void Obligation::RemoveEntry(uintptr_t place) {
+  auto* entry = reinterpret_cast<Entry*>(place);
   Entry::Table& all = Entry::All();
   {
     ThreadMutexLock lock(all.mutex);
     all.entries.Remove(entry);
   }
   delete entry;
+}
+
+Obligation Obligation::ForRegionOf(const CxBase& cx, const PermitKind& kind,
+                                   const std::source_location& where) {
+  Obligation obligation(where);  // its task is none, so whoever resolves it claims it
+  obligation.region_ = cx.region();
+  obligation.region_->permits.fetch_add(permit_word::kOpenOne, std::memory_order_acq_rel);
+  if (DebugChecks()) obligation.AddEntry(*static_cast<TaskCore*>(cx.task()), kind);
+  return obligation;
 }
 
 Obligation::Claim Obligation::ClaimElsewhere() {
@@ -77,11 +86,11 @@ Obligation::Claim Obligation::ClaimElsewhere() {
   return Claim::kElsewhere;
 }
 
-void Obligation::EndClaim(Claim claim) {
+void Obligation::EndClaim(RegionScope* region, Claim claim) {
   if (claim == Claim::kRevoked) {
-    region_->ops->unref(region_);
+    region->ops->unref(region);
   } else {
-    region_->ops->permit_done(region_);
+    region->ops->permit_done(region);
   }
 }
 

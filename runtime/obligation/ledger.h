@@ -66,6 +66,9 @@ class Obligation {
       AddEntry(*task, kind);
     Emit(EventKind::kPermitReserve, region_->id, task_, 0, kind.name);
   }
+  // As if reserved through `cx`, by whatever task or thread: counted in the region's word.
+  static Obligation ForRegionOf(const CxBase& cx, const PermitKind& kind,
+                                const std::source_location& where);
   // Reserved by a thread that is no task: no region owes it.
   explicit Obligation(const std::source_location& where)
       : task_(kNoTask), place_(std::bit_cast<uintptr_t>(where)) {}
@@ -90,17 +93,20 @@ class Obligation {
   [[gnu::always_inline]] bool Resolve(const PermitKind& kind, PermitEnd end,
                                       Effect effect) noexcept {
     const Claim claim = kHasLedger ? TakeClaim() : Claim::kOwn;
+    // The effect may wake somebody who destroys this.
+    RegionScope* const region = region_;
+    const uintptr_t place = place_;
+    const uint64_t task = std::exchange(task_, 0);
     effect(claim != Claim::kRevoked);
-    if (kHasLedger && region_ != nullptr) {
+    if (kHasLedger && region != nullptr) {
       if (DebugChecks()) [[unlikely]]
-        RemoveEntry();
-      Emit(EventKind::kPermitEnd, region_->id, task_,
+        RemoveEntry(place);
+      Emit(EventKind::kPermitEnd, region->id, task,
            static_cast<uint64_t>(claim == Claim::kRevoked ? PermitEnd::kGivenBack : end),
            kind.name);
       if (claim != Claim::kOwn) [[unlikely]]
-        EndClaim(claim);
+        EndClaim(region, claim);
     }
-    task_ = 0;
     return claim != Claim::kRevoked;
   }
 
@@ -108,9 +114,9 @@ class Obligation {
   // each place. Precondition: live().
   [[gnu::cold]] void Leaked(const PermitKind& kind) const;
 
-  // Has it been revoked? For a hint: it may be in the next moment.
+  // Has it been revoked? For a hint: it may be in the next moment. False once it is resolved.
   bool revoked() const {
-    return region_ != nullptr &&
+    return live() && region_ != nullptr &&
            (region_->permits.load(std::memory_order_acquire) & permit_word::kRevoked) != 0;
   }
 
@@ -142,10 +148,10 @@ class Obligation {
   }
 
   Claim ClaimElsewhere();
-  void EndClaim(Claim claim);
+  static void EndClaim(RegionScope* region, Claim claim);
   void Spill(std::atomic<int16_t>& counter);
   void AddEntry(const TaskCore& task, const PermitKind& kind);
-  void RemoveEntry();
+  static void RemoveEntry(uintptr_t place);
 
   struct Entry;
   friend struct LedgerOf;

@@ -90,7 +90,8 @@ class [[nodiscard]] Permit {
     Finish(PermitEnd::kAborted, [this](bool) { slot_.Abort(); });
   }
 
-  // From now on cx's region owes it.
+  // From now on cx's region owes it. `cx` may be another task's, as long as that task waits for this one: a branch
+  // rebinds to the Cx of who called the combinator.
   // Errors   kFailedPrecondition: the region that owed it has revoked it. It stays so.
   absl::Status Rebind(const CxBase& cx,
                       std::source_location where = std::source_location::current()) {
@@ -100,7 +101,7 @@ class [[nodiscard]] Permit {
       return absl::FailedPreconditionError(
           "Rebind: the permit had been revoked by the close of its region, and is given back now");
     }
-    obligation_ = Obligation(cx, Slot::kKind, where);
+    obligation_ = Obligation::ForRegionOf(cx, Slot::kKind, where);
     return absl::OkStatus();
   }
 

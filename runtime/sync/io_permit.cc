@@ -86,6 +86,13 @@ Enqueued IoBlock::Enqueue(Waiter& waiter, std::optional<Outcome<size_t>>& result
     Take(result);
     return Enqueued::kDone;
   }
+  if (state_ == State::kIdle) {
+    Fatal(
+        "IoOperation::Done by task %s: nothing is under way; another Done has taken the answer. "
+        "Each "
+        "Start has one Done",
+        DescribeTask(*waiter.task()).c_str());
+  }
   if (waiter_ != nullptr) {
     Fatal(
         "IoOperation::Done by task %s while task %s waits: the answer can be taken once. Let one "
