@@ -10,13 +10,6 @@
 
 namespace quiesce {
 inline namespace v0 {
-namespace {
-
-std::string PlaceOf(const std::source_location& where) {
-  return DescribePlace(where.file_name(), where.line());
-}
-
-}  // namespace
 
 struct Obligation::Entry : ListHook {
   uint64_t number;
@@ -27,8 +20,8 @@ struct Obligation::Entry : ListHook {
   std::source_location where;
 
   std::string ToString() const {
-    return absl::StrCat(kind, " #", number, ", reserved at ", PlaceOf(where), " by task ", task,
-                        " '", task_name, "'");
+    return absl::StrCat(kind, " #", number, ", reserved at ", DescribePlace(where), " by task ",
+                        task, " '", task_name, "'");
   }
 
   // All of the process. Only where debug checks are on: one lock for all is good enough.
@@ -102,7 +95,7 @@ void Obligation::Leaked(const PermitKind& kind) const {
                            : std::bit_cast<std::source_location>(place_);
   const std::string what =
       named ? reinterpret_cast<const Entry*>(place_)->ToString()
-            : absl::StrCat(kind.name, ", reserved at ", PlaceOf(where),
+            : absl::StrCat(kind.name, ", reserved at ", DescribePlace(where),
                            task_ == kNoTask ? std::string(" by a thread that is no task")
                                             : absl::StrCat(" by task ", task_));
   const std::string of =

@@ -67,9 +67,11 @@ struct Ops {
       return failure;
     }
     if (!outcome.ok()) return Outcome<void>::FromFailure(std::move(outcome));
-    // Nobody joins it. If that is so since all is being cancelled, what the value owes is aborted.
-    const SilentEnd silent_value(IsCancelled(core));
-    const Outcome<T> unwanted = std::move(outcome);
+    if constexpr (!std::is_void_v<T> && !std::is_trivially_destructible_v<T>) {
+      // Nobody joins it. If that is so since all is being cancelled, what the value owes is aborted.
+      const SilentEnd silent_value(IsCancelled(core));
+      const Outcome<T> unwanted = std::move(outcome);
+    }
     return Ok();
   }
   static void DestroyResult(TaskCore* core) {

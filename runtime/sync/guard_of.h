@@ -69,29 +69,22 @@ class LockOp : public Request {
   }
 };
 
-// The same, of a lock that owns data of type T.
+// The request of a lock that owns data of type T: its guard opens the data.
 template <class Request, class T>
-class LockOpOf : public Request {
+class OwningRequest : public Request {
  public:
-  using Value = GuardOf<typename Request::Guard, T>;
-  static constexpr bool kStructural = false;
+  using Guard = GuardOf<typename Request::Guard, T>;
   template <class... Args>
-  explicit LockOpOf(T* data, Args&&... args) : Request(std::forward<Args>(args)...), data_(data) {}
-
-  bool Try(std::optional<Outcome<Value>>& result) { return this->TryTake() && Harvest(result); }
-  Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
-    const Enqueued enqueued = this->Queue(waiter);
-    if (enqueued == Enqueued::kDone) Harvest(result);
-    return enqueued;
-  }
-  bool Harvest(std::optional<Outcome<Value>>& result) {
-    result.emplace(Value(this->MakeGuard(), data_));
-    return true;
-  }
+  explicit OwningRequest(T* data, Args&&... args)
+      : Request(std::forward<Args>(args)...), data_(data) {}
+  Guard MakeGuard() { return Guard(Request::MakeGuard(), data_); }
 
  private:
   T* const data_;
 };
+
+template <class Request, class T>
+using LockOpOf = LockOp<OwningRequest<Request, T>>;
 
 }  // namespace sync_internal
 }  // namespace v0

@@ -78,7 +78,7 @@ void LockHolder::CheckForeignReleaser(const char* what) const {
 
 std::string LockHolder::Describe() const {
   return absl::StrCat(task_ == kNobody ? "a guard that belongs to no task" : DescribeLocker(*task_),
-                      ", locked at ", DescribeWhere(where_));
+                      ", locked at ", DescribePlace(where_));
 }
 
 TaskCore* ThisTask() {
@@ -91,17 +91,13 @@ std::string DescribeLocker(const TaskCore& task) {
   return absl::StrCat("task ", DescribeTask(task));
 }
 
-std::string DescribeWhere(const std::source_location& where) {
-  return DescribePlace(where.file_name(), where.line());
-}
-
 std::string DescribeQueue(const LockQueue& queue) {
   const LockRequest* first = queue.front();
   if (first == nullptr) return "";
   size_t count = 0;
   for (const LockRequest* r = first; r != nullptr; r = queue.Next(r)) ++count;
   return absl::StrCat("; ", count, count == 1 ? " waits for it: " : " wait for it, the first is ",
-                      DescribeLocker(*first->task), ", at ", DescribeWhere(first->where));
+                      DescribeLocker(*first->task), ", at ", DescribePlace(first->where));
 }
 
 void LockedTwice(const char* call, const LockRequest& request, const LockHolder& holder) {
@@ -109,7 +105,7 @@ void LockedTwice(const char* call, const LockRequest& request, const LockHolder&
       "%s at %s would wait for ever, since the lock is held by the same task: %s. Unlock it "
       "before, "
       "or pass the guard on to what needs the lock",
-      call, DescribeWhere(request.where).c_str(), holder.Describe().c_str());
+      call, DescribePlace(request.where).c_str(), holder.Describe().c_str());
 }
 
 void HoldsNothing(const char* call) {

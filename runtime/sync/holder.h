@@ -132,8 +132,6 @@ TaskCore* ThisTask();
 
 // "task 'save' #12 (spawned at save.cc:30)", or "a thread that is no task".
 std::string DescribeLocker(const TaskCore& task);
-// "save.cc:41"
-std::string DescribeWhere(const std::source_location& where);
 
 // For destructors: "; 3 wait, the first is task …, at save.cc:41", or "".
 std::string DescribeQueue(const LockQueue& queue);

@@ -11,6 +11,7 @@
 #include "quiesce/runtime/region/region_core.h"
 #include "quiesce/runtime/region/task_handle.h"
 #include "quiesce/runtime/scheduler/clock.h"
+#include "quiesce/runtime/task/async_stack.h"
 #include "quiesce/runtime/task/task_core.h"
 
 namespace quiesce {
@@ -83,7 +84,7 @@ void Tenure::OnDue(Runnable* step) {
   if (cancel) {
     task_handle_internal::CancelTask(tenure->holder, CancelKind::kDeadline,
                                      absl::StrCat("the lease that was acquired at ",
-                                                  DescribeWhere(tenure->where), " has expired"),
+                                                  DescribePlace(tenure->where), " has expired"),
                                      Budget());
   }
   tenure->region->Unref();
@@ -182,7 +183,7 @@ void CheckDuration(absl::Duration duration, const std::source_location& where) {
       "a lease of %s at %s: the time must be positive, and have an end; to hold something without "
       "one "
       "use a Mutex",
-      absl::FormatDuration(duration).c_str(), DescribeWhere(where).c_str());
+      absl::FormatDuration(duration).c_str(), DescribePlace(where).c_str());
 }
 
 // The lock is the task's: its time begins.
@@ -235,11 +236,10 @@ absl::Status Lease::Renew(CxWith<cap::Time> cx, absl::Duration duration,
   Tenure* const old = Current("Lease::Renew");
   const Instant now = cx.Now();
   if (revoked() || !old->TryEnd(now)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("Lease::Renew: the lease that was acquired or renewed at ",
-                     sync_internal::DescribeWhere(old->where),
-                     revoked() ? " was revoked by the close of its region" : " has expired",
-                     ". Give it up, and acquire another"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "Lease::Renew: the lease that was acquired or renewed at ", DescribePlace(old->where),
+        revoked() ? " was revoked by the close of its region" : " has expired",
+        ". Give it up, and acquire another"));
   }
   auto* task = static_cast<TaskCore*>(cx.task());
   slot().tenure = new Tenure(task, now + duration, old->token, where);

@@ -6,13 +6,6 @@
 namespace quiesce {
 inline namespace v0 {
 namespace sync_internal {
-namespace {
-
-std::string PlaceOf(const std::source_location& where) {
-  return DescribePlace(where.file_name(), where.line());
-}
-
-}  // namespace
 
 Turns::~Turns() {
   SpinLockHolder lock(lock_);
@@ -22,14 +15,14 @@ Turns::~Turns() {
         "a OnceCell was destroyed while task %s makes its value, for the Get at %s. Let it end "
         "before the "
         "cell goes out of scope",
-        DescribeTask(*owner_).c_str(), PlaceOf(where_).c_str());
+        DescribeTask(*owner_).c_str(), DescribePlace(where_).c_str());
   }
   if (const Request* request = queue_.front()) {
     Fatal(
         "a OnceCell was destroyed while task %s waits for its value, at %s. Cancel it and let it "
         "end "
         "before the cell goes out of scope",
-        DescribeTask(*request->waiter->task()).c_str(), PlaceOf(request->where).c_str());
+        DescribeTask(*request->waiter->task()).c_str(), DescribePlace(request->where).c_str());
   }
 }
 
@@ -84,7 +77,8 @@ void Turns::FatalRecursion(const char* call, const std::source_location& where) 
       "%s at %s asks for the value that task %s is making itself, for the Get at %s, and would "
       "wait for "
       "ever. Let the initialiser make it without asking the cell",
-      call, PlaceOf(where).c_str(), DescribeTask(*owner_).c_str(), PlaceOf(where_).c_str());
+      call, DescribePlace(where).c_str(), DescribeTask(*owner_).c_str(),
+      DescribePlace(where_).c_str());
 }
 
 bool TurnOp::Try(std::optional<Outcome<bool>>& result) {

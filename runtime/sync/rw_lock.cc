@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "quiesce/runtime/task/async_stack.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -26,7 +27,7 @@ RwLock::~RwLock() {
     held = absl::StrCat(readers_, readers_ == 1 ? " reads it" : " read it");
     const Reader* first = known_readers_.front();
     if (first != nullptr) {
-      absl::StrAppend(&held, ", locked at ", sync_internal::DescribeWhere(first->where));
+      absl::StrAppend(&held, ", locked at ", DescribePlace(first->where));
     }
   }
   Fatal(
@@ -86,9 +87,8 @@ void RwLock::CheckReadsNot(const char* call, const LockRequest& request) {
         "%s at %s would wait for ever: %s reads the same lock, locked at %s. Unlock that before, "
         "or "
         "Detach a ReadGuard that is now another task's",
-        call, sync_internal::DescribeWhere(request.where).c_str(),
-        sync_internal::DescribeLocker(*request.task).c_str(),
-        sync_internal::DescribeWhere(r->where).c_str());
+        call, DescribePlace(request.where).c_str(),
+        sync_internal::DescribeLocker(*request.task).c_str(), DescribePlace(r->where).c_str());
   }
 }
 

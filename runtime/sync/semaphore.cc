@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/sync/holder.h"
+#include "quiesce/runtime/task/async_stack.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -13,7 +14,7 @@ namespace sync_internal {
 // A wait for none would be a checkpoint in disguise, one for fewer than none a mistake.
 void BadCount(int64_t count, const std::source_location& where) {
   Fatal("Semaphore: an Acquire of %lld at %s: the count must be positive",
-        static_cast<long long>(count), DescribeWhere(where).c_str());
+        static_cast<long long>(count), DescribePlace(where).c_str());
 }
 
 Enqueued SemaphoreCore::Queue(AcquireRequest* request, Waiter& waiter) {
@@ -80,7 +81,7 @@ void SemaphoreCore::Abandon() {
         "a Semaphore was destroyed while %s waits for it, in an Acquire of %lld at %s. Close it, "
         "and let those who wait end, before it goes out of scope",
         DescribeLocker(*first->waiter->task()).c_str(), static_cast<long long>(first->count),
-        DescribeWhere(first->where).c_str());
+        DescribePlace(first->where).c_str());
   }
   Unref();
 }
@@ -104,8 +105,7 @@ std::optional<SemaphorePermit> Semaphore::TryAcquire(int64_t count, std::source_
         "Semaphore::TryAcquire(%lld) at %s: a task's permit is owed by a region. Use "
         "TryAcquire(cx, "
         "%lld)",
-        static_cast<long long>(count), sync_internal::DescribeWhere(where).c_str(),
-        static_cast<long long>(count));
+        static_cast<long long>(count), DescribePlace(where).c_str(), static_cast<long long>(count));
   }
   if (!TryTake(count, where)) return std::nullopt;
   return SemaphorePermit(sync_internal::SemaphoreSlot(core_, count), where);

@@ -63,7 +63,7 @@ void AppendAsyncStack(const Waiter& waiter, absl::string_view indent, std::strin
   while (frame != nullptr) {
     const std::source_location& site = frame->await_site();
     if (++frames <= kMostFrames) {
-      absl::StrAppend(&to, indent, "at ", DescribePlace(site.file_name(), site.line()), " in ",
+      absl::StrAppend(&to, indent, "at ", DescribePlace(site), " in ",
                       FunctionName(site.function_name()), "\n");
     }
     const TaskAwaitBase* caller = frame->caller();
@@ -76,6 +76,10 @@ void AppendAsyncStack(const Waiter& waiter, absl::string_view indent, std::strin
 
 std::string DescribePlace(const char* file, uint32_t line) {
   return absl::StrCat(SourcePath(file), ":", line);
+}
+
+std::string DescribePlace(const std::source_location& where) {
+  return DescribePlace(where.file_name(), where.line());
 }
 
 std::string DescribeTask(const TaskCore& core) {

@@ -3,6 +3,7 @@
 #define QUIESCE_RUNTIME_TASK_ASYNC_STACK_H_
 
 #include <cstdint>
+#include <source_location>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -19,6 +20,7 @@ void AppendAsyncStack(const Waiter& waiter, absl::string_view indent, std::strin
 
 // "examples/server.cc:30"; a header's path is the one by which it is included.
 std::string DescribePlace(const char* file, uint32_t line);
+std::string DescribePlace(const std::source_location& where);
 
 // "'connection' #12 (spawned at examples/server.cc:30)"
 std::string DescribeTask(const TaskCore& core);

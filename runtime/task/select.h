@@ -15,7 +15,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <tuple>
 #include <utility>
 #include <variant>
@@ -30,54 +29,33 @@ inline namespace v0 {
 template <class Op>
 inline constexpr bool kIsPartial = requires { requires Op::kPartial; };
 
-// The awaiter of Select.
+// The awaiter of Select. index() of its value is that of the arm, and it holds that arm's outcome.
 template <class... Ops>
-class [[nodiscard]] SelectWait : public Waiter {
- public:
-  using QuiesceAwaitable = void;
-  // index() is that of the arm, and it holds that arm's outcome.
-  using Value = std::variant<Outcome<typename Ops::Value>...>;
+class [[nodiscard]] SelectWait
+    : public ResultWait<SelectWait<Ops...>, std::variant<Outcome<typename Ops::Value>...>,
+                        /*structural=*/false> {
+  using Base = ResultWait<SelectWait<Ops...>, std::variant<Outcome<typename Ops::Value>...>,
+                          /*structural=*/false>;
 
-  explicit SelectWait(const CxBase& cx, Wait<Ops>&... arms) : Waiter(cx, &kOps), arms_(arms...) {}
+ public:
+  using Value = typename Base::Value;
+
+  explicit SelectWait(const CxBase& cx, Wait<Ops>&... arms) : Base(cx, &kOps), arms_(arms...) {}
 
   bool await_ready() {
-    cx_.Verify();
-    if (result_.has_value()) [[unlikely]]
-      AwaitedTwice();
-    mode_ = cx_internal::WaitMode(cx_, /*structural=*/false);
     FirstArm([](auto, auto& arm) {
       if (arm.result_.has_value()) [[unlikely]]
         arm.AwaitedTwice();
       return false;
     });
-    const bool fail = MustFail();
-    At(EventKind::kCheckpoint, fail);
-    const bool go_on = MayGoOn();
-    if (fail) [[unlikely]] {
-      result_.emplace(FailReason());
-      return go_on;
-    }
-    return go_on && TryArms();  // others go first while nothing is taken, as in Wait
+    return Base::await_ready();
   }
-  template <class P>
-  bool await_suspend(std::coroutine_handle<P> handle) {
-    frame_ = &handle.promise();
-    task()->waiter = this;
-    if (!OthersGoFirst()) {
-      if (Arm()) return true;
-      if (MayGoOn()) return false;
-    }
-    PostSelf();
-    return true;
-  }
-  Outcome<Value> await_resume() { return *std::move(result_); }
-
-  // For OrReturn.
-  bool failed() const { return result_.has_value() && !result_->ok(); }
-  Outcome<Value>& result() { return *result_; }
-  void set_or_return() { or_return_ = true; }
 
  private:
+  friend Base;
+  using Base::mode_;
+  using Base::result_;
+
   static constexpr size_t kArms = sizeof...(Ops);
   static constexpr uint8_t kNobody = 0xff;  // claims the word without any arm
 
@@ -99,7 +77,7 @@ class [[nodiscard]] SelectWait : public Waiter {
   }
 
   // Completes the first arm that can be.
-  bool TryArms() {
+  bool TryNow() {
     const size_t first = FirstArm([this](auto i, auto& arm) {
       if (!arm.op_.Try(arm.result_)) return false;
       this->template TakeResult<i>(arm);
@@ -116,17 +94,9 @@ class [[nodiscard]] SelectWait : public Waiter {
     });
   }
 
-  // True once parked; false once `result_` is set.
   bool Arm() {
     while (true) {
-      mode_ = cx_internal::WaitMode(cx_, /*structural=*/false);
-      Register();
-      if (MustFail()) [[unlikely]] {
-        Unregister();
-        result_.emplace(FailReason());
-        return false;
-      }
-      At(EventKind::kWaitEnqueue);
+      if (!this->BeginArming()) return false;
       Enqueued last = Enqueued::kQueued;
       FirstArm([this, &last](auto i, auto& arm) {
         arm.mode_ = mode_;
@@ -135,65 +105,40 @@ class [[nodiscard]] SelectWait : public Waiter {
         queued_[i] = last == Enqueued::kQueued;
         return last != Enqueued::kQueued;
       });
-      QUIESCE_CHECK(last != Enqueued::kDone || cx_.task()->IsGranted(),
+      QUIESCE_CHECK(last != Enqueued::kDone || this->task()->IsGranted(),
                     "an operation was completed in Enqueue without asking Waiter::MayTake");
-      if (last == Enqueued::kQueued && CommitPark()) return true;
+      if (last == Enqueued::kQueued && this->CommitPark()) return true;
       if (last == Enqueued::kRetry) {
         // Nobody may grant another arm from here on; unless one has been.
-        arm_ = kNobody;
-        if (ClaimArm()) {
+        this->arm_ = kNobody;
+        if (this->ClaimArm()) {
           WithdrawAllBut(kArms);
-          Unregister();
-          if (TryArms()) return false;
+          this->Unregister();
+          if (TryNow()) return false;
           continue;
         }
       }
       // A sweep that has decided may still have this waiter in its hands: this waits for the shard's lock.
-      if (last != Enqueued::kQueued) cx_.region()->parked->Remove(this);
-      if (Settle()) return false;
+      if (last != Enqueued::kQueued) this->cx().region()->parked->Remove(this);
+      if (this->Settle()) return false;
     }
   }
 
-  // At the step that follows: true once `result_` is set, false if the wait has to be made again.
-  bool Settle() {
-    if (!Decided()) [[unlikely]] {  // others went first, and now it begins
-      mode_ = cx_internal::WaitMode(cx_, /*structural=*/false);
-      if (!MustFail()) return TryArms();
-      result_.emplace(FailReason());
-      return true;
-    }
-    const uint32_t word = cx_.task()->word.load(std::memory_order_acquire);
+  bool TakeGranted() {
+    const uint32_t word = this->task()->word.load(std::memory_order_acquire);
     const size_t granted = ((word & task_word::kArmMask) >> task_word::kArmShift) - 1;
-    if (TakeDecision() == Decision::kGranted) {
-      WithdrawAllBut(granted);
-      const size_t done = FirstArm([this, granted](auto i, auto& arm) {
-        if (i != granted) return false;
-        // Completed while it was being queued, or granted after that.
-        if (!arm.result_.has_value() && !arm.op_.Harvest(arm.result_)) return false;
-        this->template TakeResult<i>(arm);
-        return true;
-      });
-      EndDecision();
-      if (done != kArms) return true;
-      if (!MustFail()) return TryArms();
-    } else {
-      WithdrawAllBut(kArms);
-      EndDecision();
-    }
-    result_.emplace(FailReason());
-    return true;
+    WithdrawAllBut(granted);
+    const size_t done = FirstArm([this, granted](auto i, auto& arm) {
+      if (i != granted) return false;
+      // Completed while it was being queued, or granted after that.
+      if (!arm.result_.has_value() && !arm.op_.Harvest(arm.result_)) return false;
+      this->template TakeResult<i>(arm);
+      return true;
+    });
+    return done != kArms;
   }
+  void WithdrawAll() { WithdrawAllBut(kArms); }
 
-  static WakeAction Complete(Waiter* waiter) {
-    auto* self = static_cast<SelectWait*>(waiter);
-    self->CountResume();
-    if (!self->result_.has_value() && !self->Settle() && self->Arm()) return WakeAction::kParked;
-    if (self->or_return_ && !self->result_->ok()) {
-      self->frame_->failure() = Outcome<void>::FromFailure(*std::move(self->result_));
-      return WakeAction::kUnwind;
-    }
-    return WakeAction::kResume;
-  }
   // Several holders may be waited for: each chain is followed here.
   static TaskCore* LendLaneOf(Waiter* waiter) {
     static_cast<SelectWait*>(waiter)->FirstArm([](auto, auto& arm) {
@@ -203,11 +148,10 @@ class [[nodiscard]] SelectWait : public Waiter {
     return nullptr;
   }
 
-  static constexpr WaitOps kOps = WaitOps("Select", &Complete, &LendLaneOf);
+  static constexpr WaitOps kOps = WaitOps("Select", &Base::Complete, &LendLaneOf);
 
   std::tuple<Wait<Ops>&...> arms_;
   std::array<bool, kArms> queued_ = {};
-  std::optional<Outcome<Value>> result_;
 };
 
 template <class... Ops>

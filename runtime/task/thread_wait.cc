@@ -171,6 +171,12 @@ class ThreadRecord final : public Scheduler {
 
 namespace {
 
+// Fatal in a task: `call` would block its worker.
+void CheckMayBlock(const char* call, const char* instead) {
+  if (cx_internal::CurrentTask() == nullptr) return;
+  Fatal("%s was called in a task, whose worker it would block: use %s", call, instead);
+}
+
 // Its record has been given back: what blocks in a destructor of a thread-local that comes still later takes
 // another, for good.
 constinit thread_local bool gave_back = false;
@@ -195,11 +201,6 @@ struct OwnRecord {
 }
 
 }  // namespace
-
-void CheckMayBlock(const char* call, const char* instead) {
-  if (cx_internal::CurrentTask() == nullptr) return;
-  Fatal("%s was called in a task, whose worker it would block: use %s", call, instead);
-}
 
 ThreadWaitScope::ThreadWaitScope(const char* call, const char* instead, absl::Duration timeout)
     : record_((CheckMayBlock(call, instead), RecordOfThisThread())) {

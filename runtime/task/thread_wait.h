@@ -51,9 +51,6 @@ Outcome<typename Op::Value> BlockThread(const char* call, const char* instead,
   return wait.await_resume();
 }
 
-// Fatal in a task: `call` would block its worker.
-void CheckMayBlock(const char* call, const char* instead);
-
 // What a thread waits and holds locks as: the record of this thread, for operations that need a task
 // and do not wait. Valid as long as the thread.
 TaskCore* ThisThreadAsTask();

@@ -176,23 +176,22 @@ concept WaitOperation =
 template <class... Ops>
 class SelectWait;
 
-// The awaiter made of an operation. `co_await wait` yields Outcome<Value>. A checkpoint also when it
-// need not wait: a cancelled ordinary wait fails at once, without effect. Awaited once; a second time is fatal.
-template <WaitOperation Op>
-class [[nodiscard]] Wait : public Waiter {
+// What the awaiters that have a result share, however they come to it. Derived has:
+//   bool TryNow()        completes without waiting if it can: sets `result_`, returns true
+//   bool Arm()           true once parked; false once `result_` is set
+//   bool TakeGranted()   takes what was granted; false: it has to be tried again
+//   void WithdrawAll()   after a cancel: leaves every queue
+template <class Derived, class V, bool structural>
+class ResultWait : public Waiter {
  public:
   using QuiesceAwaitable = void;
-  using Value = typename Op::Value;
-
-  template <class... Args>
-  explicit Wait(const CxBase& cx, Args&&... args)
-      : Waiter(cx, &kOps), op_(std::forward<Args>(args)...) {}
+  using Value = V;
 
   bool await_ready() {
     cx_.Verify();
     if (result_.has_value()) [[unlikely]]
       AwaitedTwice();
-    mode_ = cx_internal::WaitMode(cx_, Op::kStructural);
+    mode_ = cx_internal::WaitMode(cx_, structural);
     const bool fail = MustFail();
     At(EventKind::kCheckpoint, fail);
     const bool go_on = MayGoOn();
@@ -201,7 +200,7 @@ class [[nodiscard]] Wait : public Waiter {
       return go_on;
     }
     // Others go first while nothing is taken: if it held a lock, they would all have to queue for that.
-    return go_on && op_.Try(result_);
+    return go_on && self().TryNow();
   }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> handle) {
@@ -214,7 +213,7 @@ class [[nodiscard]] Wait : public Waiter {
     frame_ = frame;
     task()->waiter = this;
     if (!OthersGoFirst()) {
-      if (Arm()) return true;
+      if (self().Arm()) return true;
       if (MayGoOn()) return false;  // granted, or cancelled, before it was parked
     }
     PostSelf();
@@ -226,68 +225,99 @@ class [[nodiscard]] Wait : public Waiter {
   Outcome<Value>& result() { return *result_; }
   void set_or_return() { or_return_ = true; }
 
- private:
-  template <class... Ops>
-  friend class SelectWait;
+ protected:
+  using Waiter::Waiter;
 
-  // True once parked; false once `result_` is set.
-  bool Arm() {
-    while (true) {
-      mode_ = cx_internal::WaitMode(cx_, Op::kStructural);
-      Register();
-      if (MustFail()) [[unlikely]] {
-        Unregister();
-        result_.emplace(FailReason());
-        return false;
-      }
-      At(EventKind::kWaitEnqueue);
-      switch (op_.Enqueue(*this, result_)) {
-        case Enqueued::kQueued:
-          if (CommitPark()) return true;
-          if (Settle()) return false;
-          break;
-        case Enqueued::kDone:
-          Unregister();
-          return false;
-        case Enqueued::kRetry:
-        case Enqueued::kLost:
-          Unregister();
-          if (op_.Try(result_)) return false;
-          break;
-      }
+  // The beginning of Arm. False: it was cancelled, and `result_` is set.
+  bool BeginArming() {
+    mode_ = cx_internal::WaitMode(cx_, structural);
+    Register();
+    if (MustFail()) [[unlikely]] {
+      Unregister();
+      result_.emplace(FailReason());
+      return false;
     }
+    At(EventKind::kWaitEnqueue);
+    return true;
   }
 
   // At the step that follows: true once `result_` is set, false if the wait has to be made again.
   bool Settle() {
+    bool may_try = true;
     if (!Decided()) [[unlikely]] {  // others went first, and now it begins
-      mode_ = cx_internal::WaitMode(cx_, Op::kStructural);
-      if (!MustFail()) return op_.Try(result_);
-      result_.emplace(FailReason());
-      return true;
-    }
-    if (TakeDecision() == Decision::kGranted) {
-      const bool done = op_.Harvest(result_);
+      mode_ = cx_internal::WaitMode(cx_, structural);
+    } else if (TakeDecision() == Decision::kGranted) {
+      const bool done = self().TakeGranted();
       EndDecision();
       if (done) return true;
-      if (!MustFail()) return op_.Try(result_);
     } else {
-      op_.Withdraw(*this);
+      self().WithdrawAll();
       EndDecision();
+      may_try = false;
     }
+    if (may_try && !MustFail()) return self().TryNow();
     result_.emplace(FailReason());
     return true;
   }
 
+  // WaitOps::complete.
   static WakeAction Complete(Waiter* waiter) {
-    Wait* self = static_cast<Wait*>(waiter);
-    self->CountResume();
-    if (!self->result_.has_value() && !self->Settle() && self->Arm()) return WakeAction::kParked;
-    if (self->or_return_ && !self->result_->ok()) {
-      self->frame_->failure() = Outcome<void>::FromFailure(*std::move(self->result_));
+    auto* wait = static_cast<ResultWait*>(waiter);
+    wait->CountResume();
+    if (!wait->result_.has_value() && !wait->Settle() && wait->self().Arm()) {
+      return WakeAction::kParked;
+    }
+    if (wait->or_return_ && !wait->result_->ok()) {
+      wait->frame_->failure() = Outcome<void>::FromFailure(*std::move(wait->result_));
       return WakeAction::kUnwind;
     }
     return WakeAction::kResume;
+  }
+
+  std::optional<Outcome<Value>> result_;
+
+ private:
+  Derived& self() { return static_cast<Derived&>(*this); }
+};
+
+// The awaiter made of an operation. `co_await wait` yields Outcome<Value>. A checkpoint also when it
+// need not wait: a cancelled ordinary wait fails at once, without effect. Awaited once; a second time is fatal.
+template <WaitOperation Op>
+class [[nodiscard]] Wait : public ResultWait<Wait<Op>, typename Op::Value, Op::kStructural> {
+  using Base = ResultWait<Wait<Op>, typename Op::Value, Op::kStructural>;
+
+ public:
+  template <class... Args>
+  explicit Wait(const CxBase& cx, Args&&... args)
+      : Base(cx, &kOps), op_(std::forward<Args>(args)...) {}
+
+ private:
+  friend Base;
+  template <class... Ops>
+  friend class SelectWait;
+  using Base::result_;
+
+  bool TryNow() { return op_.Try(result_); }
+  bool TakeGranted() { return op_.Harvest(result_); }
+  void WithdrawAll() { op_.Withdraw(*this); }
+  bool Arm() {
+    while (true) {
+      if (!this->BeginArming()) return false;
+      switch (op_.Enqueue(*this, result_)) {
+        case Enqueued::kQueued:
+          if (this->CommitPark()) return true;
+          if (this->Settle()) return false;
+          break;
+        case Enqueued::kDone:
+          this->Unregister();
+          return false;
+        case Enqueued::kRetry:
+        case Enqueued::kLost:
+          this->Unregister();
+          if (TryNow()) return false;
+          break;
+      }
+    }
   }
 
   static TaskCore* LendLaneOf(Waiter* waiter) { return static_cast<Wait*>(waiter)->op_.LendLane(); }
@@ -295,15 +325,14 @@ class [[nodiscard]] Wait : public Waiter {
     if constexpr (requires(Op op) {
                     { op.LendLane() } -> std::same_as<TaskCore*>;
                   }) {
-      return WaitOps(Op::kName, &Complete, &LendLaneOf);
+      return WaitOps(Op::kName, &Base::Complete, &LendLaneOf);
     } else {
-      return WaitOps(Op::kName, &Complete, nullptr);
+      return WaitOps(Op::kName, &Base::Complete, nullptr);
     }
   }
   static constexpr WaitOps kOps = MakeOps();
 
   Op op_;
-  std::optional<Outcome<Value>> result_;
 };
 
 // `co_await OrReturn(wait)`: yields the value, or ends the awaiting coroutine.
