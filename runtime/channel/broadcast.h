@@ -49,6 +49,7 @@
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/channel/sending_end.h"
 #include "quiesce/runtime/channel/shared_value.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/obligation/permit.h"
@@ -587,32 +588,19 @@ class BroadcastReceiver {
   std::unique_ptr<End> end_;
 };
 
-// Copies send to the same receivers; the channel closes with the last of them.
+// Copies send to the same receivers; the channel closes with the last of them, whose destruction is fatal while a
+// task waits for room.
 template <class T>
 class BroadcastSender {
  public:
-  BroadcastSender(const BroadcastSender& other) : channel_(other.channel_) {
-    if (channel_ != nullptr) channel_->AddSender();
-  }
-  BroadcastSender(BroadcastSender&& other) noexcept
-      : channel_(std::exchange(other.channel_, nullptr)) {}
-  BroadcastSender& operator=(BroadcastSender other) noexcept {
-    std::swap(channel_, other.channel_);
-    return *this;
-  }
-  // Fatal if it is the last, and a task waits for room.
-  ~BroadcastSender() {
-    if (channel_ != nullptr) channel_->DropSender();
-  }
-
   // A receiver of what is sent from now on. One allocation. Threads: any.
-  BroadcastReceiver<T> Subscribe() { return BroadcastReceiver<T>(channel_); }
+  BroadcastReceiver<T> Subscribe() { return BroadcastReceiver<T>(end_.get()); }
 
   // Sends without waiting: where the channel is full, whoever has not taken the oldest message misses it.
   // Returns  how many receivers will get it, unless they miss it. 0: there is none, or the channel is closed, and
   //          `value` has not been moved from.
   // Threads  any, also of no task.
-  size_t Send(T&& value) { return channel_->Publish(value, /*into_room=*/false); }
+  size_t Send(T&& value) { return end_->Publish(value, /*into_room=*/false); }
 
   // Sends so that nobody misses anything by it: waits until the slowest receiver has taken enough.
   // Returns  how many receivers will get it | Cancelled | Error(kFailedPrecondition) if closed. 0: there is none.
@@ -621,14 +609,14 @@ class BroadcastSender {
   // Cancel   safe (G8): nothing is sent; loses its place in line.
   // Threads  any.
   BroadcastSendWait<T> Send(const CxBase& cx, T&& value) {
-    return BroadcastSendWait<T>(cx, channel_, &value);
+    return BroadcastSendWait<T>(cx, end_.get(), &value);
   }
   // The same for a plain thread, which it blocks. Cancelled (kDeadline) once `timeout` has passed. Fatal in a
   // task.
   Outcome<size_t> BlockingSend(T&& value, absl::Duration timeout = absl::InfiniteDuration()) {
     return BlockThread<broadcast_internal::SendOp<T>>("BroadcastSender::BlockingSend",
                                                       "co_await OrReturn(sender.Send(cx, value))",
-                                                      timeout, channel_, &value);
+                                                      timeout, end_.get(), &value);
   }
 
   // Waits for room, then holds it for the caller.
@@ -639,25 +627,25 @@ class BroadcastSender {
   // Threads  any; the permit may outlive the sender.
   BroadcastReserveWait<T> Reserve(const CxBase& cx,
                                   std::source_location where = std::source_location::current()) {
-    return BroadcastReserveWait<T>(cx, channel_, cx, where);
+    return BroadcastReserveWait<T>(cx, end_.get(), cx, where);
   }
 
   // Nothing new is taken from now on, from any sender: who waits for room gets Error(kFailedPrecondition). What
   // was sent, and what permits are still to send, is delivered. Threads: any.
-  void Close() { channel_->Close(); }
+  void Close() { end_->Close(); }
 
   // For metrics; another moment may say otherwise.
-  size_t receivers() const { return channel_->receivers(); }
-  size_t size() const { return channel_->size(); }          // kept for the slowest receiver
-  size_t reserved() const { return channel_->reserved(); }  // room that permits hold
-  size_t capacity() const { return channel_->capacity(); }
-  bool closed() const { return channel_->closed(); }
+  size_t receivers() const { return end_->receivers(); }
+  size_t size() const { return end_->size(); }          // kept for the slowest receiver
+  size_t reserved() const { return end_->reserved(); }  // room that permits hold
+  size_t capacity() const { return end_->capacity(); }
+  bool closed() const { return end_->closed(); }
 
  private:
   template <class U>
   friend BroadcastSender<U> MakeBroadcast(size_t capacity);
-  explicit BroadcastSender(broadcast_internal::Channel<T>* channel) : channel_(channel) {}
-  broadcast_internal::Channel<T>* channel_;
+  explicit BroadcastSender(broadcast_internal::Channel<T>* channel) : end_(channel) {}
+  channel_internal::SendingEnd<broadcast_internal::Channel<T>> end_;
 };
 
 // A channel that keeps up to `capacity` messages for its slowest receiver; all the memory that it needs for

@@ -38,6 +38,7 @@
 #include "quiesce/runtime/channel/mpsc_channel.h"
 #include "quiesce/runtime/channel/mpsc_ops.h"
 #include "quiesce/runtime/channel/mpsc_permit.h"
+#include "quiesce/runtime/channel/sending_end.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/task/thread_wait.h"
@@ -70,18 +71,6 @@ enum class TrySendResult : uint8_t {
 template <class T>
 class Sender {
  public:
-  Sender(const Sender& other) : channel_(other.channel_) {
-    if (channel_ != nullptr) channel_->AddSender();
-  }
-  Sender(Sender&& other) noexcept : channel_(std::exchange(other.channel_, nullptr)) {}
-  Sender& operator=(Sender other) noexcept {
-    std::swap(channel_, other.channel_);
-    return *this;
-  }
-  ~Sender() {
-    if (channel_ != nullptr) channel_->DropSender();
-  }
-
   // Waits for room, then holds it for the caller.
   // Returns  SendPermit | Cancelled | Error(kFailedPrecondition) if closed.
   // Suspends while full, FIFO. A checkpoint even when not full.
@@ -97,7 +86,7 @@ class Sender {
       const CxBase& cx, std::source_location where = std::source_location::current()) const {
     cx.Verify();
     if (channel()->TrySend(nullptr) != mpsc_internal::Room::kTaken) return std::nullopt;
-    return SendPermit<T>(cx, channel_, where);
+    return SendPermit<T>(cx, end_.get(), where);
   }
 
   // Waits for room and sends: Reserve and Send in one, without a permit.
@@ -130,14 +119,14 @@ class Sender {
 
  private:
   friend struct Mpsc<T>;
-  explicit Sender(mpsc_internal::Channel<T>* channel) : channel_(channel) {}
+  explicit Sender(mpsc_internal::Channel<T>* channel) : end_(channel) {}
   mpsc_internal::Channel<T>* channel() const {
-    if (channel_ == nullptr) [[unlikely]]
+    if (end_.get() == nullptr) [[unlikely]]
       mpsc_internal::MovedFrom("a Sender");
-    return channel_;
+    return end_.get();
   }
 
-  mpsc_internal::Channel<T>* channel_;  // null: moved from
+  channel_internal::SendingEnd<mpsc_internal::Channel<T>> end_;  // null: moved from
 };
 
 // The receiving end.

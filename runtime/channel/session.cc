@@ -25,13 +25,13 @@ Hub::Hub(size_t capacity) : capacity_(capacity), services_(new Service[capacity]
 
 // ---- handles ----------------------------------------------------------------------------------------
 
-void Hub::AddClient() {
+void Hub::AddSender() {
   SpinLockHolder lock(lock_);
   ++clients_;
   ++handles_;
 }
 
-void Hub::DropClient() {
+void Hub::DropSender() {
   bool last = false;
   {
     SpinLockHolder lock(lock_);

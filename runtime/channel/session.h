@@ -49,6 +49,7 @@
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/channel/sending_end.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/obligation/permit.h"
 #include "quiesce/runtime/outcome/outcome.h"
@@ -98,8 +99,8 @@ class Hub {
   Hub(const Hub&) = delete;
   Hub& operator=(const Hub&) = delete;
 
-  void AddClient() ABSL_LOCKS_EXCLUDED(lock_);
-  void DropClient() ABSL_LOCKS_EXCLUDED(lock_);
+  void AddSender() ABSL_LOCKS_EXCLUDED(lock_);
+  void DropSender() ABSL_LOCKS_EXCLUDED(lock_);
   void DropServer() ABSL_LOCKS_EXCLUDED(lock_);
   void Close() ABSL_LOCKS_EXCLUDED(lock_);
 
@@ -453,24 +454,10 @@ void NextOp<Request, R>::Yield(std::optional<Outcome<Value>>& result) {
 
 }  // namespace session_internal
 
-// Copies call the same server; Next ends with the last of them.
+// Copies call the same server; Next ends with the last of them, whose destruction is fatal while a task waits in Call.
 template <class Request, class R>
 class SessionClient {
  public:
-  SessionClient(const SessionClient& other) : session_(other.session_) {
-    if (session_ != nullptr) session_->AddClient();
-  }
-  SessionClient(SessionClient&& other) noexcept
-      : session_(std::exchange(other.session_, nullptr)) {}
-  SessionClient& operator=(SessionClient other) noexcept {
-    std::swap(session_, other.session_);
-    return *this;
-  }
-  // Fatal if it is the last, and a task waits in Call.
-  ~SessionClient() {
-    if (session_ != nullptr) session_->DropClient();
-  }
-
   // Gives `request` to the server, and waits for the reply.
   // Returns  the reply | the failure that the server gave | Error(kAborted): the server has had the request, and
   //          dropped it | Error(kFailedPrecondition): the server takes no calls, or went while this one waited in
@@ -480,26 +467,26 @@ class SessionClient {
   //          is with the server: given up, the server is told. So it cannot be an arm of a Select: race tasks.
   // Threads  any. `request` stays where it is until then.
   SessionCallWait<Request, R> Call(const CxBase& cx, Request&& request) {
-    return SessionCallWait<Request, R>(cx, session_, &request);
+    return SessionCallWait<Request, R>(cx, end_.get(), &request);
   }
   // The same for a plain thread, which it blocks. Cancelled (kDeadline) once `timeout` has passed. Fatal in a
   // task.
   Outcome<R> BlockingCall(Request&& request, absl::Duration timeout = absl::InfiniteDuration()) {
     return BlockThread<session_internal::CallOp<Request, R>>(
         "SessionClient::BlockingCall", "co_await OrReturn(client.Call(cx, request))", timeout,
-        session_, &request);
+        end_.get(), &request);
   }
 
   // For metrics; another moment may say otherwise.
-  size_t waiting() const { return session_->waiting(); }          // in line
-  size_t with_server() const { return session_->with_server(); }  // taken, and not answered
-  size_t capacity() const { return session_->capacity(); }
+  size_t waiting() const { return end_->waiting(); }          // in line
+  size_t with_server() const { return end_->with_server(); }  // taken, and not answered
+  size_t capacity() const { return end_->capacity(); }
 
  private:
   template <class Q, class U>
   friend std::pair<SessionClient<Q, U>, SessionServer<Q, U>> MakeSession(size_t capacity);
-  explicit SessionClient(session_internal::Session<Request, R>* session) : session_(session) {}
-  session_internal::Session<Request, R>* session_;
+  explicit SessionClient(session_internal::Session<Request, R>* session) : end_(session) {}
+  channel_internal::SendingEnd<session_internal::Session<Request, R>> end_;
 };
 
 // Takes the calls. Move-only; several tasks may share it by reference.

@@ -43,6 +43,7 @@
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/channel/sending_end.h"
 #include "quiesce/runtime/channel/shared_value.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
@@ -269,57 +270,44 @@ class WatchReceiver {
   watch_internal::Watcher watcher_;
 };
 
-// Copies send to the same receivers.
+// Copies send to the same receivers. The last one that goes tells them that nothing will come any more.
 template <class T>
 class WatchSender {
  public:
-  WatchSender(const WatchSender& other) : watched_(other.watched_) {
-    if (watched_ != nullptr) watched_->AddSender();
-  }
-  WatchSender(WatchSender&& other) noexcept : watched_(std::exchange(other.watched_, nullptr)) {}
-  WatchSender& operator=(WatchSender other) noexcept {
-    std::swap(watched_, other.watched_);
-    return *this;
-  }
-  // The last one tells the receivers that nothing will come any more.
-  ~WatchSender() {
-    if (watched_ != nullptr) watched_->DropSender();
-  }
-
   // Makes `value` the latest, also if nobody receives, and wakes who waits for it. Suspends never. Threads: any.
-  void Send(T value) { watched_->Send(std::move(value)); }
+  void Send(T value) { end_->Send(std::move(value)); }
   // Makes the latest of what change(T&) makes of a copy of the latest. Another sender may be faster: then it is
   // called again, with a copy of that one's, so that no change is lost. Suspends never. Threads: any.
   template <class Change>
   void Modify(Change change) {
     while (true) {
       uint64_t version = 0;
-      T value = watched_->Latest(&version).Take();
+      T value = end_->Latest(&version).Take();
       change(value);
-      if (watched_->TryReplace(std::move(value), version)) return;
+      if (end_->TryReplace(std::move(value), version)) return;
     }
   }
   // A copy of the latest.
   T Get() const {
     uint64_t version = 0;
-    return watched_->Latest(&version).Take();
+    return end_->Latest(&version).Take();
   }
 
   // A receiver that has seen the latest: its Changed waits for the next. Threads: any.
   WatchReceiver<T> Subscribe() {
     uint64_t seen = 0;
-    (void)watched_->Latest(&seen);
-    watched_->AddReceiver();
-    return WatchReceiver<T>(watched_, seen);
+    (void)end_->Latest(&seen);
+    end_->AddReceiver();
+    return WatchReceiver<T>(end_.get(), seen);
   }
   // Does anybody receive? For a sender that could save the work; another moment may say otherwise.
-  size_t receivers() const { return watched_->receivers(); }
+  size_t receivers() const { return end_->receivers(); }
 
  private:
   template <class U>
   friend std::pair<WatchSender<U>, WatchReceiver<U>> MakeWatch(U initial);
-  explicit WatchSender(watch_internal::Watched<T>* watched) : watched_(watched) {}
-  watch_internal::Watched<T>* watched_;
+  explicit WatchSender(watch_internal::Watched<T>* watched) : end_(watched) {}
+  channel_internal::SendingEnd<watch_internal::Watched<T>> end_;
 };
 
 // One allocation. The receiver has seen `initial`.
