@@ -17,21 +17,13 @@ namespace {
 // Holds what belongs to no task. Never touched.
 TaskCore* const kNobody = reinterpret_cast<TaskCore*>(alignof(TaskCore));
 
-// The word of a task counts to 255 locks that lend it the lane. A task of which so many are waited for goes in the
-// cancel lane as it is: a further one need not lend. (Below the end, since the locks do not know of each other.)
-constexpr uint32_t kEnoughBoosts = 200 * task_word::kBoost;
-
-bool MayBoost(const TaskCore* task) {
-  return (task->word.load(std::memory_order_relaxed) & task_word::kBoostMask) < kEnoughBoosts;
-}
-
 }  // namespace
 
 bool LockHolder::TryHandTo(LockRequest* request, bool drains) {
   // What is read of the request is read before the grant: after that its task goes on.
   TaskCore* const task = request->task;
   const std::source_location where = request->where;
-  const bool lends = drains && MayBoost(task);
+  const bool lends = drains && task->MayBoost();
   if (lends) task->Boost(1);  // before it is posted
   if (!request->waiter->Grant()) {
     if (lends) task->Boost(-1);
@@ -55,14 +47,14 @@ void LockHolder::Detach() {
 void LockHolder::MoveTo(TaskCore* task, const std::source_location& where, bool drains) {
   if (lends_) EndLending();
   Take(task, where);
-  lends_ = drains && MayBoost(task);
+  lends_ = drains && task->MayBoost();
   if (lends_) task->Boost(1);
 }
 
 TaskCore* LockHolder::Lend(const LockRequest& request) {
   // It may have become the holder since it parked.
   if (lends_ || free() || task_ == kNobody || task_ == request.task) return nullptr;
-  if (!MayBoost(task_)) return nullptr;
+  if (!task_->MayBoost()) return nullptr;
   lends_ = true;
   return task_->LendTo();
 }

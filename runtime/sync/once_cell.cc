@@ -37,13 +37,15 @@ void Turns::TakeFor(TaskCore* task, const std::source_location& where) {
   state_.store(kMaking, std::memory_order_relaxed);
   owner_ = task;
   where_ = where;
-  if (hurried_) [[unlikely]]
+  lends_ = hurried_ && task->MayBoost();
+  if (lends_) [[unlikely]]
     owner_->Boost(1);
 }
 
 void Turns::EndTurn() {
-  if (hurried_) [[unlikely]]
+  if (lends_) [[unlikely]]
     owner_->Boost(-1);
+  lends_ = false;
   owner_ = nullptr;
 }
 
@@ -114,7 +116,9 @@ TaskCore* TurnOp::LendLane() {
   SpinLockHolder lock(turns_->lock_);
   if (turns_->hurried_) return nullptr;
   turns_->hurried_ = true;
-  return turns_->owner_ == nullptr ? nullptr : turns_->owner_->LendTo();
+  TaskCore* const owner = turns_->owner_;
+  turns_->lends_ = owner != nullptr && owner->MayBoost();
+  return turns_->lends_ ? owner->LendTo() : nullptr;
 }
 
 }  // namespace sync_internal

@@ -92,6 +92,7 @@ class Turns {
   SpinLock lock_;
   // A wait of the cancel lane has come: whoever makes the value is boosted, until it is set.
   bool hurried_ ABSL_GUARDED_BY(lock_) = false;
+  bool lends_ ABSL_GUARDED_BY(lock_) = false;  // … and has been
   TaskCore* owner_ ABSL_GUARDED_BY(lock_) = nullptr;
   std::source_location where_ ABSL_GUARDED_BY(lock_);  // owner_'s Get
   struct Request;

@@ -160,10 +160,16 @@ struct TaskCore : Runnable, TaskScope {
   Lane LaneIn(const RegionScope& waited_in) const;
 
   // Lane inheritance (R9, G12). A primitive in which tasks wait for a holder keeps, under its lock, who that is
-  // and whether it lends it the cancel lane; its operation's LendLane calls Lend(holder) for the first time only,
+  // and whether it lends it the cancel lane; its operation's LendLane calls LendTo for the first time only,
   // and its release Boost(-1). Effective at the holder's next enqueue. Threads: any.
   void Boost(int locks) {
     word.fetch_add(static_cast<uint32_t>(locks) * task_word::kBoost, std::memory_order_acq_rel);
+  }
+  // False: so many locks lend it the lane that one more need not, and its word could not count it. Ask before each
+  // Boost(1) and LendTo, and take back only what was lent. (Below the end of the count, since the locks do not know
+  // of each other.)
+  bool MayBoost() const {
+    return (word.load(std::memory_order_relaxed) & task_word::kBoostMask) < 200 * task_word::kBoost;
   }
   // Boosts `this`, which the caller's lock keeps alive, and pins it if it is parked: returned, for who has to
   // follow the chain; null if it is not parked, and will lend on when it parks.
