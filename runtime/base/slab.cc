@@ -104,8 +104,9 @@ struct alignas(64) Slab : ListHook {
   uint32_t capacity = 0;
   bool full = false;  // in the heap's `full` list: nothing free, nothing to carve
 
-  // Null: in a free list. Changed only by the thread that owns the slab, or that has taken over the
-  // heap that owns it; others read it (relaxed) to find where to send a block, and may be late.
+  // Null: in a free list. Changed (release) only by the thread that owns the slab, or that has taken
+  // over the heap that owns it; others read it (acquire: the heap may be younger than their block) to
+  // find where to send a block, and may be late.
   alignas(64) std::atomic<Heap*> owner{nullptr};
   // Blocks freed by other threads: a stack threaded through them, as {head, tail, count}; 0: none.
   // Grows by compare-exchange, is emptied by the owner's exchange; both acq_rel, since they hand over
@@ -286,7 +287,7 @@ Slab* AcquireSlab(Heap* heap, uint32_t size_class) {
   slab->block_size.store(block_size, std::memory_order_relaxed);
   slab->reciprocal = static_cast<uint32_t>((uint64_t{1} << 32) / block_size + 1);
   slab->size_class = size_class;
-  slab->owner.store(heap, std::memory_order_relaxed);
+  slab->owner.store(heap, std::memory_order_release);
   return slab;
 }
 
@@ -342,7 +343,7 @@ void Carve(Slab* slab) {
 // slab is put into the inbox and then (after a fence) the owner is read again. One of them sees the
 // other, so no slab stays in the inbox of a heap that does not own it.
 void Notify(Slab* slab) {
-  Heap* heap = slab->owner.load(std::memory_order_relaxed);
+  Heap* heap = slab->owner.load(std::memory_order_acquire);
   while (true) {
     Slab* head = heap->inbox.load(std::memory_order_relaxed);
     do {
@@ -361,7 +362,7 @@ void Notify(Slab* slab) {
       Notify(taken);
     }
     slab = taken;
-    heap = slab->owner.load(std::memory_order_relaxed);
+    heap = slab->owner.load(std::memory_order_acquire);
   }
 }
 
@@ -465,7 +466,7 @@ Heap* AttachHeap() {
 // Makes the slabs of `orphan`, which the caller visits, `heap`'s own.
 void Inherit(Heap* heap, Heap* orphan) {
   const auto take = [heap](Slab* slab) {
-    slab->owner.store(heap, std::memory_order_relaxed);
+    slab->owner.store(heap, std::memory_order_release);
     IntrusiveList<Slab>::Remove(slab);
     (slab->full ? heap->full : heap->available[slab->size_class]).PushBack(slab);
   };

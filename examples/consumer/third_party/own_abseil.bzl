@@ -10,8 +10,10 @@ _PACKAGES = {
     "functional": ["any_invocable", "function_ref"],
     "memory": ["memory"],
     "meta": ["type_traits"],
+    "numeric": ["bits", "int128"],
+    "random": ["distributions", "random", "seed_sequences"],
     "status": ["status", "statusor"],
-    "strings": ["str_format", "strings"],
+    "strings": ["cord", "str_format", "strings"],
     "synchronization": ["synchronization"],
     "time": ["time"],
     "types": ["optional", "span"],
@@ -37,7 +39,7 @@ alias(
 """
 
 def _own_abseil_impl(rctx):
-    libraries = rctx.execute(["pkg-config", "--libs-only-l", "absl_statusor", "absl_flat_hash_map", "absl_str_format", "absl_any_invocable"])
+    libraries = rctx.execute(["pkg-config", "--libs-only-l", "absl_statusor", "absl_flat_hash_map", "absl_str_format", "absl_any_invocable", "absl_random_distributions", "absl_random_seed_sequences", "absl_cord"])
     if libraries.return_code != 0:
         fail("pkg-config: " + libraries.stderr)
     linkopts = []
