@@ -154,6 +154,42 @@ TEST(SlabTest, MemoryOfAnEndedThreadIsUsedByOthers) {
   EXPECT_EQ(Reserved(), 0u);
 }
 
+// The thread that frees learns of the heir's heap from the slab alone; thread sanitizer watches this.
+TEST(SlabTest, BlockWhoseSlabWentToAYoungerHeapIsFreedElsewhere) {
+  constexpr size_t kSize = 3000;
+  constexpr size_t kMoreThanASlab = 64;
+  // Relaxed: orders the threads in time, and publishes nothing.
+  std::atomic<int> stage{0};
+  const auto reach = [&stage](int n) {
+    while (stage.load(std::memory_order_relaxed) != n) std::this_thread::yield();
+  };
+  const size_t live = Live();
+  void* block = nullptr;
+  std::thread owner([&] {
+    block = SlabAllocate(kSize);
+    stage.store(1, std::memory_order_relaxed);
+    reach(3);
+  });
+  reach(1);
+  std::thread heir([&] {
+    SlabFree(SlabAllocate(kSize), kSize);  // attaches a heap while the owner has its own
+    stage.store(2, std::memory_order_relaxed);
+    reach(4);
+    Blocks many(kMoreThanASlab, kSize);  // takes the ended owner's slabs over
+    stage.store(5, std::memory_order_relaxed);
+    reach(6);
+  });
+  reach(2);
+  stage.store(3, std::memory_order_relaxed);
+  owner.join();
+  stage.store(4, std::memory_order_relaxed);
+  reach(5);
+  SlabFree(block, kSize);
+  stage.store(6, std::memory_order_relaxed);
+  heir.join();
+  EXPECT_EQ(Live(), live);
+}
+
 TEST(SlabTest, TrimReachesTheMemoryOfAParkedThread) {
   std::atomic<int> stage{0};
   std::unique_ptr<Blocks> blocks;
