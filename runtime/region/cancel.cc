@@ -547,7 +547,7 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
       delete cancel;
       return;
     }
-    task->Ref();
+    task->RefRecord();
     task_id = task->id;
     const Instant now = Now();
     grace_spent = now >= cancel->finalize_by;
@@ -573,7 +573,7 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
   } else {
     SpendTask(task, task_word::kSpent | (grace_spent ? task_word::kGraceSpent : 0));
   }
-  task->Unref();
+  task->UnrefRecord();
 }
 
 }  // namespace v0

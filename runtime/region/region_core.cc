@@ -274,7 +274,7 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
        (cancelled_itself && IsTop())) &&
       (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
   // With the last reference nobody can join or cancel the task any more.
-  if (task->refs.load(std::memory_order_acquire) > 1 ||
+  if (task->refs.load(std::memory_order_acquire) != TaskCore::kLastRef ||
       (task->word.load(std::memory_order_relaxed) & task_word::kCancelled) != 0) {
     const uint32_t before = task->word.fetch_or(task_word::kEnded, std::memory_order_acq_rel);
     if ((before & task_word::kCancelled) != 0) [[unlikely]]

@@ -70,7 +70,7 @@ void Launch(TaskCore* core, PromiseBase* root, size_t frame_offset, const FrameA
   if (arena.taken() != nullptr && frame != embedded) {
     // The callable made another coroutine first, whose frame now lives in this block.
     core->flags |= kAdoptsForeignFrame;
-    core->Ref();
+    core->RefRecord();
   }
   const auto wanted = static_cast<uint32_t>(arena.wanted());
   if (wanted > site->frame_size.load(std::memory_order_relaxed) && wanted <= kMaxSlabBlock) {
@@ -85,7 +85,7 @@ void MarkRefused(TaskCore* core) {
   core->flags |= kHasResult;
   core->word.store(task_word::kEnded, std::memory_order_relaxed);
   core->joiner.store(TaskCore::kJoinDone, std::memory_order_relaxed);
-  core->refs.store(1, std::memory_order_relaxed);
+  core->refs.store(TaskCore::kLastRef, std::memory_order_relaxed);
 }
 
 Outcome<void> Admit(Admission admission, RegionScope* region, const CxBase* spawner,

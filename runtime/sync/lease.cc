@@ -27,11 +27,11 @@ struct Tenure final : GuestAlarm {
         expires(expires),
         token(token),
         where(where) {
-    holder->Ref();
+    holder->RefRecord();  // not its outcome, in which the lease may be
     region->Ref();
   }
   ~Tenure() {
-    holder->Unref();
+    holder->UnrefRecord();
     region->Unref();
   }
   Tenure(const Tenure&) = delete;

@@ -335,6 +335,52 @@ TEST_P(LeaseTest, LeaseMayOutliveItsLock) {
   });
 }
 
+// A lease that is the outcome of the task that holds it goes with the last who could join that.
+TEST_P(LeaseTest, TheOutcomeThatNobodyJoinedGivesItsLeaseUp) {
+  Run([&](Cx cx) -> Task<void> {
+    auto forgets = [&](Cx cx) -> Task<void> {
+      auto holder = cx.Spawn("holder", [&](Cx cx) -> Task<Lease> {
+        Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
+        co_return lease;
+      });
+      while (!holder.ended()) co_await OrReturn(Yield(cx));
+      EXPECT_FALSE(lock.TryAcquire(cx, kTime).has_value()) << "the handle still has it";
+      co_await OrReturn(absl::AbortedError("so what the handle has is given up"));
+      co_return Ok();
+    };
+    EXPECT_TRUE((co_await forgets(cx)).is_error());
+    std::optional<Lease> next = lock.TryAcquire(cx, kTime);
+    EXPECT_TRUE(next.has_value());
+    if (next.has_value()) std::move(*next).Release();
+    co_return Ok();
+  });
+}
+
+// … also where the handle went before, and the task alone has its outcome.
+TEST_P(LeaseTest, TheOutcomeOfACancelledTaskWithoutAHandleGivesItsLeaseUp) {
+  Run([&](Cx cx) -> Task<void> {
+    std::atomic<bool> held{false}, ended{false};
+    auto body = [&](Cx cx) -> Task<void> {
+      cx.Spawn("holder", [&](Cx cx) -> Task<Lease> {
+        Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
+        held.store(true);
+        while (!cx.cancelled()) (void)co_await Yield(cx);
+        ended.store(true);
+        co_return lease;
+      });
+      while (!held.load()) co_await OrReturn(Yield(cx));
+      cx.Ref().Cancel();
+      co_return Ok();
+    };
+    (void)co_await Region::Open(cx, "cancelled", body);
+    EXPECT_TRUE(ended.load());
+    std::optional<Lease> next = lock.TryAcquire(cx, kTime);
+    EXPECT_TRUE(next.has_value());
+    if (next.has_value()) std::move(*next).Release();
+    co_return Ok();
+  });
+}
+
 // Releases, renewals and the end of the time come at the same moment; on any thread.
 TEST(LeaseStressTest, ExpiryRacesWithRenewalsAndReleases) {
   auto runtime = MakeRuntime(3);
@@ -393,6 +439,22 @@ TEST_F(LeaseDeathTest, UsedAfterItWasConsumed) {
                  co_return Ok();
                }),
                "Lease::Renew: the lease was consumed before, or moved from");
+}
+
+TEST_F(LeaseDeathTest, AnOutcomeWithALeaseThatIsDroppedIsALeak) {
+  if (!DebugChecks()) GTEST_SKIP() << "the library is built without debug checks";
+  EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
+                 LeaseLock lock;
+                 {
+                   auto holder = cx.Spawn("holder", [&](Cx cx) -> Task<Lease> {
+                     Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
+                     co_return lease;
+                   });
+                   while (!holder.ended()) co_await OrReturn(Yield(cx));
+                 }
+                 co_return Ok();
+               }),
+               "permit leaked: Lease #1, reserved at .*lease_test.cc:[0-9]+");
 }
 
 TEST_F(LeaseDeathTest, LockDestroyedWhileATaskWaits) {

@@ -35,7 +35,7 @@ thread_local FrameArena* current_arena = nullptr;
       }
       // Inside a spawn block, which goes when the last reference to its task does.
       auto* core = static_cast<TaskCore*>(static_cast<Runnable*>(block));
-      if (core->flags & kAdoptsForeignFrame) core->Unref();
+      if (core->flags & kAdoptsForeignFrame) core->UnrefRecord();
       return;
     }
   }

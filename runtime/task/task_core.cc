@@ -16,7 +16,7 @@ namespace {
 void EndTask(TaskCore* core, PromiseBase* root, PromiseBase* unwind_from, bool started,
              Outcome<void> not_started) {
   RegionScope* region = core->scope;
-  const bool keep = core->refs.load(std::memory_order_acquire) > 1;
+  const bool keep = core->OutcomeIsShared();
   Outcome<void> failure = core->site->ops->finish(
       core, TaskFinish(root, unwind_from, started, std::move(not_started)), keep);
   Emit(EventKind::kTaskEnd, region->id, core->id, static_cast<uint64_t>(failure.severity()),
@@ -148,7 +148,6 @@ void TaskCore::Unlisten() {
 }
 
 void TaskCore::Free() {
-  if (flags & kHasResult) site->ops->destroy_result(this);
   const size_t size = block_size();
   this->~TaskCore();
   SlabFree(this, size);

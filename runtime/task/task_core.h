@@ -4,8 +4,9 @@
 // callable and the arguments are destroyed and the outcome, if a handle still wants it, takes their place.
 //
 // Invariants: (1) exactly one of {a worker runs it, it is in one run queue, it is parked, it has ended};
-//             (2) `refs` counts the running task (1), its handle (1), cancellers, and a foreign frame in
-//             the block; the block is freed with the last.
+//             (2) the outcome lives as long as the running task or its handle, the block as long as these, cancellers,
+//             leases that the task holds, and a foreign frame in it. So what is in an outcome may keep the record
+//             of its own task.
 #ifndef QUIESCE_RUNTIME_TASK_TASK_CORE_H_
 #define QUIESCE_RUNTIME_TASK_TASK_CORE_H_
 
@@ -102,13 +103,17 @@ struct TaskCore : Runnable, TaskScope {
   std::atomic<uintptr_t> joiner{0};
   RegionCore* opened =
       nullptr;  // regions that this task has opened in its own; guarded by its mutex
-  std::atomic<uint32_t> refs{2};
+  // kOutcomeRef for each of the running task and its handle, which keep the outcome; 1 for these together, and for each
+  // of the others, which keep the block. Given up with acq_rel, as always.
+  std::atomic<uint32_t> refs{2 * kOutcomeRef + 1};
   uint16_t block_units = 0;  // the block's size in units of 16 bytes
   // Permits that this task has reserved in its own region and not resolved itself, less those that it has
   // told the region of. Written by the task alone (no read-modify-write), read by dumps. See
   // obligation/ledger.h.
   std::atomic<int16_t> permits{0};
 
+  static constexpr uint32_t kOutcomeRef = uint32_t{1} << 30;
+  static constexpr uint32_t kLastRef = kOutcomeRef + 1;
   static constexpr uintptr_t kJoinLocked = 1;
   static constexpr uintptr_t kJoinDone = 2;
   static constexpr uintptr_t kJoinListener = 4;
@@ -144,12 +149,25 @@ struct TaskCore : Runnable, TaskScope {
   void* payload() { return reinterpret_cast<char*>(this) + kPayloadOffset; }
   static const size_t kPayloadOffset;
 
-  void Ref() { refs.fetch_add(1, std::memory_order_relaxed); }
-  void Unref() {
+  // Keeps the block, but not the outcome.
+  void RefRecord() { refs.fetch_add(1, std::memory_order_relaxed); }
+  void UnrefRecord() {
     // The only reference left is the caller's: no read-modify-write is needed.
     if (refs.load(std::memory_order_acquire) == 1 ||
         refs.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       Free();
+    }
+  }
+  // For the running task and its handle. Does anybody else want the outcome?
+  bool OutcomeIsShared() const { return refs.load(std::memory_order_acquire) >= 2 * kOutcomeRef; }
+  // Gives theirs up: the last of the two destroys an outcome that nobody has taken.
+  void Unref() {
+    if (refs.load(std::memory_order_acquire) == kLastRef) {  // as above
+      DropOutcome();
+      Free();
+    } else if (refs.fetch_sub(kOutcomeRef, std::memory_order_acq_rel) < 2 * kOutcomeRef) {
+      DropOutcome();
+      UnrefRecord();
     }
   }
 
@@ -182,6 +200,9 @@ struct TaskCore : Runnable, TaskScope {
   void Unpin() { word.fetch_and(~task_word::kPinned, std::memory_order_release); }
 
  private:
+  void DropOutcome() {
+    if (flags & kHasResult) site->ops->destroy_result(this);
+  }
   void Free();
 };
 
