@@ -10,17 +10,19 @@
 //             prices.Send(Price(42));                             // overwrites the oldest, never waits
 //             co_await OrReturn(prices.Send(cx, Price(43)));      // waits until nobody misses anything by it
 // Room:       with a Cx, a Send or Reserve waits for room; without one, Send makes room, and who had not taken
-//             the oldest message yet misses it. A channel of which nothing may be missed is sent to with a Cx only.
+//             the oldest message yet misses it. Room that is reserved is not its to take: where there is no other, it
+//             sends nothing. A channel of which nothing may be missed is sent to with a Cx only.
 // Invariants: (1) a receiver gets what is sent from its Subscribe on, in the order in which it was sent, but for
 //                 what was overwritten, which the next message counts (`missed`);
-//             (2) messages kept for the slowest receiver + reserved room <= capacity, for those who wait for room;
+//             (2) messages kept for the slowest receiver + reserved room <= capacity: what has room overwrites nothing;
 //             (3) room is given first come first served, and nobody overtakes who waits for it;
 //             (4) a cancelled wait took no message and holds no room (G8).
 //
 // event \ state     | open                          | closed (Close, or no sender | ended (closed, and no
 //                   |                               | left), room reserved        | room is reserved)
 // ------------------|-------------------------------|-----------------------------|----------------------
-// Send(value)       | kept, may overwrite           | 0; stays with the caller    | 0
+// Send(value)       | kept, may overwrite; where    | 0; stays with the caller    | 0
+//                   | all room is reserved 0        |                             |
 // Send(cx), Reserve | room, or waits for it         | Error                       | Error
 // permit.Send       | kept                          | kept                        | –
 // Receive, has news | the message                   | the message                 | the message
@@ -232,13 +234,7 @@ class Channel final : public Hub {
     {
       SpinLockHolder lock(lock_);
       if (into_room) --reserved_;
-      if (into_room || !is_closed()) [[likely]] {
-        if (receivers_ != 0 && end_ - first_ == capacity_) [[unlikely]] {
-          Place& oldest = At(first_);
-          overwritten = std::move(oldest.value);
-          oldest.pending = 0;
-          SkipTaken();
-        }
+      if (into_room || (!is_closed() && MakeRoom(overwritten))) [[likely]] {
         receivers = Keep(value, kept);
         ServeWriters();
       }
@@ -330,6 +326,17 @@ class Channel final : public Hub {
     return ring_[number & ring_mask_];
   }
 
+  // Where there is no room takes the oldest message out. False if there is none: all room is reserved.
+  bool MakeRoom(Shared<T>& overwritten) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (used() < capacity_) [[likely]]
+      return true;
+    if (first_ == end_) return false;
+    Place& oldest = At(first_);
+    overwritten = std::move(oldest.value);
+    oldest.pending = 0;
+    SkipTaken();
+    return true;
+  }
   // There is a place for it. As Publish, returns how many will get it.
   size_t Keep(T& value, Shared<T>& kept) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     if (receivers_ == 0) [[unlikely]]
@@ -487,7 +494,7 @@ class [[nodiscard]] BroadcastPermit : public Permit<broadcast_internal::RoomSlot
   using Slot = broadcast_internal::RoomSlot<T>;
 
  public:
-  // Sends `value`; does not wait, overwrites nothing that was sent with a Cx or a permit.
+  // Sends `value`; does not wait and overwrites nothing.
   // Returns  how many receivers will get it. 0: there is none, or the permit had been revoked, and is given back;
   //          `value` has not been moved from.
   // Threads  any.
@@ -596,9 +603,10 @@ class BroadcastSender {
   // A receiver of what is sent from now on. One allocation. Threads: any.
   BroadcastReceiver<T> Subscribe() { return BroadcastReceiver<T>(end_.get()); }
 
-  // Sends without waiting: where the channel is full, whoever has not taken the oldest message misses it.
-  // Returns  how many receivers will get it, unless they miss it. 0: there is none, or the channel is closed, and
-  //          `value` has not been moved from.
+  // Sends without waiting: where the channel is full, whoever has not taken the oldest message misses it. What room
+  // others have reserved stays theirs.
+  // Returns  how many receivers will get it, unless they miss it. 0: there is none, or the channel is closed, or all of
+  //          its room is reserved, and `value` has not been moved from. Nobody has missed it then.
   // Threads  any, also of no task.
   size_t Send(T&& value) { return end_->Publish(value, /*into_room=*/false); }
 

@@ -306,6 +306,52 @@ TEST_P(BroadcastWorkersTest, MessagesAndReservedRoomTogetherAreAtMostTheCapacity
   EXPECT_THAT(ended, IsOk());
 }
 
+// It overwrites what is kept, before its own message goes into the reserved room: so the permit overwrites nothing.
+TEST(BroadcastTest, ASendWithoutCxLeavesReservedRoomAlone) {
+  TestRuntime rt(1);
+  EXPECT_THAT(rt.Run([](Cx cx) -> Task<void> {
+    auto sender = MakeBroadcast<int>(2);
+    auto receiver = sender.Subscribe();
+    auto permit = co_await OrReturn(sender.Reserve(cx));
+    (void)co_await OrReturn(sender.Send(cx, 1));
+    EXPECT_EQ(sender.Send(2), 1u);
+    EXPECT_EQ(sender.size(), 1u);
+    EXPECT_EQ(sender.reserved(), 1u);
+    auto second = receiver.TryReceive();
+    EXPECT_EQ(second->value, 2);
+    EXPECT_EQ(second->missed, 1u);
+    EXPECT_EQ(sender.Send(3), 1u);
+    EXPECT_EQ(std::move(permit).Send(4), 1u);
+    auto third = receiver.TryReceive();
+    EXPECT_EQ(third->value, 3);
+    EXPECT_EQ(third->missed, 0u);
+    EXPECT_EQ(receiver.TryReceive()->value, 4);
+    co_return Ok();
+  }),
+              IsOk());
+}
+
+// There is nothing that it could overwrite.
+TEST(BroadcastTest, ASendWithoutCxIsRefusedWhereAllRoomIsReserved) {
+  TestRuntime rt(1);
+  EXPECT_THAT(rt.Run([](Cx cx) -> Task<void> {
+    auto sender = MakeBroadcast<std::string>(1);
+    auto receiver = sender.Subscribe();
+    auto permit = co_await OrReturn(sender.Reserve(cx));
+    std::string message = Long("a");
+    EXPECT_EQ(sender.Send(std::move(message)), 0u);
+    EXPECT_EQ(message, Long("a"));
+    EXPECT_EQ(sender.size(), 0u);
+    EXPECT_EQ(std::move(permit).Send(Long("b")), 1u);
+    EXPECT_EQ(sender.Send(std::move(message)), 1u);
+    auto got = receiver.TryReceive();
+    EXPECT_EQ(got->value, Long("a"));
+    EXPECT_EQ(got->missed, 1u);  // b, which was overwritten; a was not sent the first time
+    co_return Ok();
+  }),
+              IsOk());
+}
+
 TEST(BroadcastTest, NobodyOvertakesWhoWaitsForRoom) {
   TestRuntime rt(1);
   const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
