@@ -33,10 +33,12 @@
 #ifndef QUIESCE_RUNTIME_CHANNEL_WATCH_H_
 #define QUIESCE_RUNTIME_CHANNEL_WATCH_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -232,13 +234,27 @@ class WatchReceiver {
     return WatchReceiver(watched_, watcher_.seen);
   }
 
-  // A copy of the latest value, which it has seen then. Suspends never.
-  T Get() { return Latest().Take(); }
-  // What visit(const T&) returns, for a value that is dear to copy. The reference is not good for longer.
+  // A copy of the latest value, which it has seen then; not if the copy throws. Suspends never.
+  T Get() {
+    uint64_t version = 0;
+    T value = watched_->Latest(&version).Take();
+    HasSeen(version);
+    return value;
+  }
+  // What visit(const T&) returns, for a value that is dear to copy. The reference is not good for longer. It has been
+  // seen when the visit returns, and not if that throws. The visit may use the receiver, but not move or destroy it.
   template <class Visit>
   auto With(Visit&& visit) {
-    const channel_internal::SharedValue<T> latest = Latest();
-    return std::forward<Visit>(visit)(*latest);
+    uint64_t version = 0;
+    const channel_internal::SharedValue<T> latest = watched_->Latest(&version);
+    if constexpr (std::is_void_v<std::invoke_result_t<Visit, const T&>>) {
+      std::forward<Visit>(visit)(*latest);
+      HasSeen(version);
+    } else {
+      auto result = std::forward<Visit>(visit)(*latest);
+      HasSeen(version);
+      return result;
+    }
   }
 
   // Waits for a value that it has not seen.
@@ -264,7 +280,8 @@ class WatchReceiver {
   WatchReceiver(watch_internal::Watched<T>* watched, uint64_t seen) : watched_(watched) {
     watcher_.seen = seen;
   }
-  channel_internal::SharedValue<T> Latest() { return watched_->Latest(&watcher_.seen); }
+  // The visit of a value may have seen a later one.
+  void HasSeen(uint64_t version) { watcher_.seen = std::max(watcher_.seen, version); }
 
   watch_internal::Watched<T>* watched_;
   watch_internal::Watcher watcher_;

@@ -153,6 +153,46 @@ TEST(WatchTest, UserCodeRunsUnderNoLock) {
   where = nullptr;
 }
 
+// The function reads the same receiver, which sees a later value meanwhile: that stays seen.
+TEST(WatchTest, WhatIsSeenInAVisitStaysSeen) {
+  auto [sender, receiver] = MakeWatch<int>(1);
+  sender.Send(2);
+  receiver.With([&, &sender = sender, &receiver = receiver](const int& read) {
+    sender.Send(3);
+    EXPECT_EQ(receiver.Get(), 3);
+    EXPECT_EQ(read, 2);
+  });
+  EXPECT_TRUE(receiver.BlockingChanged(absl::ZeroDuration()).is_cancelled());
+}
+
+#ifdef __cpp_exceptions
+struct Brittle {
+  explicit Brittle(bool* breaks) : breaks(breaks) {}
+  Brittle(const Brittle& other) : breaks(other.breaks) {
+    if (*breaks) throw 1;
+  }
+  Brittle(Brittle&&) noexcept = default;
+  Brittle& operator=(Brittle&&) = default;
+  bool* breaks;
+};
+
+TEST(WatchTest, AValueWhoseCopyOrVisitThrewIsNotSeen) {
+  bool breaks = false;
+  auto [sender, receiver] = MakeWatch<Brittle>(Brittle(&breaks));
+  const auto is_new = [&, &receiver = receiver] {
+    return receiver.BlockingChanged(absl::ZeroDuration()).ok();
+  };
+  sender.Send(Brittle(&breaks));
+  breaks = true;
+  EXPECT_ANY_THROW((void)receiver.Get());
+  EXPECT_TRUE(is_new());
+  sender.Send(Brittle(&breaks));
+  EXPECT_ANY_THROW(receiver.With([](const Brittle&) { throw 1; }));
+  EXPECT_TRUE(is_new());
+  EXPECT_FALSE(is_new());
+}
+#endif
+
 // ---- waiting ----------------------------------------------------------------------------------------
 
 class WatchWorkersTest : public ::testing::TestWithParam<uint32_t> {};
