@@ -1,6 +1,7 @@
 #include "quiesce/runtime/sync/completion.h"
 
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/task/async_stack.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -9,9 +10,8 @@ namespace completion_internal {
 void Block::Publish() {
   SpinLockHolder lock(lock_);
   word_.store(kDone, std::memory_order_release);
-  Waiter* waiter = std::exchange(waiter_, nullptr);
-  // Refused: the wait was cancelled and withdraws by itself; the value stays for the next one.
-  if (waiter != nullptr) waiter->Grant();
+  // Refused: the wait was cancelled and leaves by itself; the value stays for the next one.
+  if (waiter_ != nullptr) waiter_->Grant();
 }
 
 Enqueued Block::Enqueue(Waiter* waiter) {
@@ -28,12 +28,25 @@ Enqueued Block::Enqueue(Waiter* waiter) {
   return Enqueued::kQueued;
 }
 
-void Block::Withdraw() {
+void Block::LeaveWait() {
   SpinLockHolder lock(lock_);
   waiter_ = nullptr;
 }
 
 void Block::AwaitPublisher() { SpinLockHolder lock(lock_); }
+
+void Block::DropCompletion() {
+  {
+    SpinLockHolder lock(lock_);
+    if (waiter_ != nullptr) {
+      Fatal(
+          "a Completion was destroyed while task %s waits for it. Cancel that wait, or complete "
+          "it, and let it return before the Completion goes out of scope",
+          DescribeTask(*waiter_->task()).c_str());
+    }
+  }
+  Unref();
+}
 
 absl::Status Block::Dropped() {
   return absl::AbortedError(
@@ -54,6 +67,10 @@ void Block::TakenTwice() {
       "Completion: a second wait, after the value was taken: it is moved out by the first. Keep "
       "what "
       "the first wait returned, or use another Completion");
+}
+
+void MovedFrom() {
+  Fatal("a Completer was used after it had been moved from. Use the one that it was moved to");
 }
 
 }  // namespace completion_internal

@@ -17,10 +17,13 @@
 //               - A Completer may be used after the Completion is gone, and needs nothing else. This is
 //                 the form for callbacks: a cancel ends the Wait, and the frame with the Completion in it,
 //                 while the callback is still to come. Its answer is then dropped.
-//               - `[&done] { done.Complete(…); }` is for when the call cannot come after the scope of
-//                 `done` has been left, also by a cancel: where the callback is unregistered, or its
-//                 thread joined, before. From the start of Complete on, `done` may go away: the call
-//                 only touches the block, to which it holds a reference of its own.
+//               - `[&done] { done.Complete(…); }` is for when the call has returned before the scope of
+//                 `done` is left, also by a cancel: where the callback is unregistered, or its thread
+//                 joined, before. One call may be still on its way out: that of the value which a Wait has
+//                 returned. It only touches the block from then on, to which it holds a reference of its own.
+//               - A Completer outlives its own call in the same sense: the callback may belong to the task that
+//                 it wakes.
+//               - The Completion outlives its waits, until they have returned; else it is fatal.
 //               - What the foreign operation writes to, beside the answer, is not protected by this
 //                 class: let the callback own its buffers.
 // Else:       between tasks, where the two ends travel and whoever answers consumes its end: channel/oneshot.h. This
@@ -105,9 +108,12 @@ class Block {
 
   // kDone: the value may be taken.
   Enqueued Enqueue(Waiter* waiter) ABSL_LOCKS_EXCLUDED(lock_);
-  void Withdraw() ABSL_LOCKS_EXCLUDED(lock_);
+  // After the decision about a wait that was queued. As AwaitPublisher.
+  void LeaveWait() ABSL_LOCKS_EXCLUDED(lock_);
   // Waits until Publish, if it is under way, has left the runtime.
   void AwaitPublisher() ABSL_LOCKS_EXCLUDED(lock_);
+  // By ~Completion.
+  void DropCompletion() ABSL_LOCKS_EXCLUDED(lock_);
 
  protected:
   virtual void Fail(absl::Status status) = 0;
@@ -125,9 +131,11 @@ class Block {
   std::atomic<uint32_t> word_{kPending};
   std::atomic<uint32_t> refs_{1};
   std::atomic<uint32_t> completers_{0};
-  SpinLock lock_;  // before a run queue's (inside Waiter::Grant)
-  Waiter* waiter_ ABSL_GUARDED_BY(lock_) = nullptr;
+  SpinLock lock_;                                    // before a run queue's (inside Waiter::Grant)
+  Waiter* waiter_ ABSL_GUARDED_BY(lock_) = nullptr;  // from its Enqueue until it has left
 };
+
+[[noreturn, gnu::cold]] void MovedFrom();
 
 template <class T>
 class ValueBlock final : public Block {
@@ -181,8 +189,12 @@ class WaitOp {
     if (enqueued == Enqueued::kDone) result.emplace(block_->Take());
     return enqueued;
   }
-  bool Harvest(std::optional<Outcome<T>>& result) { return Try(result); }
-  void Withdraw(Waiter&) { block_->Withdraw(); }
+  bool Harvest(std::optional<Outcome<T>>& result) {
+    block_->LeaveWait();
+    result.emplace(block_->Take());
+    return true;
+  }
+  void Withdraw(Waiter&) { block_->LeaveWait(); }
 
  private:
   ValueBlock<T>* block_;
@@ -214,21 +226,26 @@ class Completer {
     if (block_ != nullptr) block_->DropCompleter();
   }
 
-  // As Completion::Complete and TryComplete; undefined after having been moved from.
-  void Complete(Outcome<T> outcome) const { block_->Complete(std::move(outcome)); }
+  // As Completion::Complete and TryComplete; fatal after having been moved from.
+  void Complete(Outcome<T> outcome) const { block()->Complete(std::move(outcome)); }
   void Complete() const
     requires(std::is_void_v<T>)
   {
-    block_->Complete(Ok());
+    block()->Complete(Ok());
   }
-  bool TryComplete(Outcome<T> outcome) const { return block_->TryComplete(std::move(outcome)); }
+  bool TryComplete(Outcome<T> outcome) const { return block()->TryComplete(std::move(outcome)); }
 
  private:
   friend class Completion<T>;
   explicit Completer(completion_internal::ValueBlock<T>* block) : block_(block) {
     block_->AddCompleter();
   }
-  completion_internal::ValueBlock<T>* block_;
+  completion_internal::ValueBlock<T>* block() const {
+    if (block_ == nullptr) [[unlikely]]
+      completion_internal::MovedFrom();
+    return block_;
+  }
+  completion_internal::ValueBlock<T>* block_;  // null: moved from
 };
 
 template <class T>
@@ -236,8 +253,9 @@ class Completion {
  public:
   // One allocation, for the block.
   Completion() : block_(new completion_internal::ValueBlock<T>()) {}
-  // No Wait may be under way. A value that nobody took is destroyed, now or by the last Completer.
-  ~Completion() { block_->Unref(); }
+  // Fatal while a Wait is queued, or has been decided and not returned. A value that nobody took is destroyed, now or
+  // by the last Completer.
+  ~Completion() { block_->DropCompletion(); }
   Completion(const Completion&) = delete;
   Completion& operator=(const Completion&) = delete;
 

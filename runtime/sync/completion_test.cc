@@ -363,6 +363,40 @@ TEST(CompletionDeathTest, ASecondWaitAtTheSameTimeIsFatal) {
       "its value can be taken once");
 }
 
+// Also where the wait has been given the value, and its task has not gone on yet.
+TEST(CompletionDeathTest, DestroyedWhileATaskWaitsIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  for (const bool complete : {false, true}) {
+    EXPECT_DEATH(
+        {
+          auto runtime = MakeRuntime(1);
+          (void)runtime->BlockOn([&](Cx cx) -> Task<void> {
+            auto done = std::make_unique<Completion<int>>();
+            cx.Spawn("waits",
+                     [raw = done.get()](Cx cx) -> Task<int> { co_return co_await raw->Wait(cx); });
+            co_await OrReturn(UntilParked(cx, runtime.get()));
+            const Completer<int> answer = done->completer();
+            if (complete) answer.Complete(1);
+            done.reset();
+            co_return Ok();
+          });
+        },
+        "a Completion was destroyed while task 'waits' .* waits for it");
+  }
+}
+
+TEST(CompletionDeathTest, ACompleterThatWasMovedFromIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        Completion<int> done;
+        Completer<int> answer = done.completer();
+        const Completer<int> taken = std::move(answer);
+        answer.Complete(1);
+      },
+      "a Completer was used after it had been moved from");
+}
+
 TEST(CompletionDeathTest, BlockingAWorkerIsFatal) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(

@@ -22,6 +22,12 @@ Notify::~Notify() {
         "them end, before it goes out of scope",
         DescribeTask(*waiter->task()).c_str());
   }
+  if (waits_ != 0) {
+    Fatal(
+        "a Notify was destroyed before %u of its waits, cancelled when it was notified, has ended. "
+        "Let every Wait return before it goes out of scope",
+        waits_);
+  }
   lock_.Unlock();
 }
 
@@ -32,7 +38,7 @@ void Notify::NotifyAll() {
   word_.store(word_.load(std::memory_order_relaxed) + kRound, std::memory_order_release);
   told.Append(queue_);
   while (true) {
-    for (int i = 0; i < kBatch && !told.empty(); ++i) told.PopFront()->Grant();
+    for (int i = 0; i < kBatch && !told.empty(); ++i) waits_ -= told.PopFront()->Grant();
     if (told.empty()) break;
     lock_.Unlock();
     lock_.Lock();

@@ -24,8 +24,10 @@
 // TryWait       | false                     | true, none stored  | false
 // destroyed     | ok                        | ok                 | fatal
 //
-// Lifetime:   it outlives the waits that have not been notified. A task that was may destroy it at once: a notifying
-//             call under way holds the destructor up.
+// Lifetime:   it outlives every Wait, awaited or not, but for those that it has notified; one that is cancelled counts until
+//             it has returned. It outlives every call of NotifyOne and NotifyAll, but for the one that has notified who
+//             destroys it: that one holds the destructor up until it is done. So of several that a NotifyAll
+//             has woken any may destroy it at once, if none is cancelled and no other call is on its way.
 // Threads:    any, also of no task. What happened before a notification happens before the return of the wait that it
 //             ends; for a stored one that holds for all that were merged into it.
 #ifndef QUIESCE_RUNTIME_SYNC_NOTIFY_H_
@@ -80,7 +82,7 @@ using NotifyWait = Wait<sync_internal::NotifyOp>;
 class Notify {
  public:
   Notify() = default;
-  // Fatal if a wait is queued.
+  // Fatal while a wait is queued, or was when it was cancelled and has not returned yet.
   ~Notify();
   Notify(const Notify&) = delete;
   Notify& operator=(const Notify&) = delete;
@@ -113,7 +115,9 @@ class Notify {
   void NotifyOne() {
     SpinLockHolder lock(lock_);
     while (Waiter* waiter = queue_.PopFront()) {
-      if (waiter->Grant()) return;
+      if (!waiter->Grant()) continue;
+      --waits_;
+      return;
     }
     word_.store(word_.load(std::memory_order_relaxed) | kStored, std::memory_order_release);
   }
@@ -141,6 +145,8 @@ class Notify {
   // Held over Waiter::Grant: before a run queue's.
   SpinLock lock_;
   uint32_t notifying_all_ ABSL_GUARDED_BY(lock_) = 0;  // calls under way
+  // Queued and not notified, those included that were passed over, being cancelled, and have yet to withdraw.
+  uint32_t waits_ ABSL_GUARDED_BY(lock_) = 0;
   IntrusiveList<Waiter, QueueHook> queue_ ABSL_GUARDED_BY(lock_);
 };
 
@@ -165,6 +171,7 @@ inline Enqueued NotifyOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& 
   const bool notified = (word & ~Notify::kStored) != made_in_;
   if (!notified && (word & Notify::kStored) == 0) {
     notify_->queue_.PushBack(&waiter);
+    ++notify_->waits_;
     return Enqueued::kQueued;
   }
   if (!waiter.MayTake()) return Enqueued::kLost;
@@ -175,6 +182,7 @@ inline Enqueued NotifyOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& 
 
 inline void NotifyOp::Withdraw(Waiter& waiter) {
   SpinLockHolder lock(notify_->lock_);
+  --notify_->waits_;
   if (notify_->queue_.Linked(&waiter)) notify_->queue_.Remove(&waiter);
 }
 

@@ -283,6 +283,34 @@ TEST(NotifyDeathTest, DestroyedWhileATaskWaitsIsFatal) {
       "a Notify was destroyed while task 'sleeper'");
 }
 
+// The notification passes over it, so it stands in line no more; but it has yet to leave.
+TEST(NotifyDeathTest, DestroyedBeforeACancelledWaitHasLeftIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  for (const bool all : {false, true}) {
+    EXPECT_DEATH(
+        {
+          TestRuntime rt(1);
+          (void)rt.Run([&](Cx cx) -> Task<void> {
+            auto notify = std::make_unique<Notify>();
+            auto sleeper = cx.Spawn("sleeper", [raw = notify.get()](Cx cx) -> Task<void> {
+              co_await OrReturn(raw->Wait(cx));
+              co_return Ok();
+            });
+            co_await OrReturn(Until(cx, [&] { return Parked(rt, "in Notify::Wait") == 1; }));
+            sleeper.Cancel();  // the only worker is ours
+            if (all) {
+              notify->NotifyAll();
+            } else {
+              notify->NotifyOne();
+            }
+            notify.reset();
+            co_return Ok();
+          });
+        },
+        "a Notify was destroyed before 1 of its waits, cancelled when it was notified, has ended");
+  }
+}
+
 TEST(NotifyDeathTest, BlockingInATaskIsFatal) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
