@@ -186,7 +186,7 @@ class Pool {
   }
 
   // Closes the pool, at the call: what is idle is destroyed, and every Checkout fails but for those that have got past
-  // the wait. Then waits until all that are out have come back and are destroyed.
+  // the wait. Then waits until all that are out have come back, and every one is destroyed, whoever does that.
   // Returns  Ok | Cancelled.
   // Suspends until then; an ordinary wait, since how long others keep theirs is not the pool's to say: through
   //          cx.ForDrain() it goes on while the region drains. A checkpoint also when none is out.

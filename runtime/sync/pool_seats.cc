@@ -39,8 +39,9 @@ bool PoolSeats::HandOver(PooledThing* thing) {
   return false;
 }
 
-bool PoolSeats::GiveBack() {
-  if (--taken_ != 0) return false;
+bool PoolSeats::GiveBack(uint32_t seats) {
+  taken_ -= seats;
+  if (taken_ != 0) return false;
   while (Waiter* waiter = closers_.PopFront()) waiter->Grant();
   return pool_gone_;
 }
@@ -72,24 +73,29 @@ void PoolSeats::Discard(PooledThing* thing) {
   bool last;
   {
     SpinLockHolder lock(lock_);
-    last = !HandOver(nullptr) && GiveBack();
+    last = !HandOver(nullptr) && GiveBack(1);
   }
   if (last) delete this;
 }
 
 void PoolSeats::Close() {
   PooledThing* idle;
+  uint32_t seats;
   {
     SpinLockHolder lock(lock_);
     closed_ = true;
     idle = std::exchange(idle_, nullptr);
-    idle_count_ = 0;
+    seats = std::exchange(idle_count_, 0);
+    taken_ += seats;  // until they are destroyed: another who closes waits for that
     while (Request* request = line_.PopFront()) {
       request->closed = true;
       request->waiter->Grant();
     }
   }
-  DestroyAll(idle);
+  if (seats == 0) return;
+  while (idle != nullptr) Destroy(std::exchange(idle, idle->below));
+  SpinLockHolder lock(lock_);
+  GiveBack(seats);  // the Pool is there
 }
 
 void PoolSeats::DropPool() {

@@ -44,6 +44,7 @@ class PoolSeats {
   // Destroys the thing (null: there is none), and gives the seat back.
   void Discard(PooledThing* thing) ABSL_LOCKS_EXCLUDED(lock_);
 
+  // Returns when it has destroyed what was idle.
   void Close() ABSL_LOCKS_EXCLUDED(lock_);
   // By ~Pool: it is gone, and with the last seat, or now, the block.
   void DropPool() ABSL_LOCKS_EXCLUDED(lock_);
@@ -79,11 +80,8 @@ class PoolSeats {
   PooledThing* TakeSeat() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Gives a taken seat, with `thing` or null in it, to the first in line. False if nobody takes it.
   bool HandOver(PooledThing* thing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  // Nobody has taken it: one seat fewer is taken. True if the caller has to delete the block.
-  bool GiveBack() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  void DestroyAll(PooledThing* stack) {
-    while (stack != nullptr) Destroy(std::exchange(stack, stack->below));
-  }
+  // Nobody has taken them: so many seats fewer are taken. True if the caller has to delete the block.
+  bool GiveBack(uint32_t seats) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   const uint32_t max_size_;
   const uint32_t max_idle_;
@@ -91,7 +89,8 @@ class PoolSeats {
   mutable SpinLock lock_;
   bool closed_ ABSL_GUARDED_BY(lock_) = false;
   bool pool_gone_ ABSL_GUARDED_BY(lock_) = false;
-  uint32_t taken_ ABSL_GUARDED_BY(lock_) = 0;  // seats of permits, and of those on their way to one
+  // Seats of permits, of those on their way to one, and of what Close is destroying.
+  uint32_t taken_ ABSL_GUARDED_BY(lock_) = 0;
   uint32_t idle_count_ ABSL_GUARDED_BY(lock_) = 0;  // in idle_
   PooledThing* idle_ ABSL_GUARDED_BY(lock_) = nullptr;
   // Not empty only while no seat is free.

@@ -308,6 +308,56 @@ TEST_P(PoolTest, CloseFailsWhoWaitsAndWaitsForWhatIsOut) {
   EXPECT_EQ(pool.size(), 0u);
 }
 
+// One whose end takes as long as the test wants.
+struct Lingering {
+  struct Control {
+    std::atomic<bool> ending{false}, go{false}, gone{false};
+  };
+  explicit Lingering(Control* control) : control(control) {}
+  Lingering(Lingering&& other) noexcept : control(std::exchange(other.control, nullptr)) {}
+  ~Lingering() {
+    if (control == nullptr) return;
+    control->ending.store(true);
+    while (!control->go.load()) std::this_thread::yield();
+    control->gone.store(true);
+  }
+  Control* control;
+};
+
+TEST(PoolCloseTest, EachCloseReturnsOnceAllIsDestroyedWhoeverDoesThat) {
+  TestRuntime rt(2);
+  Lingering::Control control;
+  Pool<Lingering> pool(PoolOptions(),
+                       [&](Cx) -> Task<Lingering> { co_return Lingering(&control); });
+  std::atomic<bool> returned{false};
+  std::thread lets_go;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    PoolPermit<Lingering> thing = co_await OrReturn(pool.Checkout(cx));
+    std::move(thing).Return();
+    auto first = cx.Spawn("destroys", [&](Cx cx) -> Task<void> {
+      co_await OrReturn(pool.Close(cx));
+      EXPECT_TRUE(control.gone.load());
+      co_return Ok();
+    });
+    co_await OrReturn(Until(cx, [&] { return control.ending.load(); }));
+    EXPECT_EQ(pool.size(), 1u);
+    EXPECT_EQ(pool.idle(), 0u);
+    lets_go = std::thread([&] {
+      while (!returned.load() && !Stands(rt, "in Pool::Close")) std::this_thread::yield();
+      control.go.store(true);
+    });
+    co_await OrReturn(pool.Close(cx));
+    EXPECT_TRUE(control.gone.load());
+    returned.store(true);
+    Outcome<void> ended = co_await OrReturn(first.Join(cx));
+    EXPECT_THAT(ended, IsOk());
+    co_return Ok();
+  }),
+              IsOk());
+  lets_go.join();
+  EXPECT_EQ(pool.size(), 0u);
+}
+
 TEST_P(PoolTest, APermitThatOutlivesThePoolDestroysItsThing) {
   TestRuntime rt(GetParam());
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
