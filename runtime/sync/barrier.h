@@ -22,8 +22,10 @@
 // Arrive        | stands there                 | all n go on, nobody stands there; if one of them is being
 //               |                              | cancelled at this moment, it leaves and the others stand on
 // cancel of one | it leaves                    | it leaves
-// destroyed     | fatal unless nobody stands there, or has yet to go on
+// destroyed     | fatal unless nobody stands there, or has yet to go on or to leave
 //
+// One task    is one arrival: two arms of one Select at one barrier could only be woken by each other, in vain and for
+//             ever. That is fatal, and both places are named.
 // Lifetime:   it outlives every Arrive. So the last one that has gone on may destroy it, and not simply the leader.
 // Threads:    any. What happened before the n calls of Arrive happens before the return of each of them.
 #ifndef QUIESCE_RUNTIME_SYNC_BARRIER_H_
@@ -31,6 +33,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <source_location>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
@@ -51,6 +54,8 @@ namespace sync_internal {
 
 // One arrival that stands at a barrier. Guarded by the barrier's lock.
 struct Arrival : ListHook {
+  explicit Arrival(const std::source_location& where) : where(where) {}
+  const std::source_location where;
   Waiter* waiter = nullptr;
   bool goes_on = false;  // woken as one of n; else it was woken in vain, and arrives again
 };
@@ -60,7 +65,8 @@ class ArriveOp {
   using Value = bool;
   static constexpr const char* kName = "Barrier::Arrive";
   static constexpr bool kStructural = false;
-  explicit ArriveOp(Barrier* barrier) : barrier_(barrier) {}
+  ArriveOp(Barrier* barrier, const std::source_location& where)
+      : barrier_(barrier), arrival_(where) {}
 
   bool Try(std::optional<Outcome<bool>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<bool>>& result);
@@ -80,7 +86,7 @@ class Barrier {
  public:
   // For `parties` tasks or threads. Fatal if that is 0.
   explicit Barrier(uint32_t parties);
-  // Fatal if somebody stands there, or has been told to go on and has not yet done so.
+  // Fatal if somebody stands there, or has been told to go on, or cancelled, and has not yet done so.
   ~Barrier();
   Barrier(const Barrier&) = delete;
   Barrier& operator=(const Barrier&) = delete;
@@ -89,14 +95,19 @@ class Barrier {
   // Returns  Ok(true) for one of the n, the leader; Ok(false) for the others; Cancelled.
   // Suspends until the last of n arrives. A checkpoint also for that one.
   // Cancel   safe (G8): the arrival is taken back, and another one is needed in its place.
+  // Errors   fatal if the task stands there already, in another arm of its Select: at the latest when all have arrived.
   // Threads  any.
-  ArriveWait Arrive(const CxBase& cx) { return ArriveWait(cx, this); }
+  ArriveWait Arrive(const CxBase& cx,
+                    std::source_location where = std::source_location::current()) {
+    return ArriveWait(cx, this, where);
+  }
 
   // Arrive for a plain thread, which it blocks for at most `timeout`: then Cancelled (kDeadline). Fatal in a task, whose
   // worker it would block.
-  Outcome<bool> BlockingArrive(absl::Duration timeout = absl::InfiniteDuration()) {
+  Outcome<bool> BlockingArrive(absl::Duration timeout = absl::InfiniteDuration(),
+                               std::source_location where = std::source_location::current()) {
     return BlockThread<sync_internal::ArriveOp>(
-        "Barrier::BlockingArrive", "co_await OrReturn(barrier.Arrive(cx))", timeout, this);
+        "Barrier::BlockingArrive", "co_await OrReturn(barrier.Arrive(cx))", timeout, this, where);
   }
 
   uint32_t parties() const { return parties_; }
@@ -113,12 +124,16 @@ class Barrier {
   // been woken. Whether they go on is told by Tell, before lock_ is let go: they ask under it.
   bool Wake(IntrusiveList<sync_internal::Arrival>& woken) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   static void Tell(IntrusiveList<sync_internal::Arrival>& woken, bool go_on);
+  // Fatal if one of `woken` is the same task's as `arrival`, which could not be granted beside it.
+  static void CheckOneEach(const IntrusiveList<sync_internal::Arrival>& woken,
+                           const sync_internal::Arrival& arrival);
 
   // Held over Waiter::Grant: before a run queue's.
   mutable SpinLock lock_;
   const uint32_t parties_;
   uint32_t standing_ ABSL_GUARDED_BY(lock_) = 0;  // in queue_
-  uint32_t woken_ ABSL_GUARDED_BY(lock_) = 0;     // and have not asked yet whether they go on
+  // Taken out of queue_: woken, and have not asked yet whether they go on; or cancelled, and have not left.
+  uint32_t leaving_ ABSL_GUARDED_BY(lock_) = 0;
   IntrusiveList<sync_internal::Arrival> queue_ ABSL_GUARDED_BY(lock_);
 };
 

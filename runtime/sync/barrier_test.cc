@@ -8,6 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "quiesce/runtime/region/region.h"
+#include "quiesce/runtime/task/select.h"
 #include "quiesce/testing/rules/fixture.h"
 
 namespace quiesce {
@@ -214,6 +215,30 @@ TEST(BarrierDeathTest, DestroyedWhileATaskStandsThereIsFatal) {
       "a Barrier for 2 was destroyed while 1 stand there, the first being task 'stander'");
 }
 
+// One task is one arrival: with two it would be woken in vain by itself, again and again.
+TEST(BarrierDeathTest, TwoArrivalsOfOneTaskAreFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  for (const uint32_t others : {0, 1}) {
+    EXPECT_DEATH(
+        {
+          TestRuntime rt;
+          (void)rt.Run([&](Cx cx) -> Task<void> {
+            Barrier barrier(2 + others);
+            if (others == 1) {
+              cx.Spawn("other", [&](Cx cx) -> Task<void> {
+                co_await OrReturn(barrier.Arrive(cx));
+                co_return Ok();
+              });
+            }
+            (void)co_await Select(cx, barrier.Arrive(cx), barrier.Arrive(cx));
+            co_return Ok();
+          });
+        },
+        "task .* arrives twice at one Barrier, at .*barrier_test.cc:[0-9]+ and at "
+        ".*barrier_test.cc:[0-9]+");
+  }
+}
+
 TEST(BarrierDeathTest, DestroyedByTheLeaderBeforeTheOthersHaveGoneOnIsFatal) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
@@ -232,7 +257,31 @@ TEST(BarrierDeathTest, DestroyedByTheLeaderBeforeTheOthersHaveGoneOnIsFatal) {
           co_return Ok();
         });
       },
-      "before 1 of those that it has sent on have gone on");
+      "before 1 of those that it has sent on, or that were cancelled, have gone on");
+}
+
+// It was found cancelled by who arrives, so it stands there no more; but it has yet to leave.
+TEST(BarrierDeathTest, DestroyedBeforeACancelledOneHasLeftIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        TestRuntime rt(1);
+        (void)rt.Run([&](Cx cx) -> Task<void> {
+          auto barrier = std::make_unique<Barrier>(2);
+          auto stander = cx.Spawn("stander", [raw = barrier.get()](Cx cx) -> Task<void> {
+            co_await OrReturn(raw->Arrive(cx));
+            co_return Ok();
+          });
+          co_await OrReturn(Until(cx, [&] { return barrier->standing() == 1; }));
+          stander.Cancel();  // the only worker is ours
+          auto won =
+              co_await OrReturn(Select(cx, barrier->Arrive(cx), Sleep(cx, absl::ZeroDuration())));
+          EXPECT_EQ(won.index(), 1u);
+          barrier.reset();
+          co_return Ok();
+        });
+      },
+      "before 1 of those that it has sent on, or that were cancelled, have gone on");
 }
 
 }  // namespace
