@@ -1,7 +1,6 @@
-#include "quiesce/runtime/channel/broadcast.h"
-
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/channel/broadcast_channel.h"
 
 namespace quiesce {
 inline namespace v0 {

@@ -1,6 +1,5 @@
-#include "quiesce/runtime/channel/session.h"
-
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/channel/session_core.h"
 
 namespace quiesce {
 inline namespace v0 {
