@@ -1,6 +1,7 @@
 #include "quiesce/runtime/sync/pool.h"
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,6 +32,14 @@ using ::testing::ElementsAre;
 
 bool Stands(TestRuntime& rt, absl::string_view what) {
   return absl::StrContains(rt->DumpRegions(), what);
+}
+
+// How many tasks stand there.
+size_t Count(TestRuntime& rt, const std::string& what) {
+  const std::string dump = rt->DumpRegions();
+  size_t count = 0;
+  for (size_t at = dump.find(what); at != std::string::npos; at = dump.find(what, at + 1)) ++count;
+  return count;
 }
 
 // A connection that counts how many of it there are.
@@ -356,6 +365,138 @@ TEST(PoolCloseTest, EachCloseReturnsOnceAllIsDestroyedWhoeverDoesThat) {
               IsOk());
   lets_go.join();
   EXPECT_EQ(pool.size(), 0u);
+}
+
+TEST_P(PoolTest, WhatIsReturnedGoesToWhoHasWaitedLongestWhoIsNotCancelled) {
+  TestRuntime rt(GetParam());
+  Pool<Session> pool(PoolOptions().WithMaxSize(1), Making(&log));
+  Trail trail;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto body = [&](Cx cx) -> Task<void> {
+      PoolPermit<Session> held = co_await OrReturn(pool.Checkout(cx));
+      std::vector<TaskHandle<void>> clients;
+      for (const char* name : {"gone", "first", "second"}) {
+        clients.push_back(cx.Spawn("client", [&, name](Cx cx) -> Task<void> {
+          PoolPermit<Session> got = co_await OrReturn(pool.Checkout(cx));
+          trail.Add(name);
+          EXPECT_EQ(got->number(), 1);
+          std::move(got).Return();
+          co_return Ok();
+        }));
+        co_await OrReturn(
+            Until(cx, [&] { return Count(rt, "in Pool::Checkout") == clients.size(); }));
+      }
+      clients[0].Cancel();
+      std::move(held).Return();
+      for (TaskHandle<void>& client : clients) (void)co_await OrReturn(client.Join(cx));
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "line", body, CollectAll());
+  }),
+              IsOk());
+  EXPECT_THAT(trail.Steps(), ElementsAre("first", "second"));
+  EXPECT_EQ(pool.idle(), 1u);
+}
+
+// Both closed at the call, and told when the last has come back; a third gave up before that, and took nothing with it.
+TEST_P(PoolTest, EachCloseThatWaitsIsToldAndOneMayBeCancelled) {
+  TestRuntime rt(GetParam());
+  Pool<Session> pool(PoolOptions(), Making(&log));
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    PoolPermit<Session> out = co_await OrReturn(pool.Checkout(cx));
+    std::vector<TaskHandle<void>> closers;
+    for (size_t i = 0; i < 3; ++i) {
+      closers.push_back(
+          cx.Spawn("closes", [&](Cx cx) -> Task<void> { co_return co_await pool.Close(cx); }));
+      co_await OrReturn(Until(cx, [&] { return Count(rt, "in Pool::Close") == i + 1; }));
+    }
+    closers[1].Cancel();
+    EXPECT_THAT(co_await OrReturn(closers[1].Join(cx)), IsCancelledBy(CancelKind::kUser));
+    std::move(out).Return();
+    EXPECT_EQ(log.alive.load(), 0);
+    EXPECT_THAT(co_await OrReturn(closers[0].Join(cx)), IsOk());
+    EXPECT_THAT(co_await OrReturn(closers[2].Join(cx)), IsOk());
+    co_return Ok();
+  }),
+              IsOk());
+}
+
+TEST_P(PoolTest, CloseFailsAllWhoWait) {
+  TestRuntime rt(GetParam());
+  Pool<Session> pool(PoolOptions().WithMaxSize(1), Making(&log));
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto body = [&](Cx cx) -> Task<void> {
+      PoolPermit<Session> out = co_await OrReturn(pool.Checkout(cx));
+      std::vector<TaskHandle<void>> clients;
+      for (size_t i = 0; i < 3; ++i) {
+        clients.push_back(cx.Spawn("client", [&](Cx cx) -> Task<void> {
+          PoolPermit<Session> got = co_await OrReturn(pool.Checkout(cx));
+          std::move(got).Return();
+          co_return Ok();
+        }));
+      }
+      co_await OrReturn(Until(cx, [&] { return Count(rt, "in Pool::Checkout") == 3; }));
+      PoolCloseWait closed = pool.Close(cx);
+      for (TaskHandle<void>& client : clients) {
+        EXPECT_THAT(co_await OrReturn(client.Join(cx)), IsError("the pool is closed"));
+      }
+      std::move(out).Return();
+      co_await OrReturn(closed);
+      co_return Ok();
+    };
+    (void)co_await Region::Open(cx, "clients", body, CollectAll());
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(log.made.load(), 1);
+  EXPECT_EQ(log.alive.load(), 0);
+}
+
+// Its end asks what the pool says at that moment.
+struct Asks {
+  explicit Asks(std::function<void()>* at_end) : at_end(at_end) {}
+  Asks(Asks&& other) noexcept : at_end(std::exchange(other.at_end, nullptr)) {}
+  ~Asks() {
+    if (at_end != nullptr) (*at_end)();
+  }
+  std::function<void()>* at_end;
+};
+
+TEST(PoolSeatTest, AThingHasItsSeatUntilItIsGone) {
+  TestRuntime rt(1);
+  std::function<void()> at_end;
+  Pool<Asks> pool(PoolOptions().WithMaxIdle(0), [&](Cx) -> Task<Asks> { co_return Asks(&at_end); });
+  std::vector<uint32_t> sizes;
+  at_end = [&] { sizes.push_back(pool.size()); };
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    PoolPermit<Asks> one = co_await OrReturn(pool.Checkout(cx));
+    std::move(one).Discard();
+    PoolPermit<Asks> two = co_await OrReturn(pool.Checkout(cx));
+    std::move(two).Return();  // above max_idle
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_THAT(sizes, ElementsAre(1u, 1u));
+}
+
+// What the factory has captured goes with the block, which goes with the last of the pool and its permits.
+TEST_P(PoolTest, TheFactoryGoesWithTheLastPermit) {
+  TestRuntime rt(GetParam());
+  auto captured = std::make_shared<int>(1);
+  const std::weak_ptr<int> alive = captured;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto make = [captured = std::move(captured)](Cx) -> Task<int> { co_return *captured; };
+    auto pool = std::make_unique<Pool<int>>(PoolOptions(), std::move(make));
+    PoolPermit<int> one = co_await OrReturn(pool->Checkout(cx));
+    PoolPermit<int> two = co_await OrReturn(pool->Checkout(cx));
+    pool.reset();
+    std::move(one).Return();
+    EXPECT_FALSE(alive.expired());
+    std::move(two).Return();
+    EXPECT_TRUE(alive.expired());
+    co_return Ok();
+  }),
+              IsOk());
 }
 
 TEST_P(PoolTest, APermitThatOutlivesThePoolDestroysItsThing) {
