@@ -205,6 +205,13 @@ absl::Status Hub::UnansweredError() {
       "revoked");
 }
 
+void Consumed(const char* call) {
+  Fatal(
+      "%s: the permit was consumed before, or moved from: the call may be another's by now. Ask "
+      "before the reply",
+      call);
+}
+
 }  // namespace session_internal
 }  // namespace v0
 }  // namespace quiesce

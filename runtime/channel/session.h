@@ -213,14 +213,19 @@ class [[nodiscard]] ReplyPermit : public Permit<session_internal::ReplySlot<R>> 
     return answered;
   }
 
-  // Has the caller given up? The reply has no taker then. It stays so.
-  bool abandoned() const { return this->slot().service->hub->Abandoned(*this->slot().service); }
+  // Has the caller given up? The reply has no taker then. It stays so. Fatal once the permit is consumed or moved from.
+  bool abandoned() const {
+    session_internal::Service* const service = Service("ReplyPermit::abandoned");
+    return service->hub->Abandoned(*service);
+  }
   // Waits until the caller gives up: for a Select beside what the server waits for.
   // Returns  Ok | Cancelled (the server's task).
   // Suspends until then. A checkpoint also when it has.
   // Cancel   safe: nothing happens.
   // Threads  one at a time; the permit stays where it is and is not used up meanwhile, which would be fatal.
-  AbandonedWait Abandoned(const CxBase& cx) { return AbandonedWait(cx, this->slot().service); }
+  AbandonedWait Abandoned(const CxBase& cx) {
+    return AbandonedWait(cx, Service("ReplyPermit::Abandoned"));
+  }
 
  private:
   template <class Request, class U>
@@ -228,6 +233,11 @@ class [[nodiscard]] ReplyPermit : public Permit<session_internal::ReplySlot<R>> 
   ReplyPermit(const CxBase& cx, Slot slot, const std::source_location& where)
       : Permit<Slot>(cx, slot, where) {}
   ReplyPermit(Slot slot, const std::source_location& where) : Permit<Slot>(slot, where) {}
+  session_internal::Service* Service(const char* call) const {
+    if (!this->live()) [[unlikely]]
+      session_internal::Consumed(call);
+    return this->slot().service;
+  }
 };
 
 // A call that is with the server.

@@ -60,6 +60,9 @@ struct Taker : ListHook {
   Service* service = nullptr;  // what it was granted; null: the session has ended
 };
 
+// `call` on a permit that holds no call any more.
+[[noreturn, gnu::cold]] void Consumed(const char* call);
+
 // All of a session but the requests and the replies.
 class Hub {
  public:

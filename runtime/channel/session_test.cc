@@ -531,6 +531,16 @@ TEST(SessionDeathTest, AReplyThatIsForgotten) {
       "'main' .*Reply, Fail, Complete or Abort it");
 }
 
+TEST(SessionDeathTest, AskedWhetherItIsAbandonedAfterTheReply) {
+  const auto body = [](Cx cx, TestRuntime&, auto&, auto& server) -> Task<void> {
+    auto call = co_await OrReturn(server->Next(cx));
+    std::move(call->reply).Reply(1);
+    (void)call->reply.abandoned();
+    co_return Ok();
+  };
+  EXPECT_DEATH(RunWithEnds(body), "ReplyPermit::abandoned: the permit was consumed before");
+}
+
 TEST(SessionDeathTest, AReplyWhileAnotherTaskWaitsForItsCallerToGiveUp) {
   const auto body = [](Cx cx, TestRuntime& rt, auto&, auto& server) -> Task<void> {
     auto call = co_await OrReturn(server->Next(cx));
