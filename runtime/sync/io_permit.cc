@@ -54,9 +54,8 @@ void IoBlock::Answer(Outcome<size_t> answer) {
     answer_.emplace(std::move(answer));
     state_ = State::kAnswered;
     last = operation_gone_;
-    Waiter* waiter = std::exchange(waiter_, nullptr);
     // Refused: it is being cancelled, and looks for the answer again.
-    if (waiter != nullptr) waiter->Grant();
+    if (waiter_ != nullptr) waiter_->Grant();
   }
   if (last) delete this;
 }
@@ -67,8 +66,9 @@ void IoBlock::Take(std::optional<Outcome<size_t>>& result) {
   state_ = State::kIdle;
 }
 
-bool IoBlock::TryTake(std::optional<Outcome<size_t>>& result) {
+bool IoBlock::TryTake(bool granted, std::optional<Outcome<size_t>>& result) {
   SpinLockHolder lock(lock_);
+  if (granted) waiter_ = nullptr;
   if (state_ == State::kIdle) {
     Fatal(
         "IoOperation::Done, but the operation was not started, or its answer has been taken: each "

@@ -69,8 +69,8 @@ class IoBlock {
   // The permit's side, which is gone after this, and with it the block if the operation is.
   void Answer(Outcome<size_t> answer);
 
-  // False while it is in flight.
-  bool TryTake(std::optional<Outcome<size_t>>& result);
+  // False while it is in flight. `granted`: a wait that was queued leaves.
+  bool TryTake(bool granted, std::optional<Outcome<size_t>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<size_t>>& result);
   void Withdraw();
 
@@ -86,7 +86,7 @@ class IoBlock {
   mutable SpinLock lock_;
   State state_ ABSL_GUARDED_BY(lock_) = State::kIdle;
   bool operation_gone_ ABSL_GUARDED_BY(lock_) = false;
-  Waiter* waiter_ ABSL_GUARDED_BY(lock_) = nullptr;
+  Waiter* waiter_ ABSL_GUARDED_BY(lock_) = nullptr;  // from its Enqueue until it has left
   std::optional<Outcome<size_t>> answer_ ABSL_GUARDED_BY(lock_);
 };
 
@@ -105,11 +105,15 @@ class IoAnswerOp {
   static constexpr bool kStructural = structural;
   explicit IoAnswerOp(IoBlock* block) : block_(block) {}
 
-  bool Try(std::optional<Outcome<size_t>>& result) { return block_->TryTake(result); }
+  bool Try(std::optional<Outcome<size_t>>& result) {
+    return block_->TryTake(/*granted=*/false, result);
+  }
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<size_t>>& result) {
     return block_->Enqueue(waiter, result);
   }
-  bool Harvest(std::optional<Outcome<size_t>>& result) { return block_->TryTake(result); }
+  bool Harvest(std::optional<Outcome<size_t>>& result) {
+    return block_->TryTake(/*granted=*/true, result);
+  }
   void Withdraw(Waiter&) { block_->Withdraw(); }
 
  private:
@@ -176,6 +180,7 @@ class IoOperation {
   template <class... Args>
   explicit IoOperation(Args&&... args)
       : block_(new sync_internal::IoBlockOf<Buffer>(std::forward<Args>(args)...)) {}
+  // Fatal while a task waits in Done.
   ~IoOperation() { block_->DropOperation(); }
   IoOperation(const IoOperation&) = delete;
   IoOperation& operator=(const IoOperation&) = delete;

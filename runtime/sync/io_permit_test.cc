@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
@@ -260,6 +261,71 @@ TEST_P(IoPermitTest, ARevokedPermitStillAnswers) {
               IsOk());
 }
 
+// A buffer that tells when it goes.
+struct Watched {
+  explicit Watched(std::atomic<int>* gone) : gone(gone) {}
+  Watched(const Watched&) = delete;
+  Watched& operator=(const Watched&) = delete;
+  ~Watched() { ++*gone; }
+  std::atomic<int>* gone;
+};
+
+TEST(IoPermitBufferTest, TheBufferGoesOnceWithTheLastOfOperationAndPermit) {
+  TestRuntime rt;
+  std::atomic<int> gone{0};
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    {
+      const IoOperation<Watched> never_started(&gone);
+    }
+    EXPECT_EQ(gone.load(), 1);
+    {
+      IoOperation<Watched> answered(&gone);
+      answered.Start(cx).Complete(0);  // nobody asks for the answer
+    }
+    EXPECT_EQ(gone.load(), 2);
+    {
+      IoOperation<Watched> done(&gone);
+      done.Start(cx).Complete(0);
+      (void)co_await OrReturn(done.Done(cx));
+    }
+    EXPECT_EQ(gone.load(), 3);
+    std::optional<IoPermit<Watched>> permit;
+    {
+      IoOperation<Watched> in_flight(&gone);
+      permit.emplace(in_flight.Start(cx));
+    }
+    EXPECT_EQ(gone.load(), 3);
+    (*std::move(permit)).Complete(0);
+    EXPECT_EQ(gone.load(), 4);
+    co_return Ok();
+  }),
+              IsOk());
+}
+
+// The device did something wrong before it heard of the cancel, and there is nobody to tell it.
+TEST_P(IoPermitTest, AFailureAfterTheCancelIsToldWithoutAHookToo) {
+  TestRuntime rt(GetParam());
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    std::optional<IoPermit<Bytes>> permit;
+    auto task = cx.Spawn("reads", [&](Cx cx) -> Task<void> {
+      IoOperation<Bytes> read(size_t{16});
+      permit.emplace(read.Start(cx));
+      EXPECT_THAT(co_await read.Done(cx), IsError("bad sector"));
+      co_return Ok();
+    });
+    co_await OrReturn(
+        Until(cx, [&] { return absl::StrContains(rt->DumpRegions(), "in IoOperation::Done"); }));
+    task.Cancel();
+    for (int i = 0; i < 10; ++i) co_await OrReturn(Yield(cx));
+    EXPECT_FALSE(task.ended());
+    (*std::move(permit)).Fail(absl::DataLossError("bad sector"));
+    Outcome<void> ended = co_await OrReturn(task.Join(cx));
+    EXPECT_THAT(ended, IsOk());
+    co_return Ok();
+  }),
+              IsOk());
+}
+
 // Answers race with cancels: each is reported once, and no buffer goes early.
 TEST_P(IoPermitTest, AnswersAndCancelsRace) {
   TestRuntime rt(GetParam());
@@ -352,6 +418,54 @@ TEST(IoPermitDeathTest, TwoOperationsOnOneBufferAreFatal) {
                  co_return Ok();
                }),
                "IoOperation::Start while the operation is in flight");
+}
+
+// Also where the answer has come, and the task has not gone on yet.
+TEST(IoPermitDeathTest, DestroyedWhileATaskWaitsIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  for (const bool answered : {false, true}) {
+    EXPECT_DEATH(
+        {
+          TestRuntime rt(1);
+          (void)rt.Run([&](Cx cx) -> Task<void> {
+            auto read = std::make_unique<IoOperation<Bytes>>(size_t{16});
+            IoPermit<Bytes> permit = read->Start(cx);
+            cx.Spawn("reads", [raw = read.get()](Cx cx) -> Task<size_t> {
+              co_return co_await raw->Done(cx);
+            });
+            co_await OrReturn(Until(
+                cx, [&] { return absl::StrContains(rt->DumpRegions(), "in IoOperation::Done"); }));
+            if (answered) std::move(permit).Complete(1);
+            read.reset();
+            co_return Ok();
+          });
+        },
+        "an IoOperation was destroyed while task 'reads' .* waits in Done");
+  }
+}
+
+TEST(IoPermitDeathTest, AStartOverAnAnswerThatWasNotTakenIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(RunOn([](Cx cx, IoOperation<Bytes>& read) -> Task<void> {
+                 read.Start(cx).Complete(0);
+                 read.Start(cx).Complete(0);
+                 co_return Ok();
+               }),
+               "IoOperation::Start while the answer of the operation before has not been taken");
+}
+
+TEST(IoPermitDeathTest, TwoTasksInDoneAreFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(RunOn([](Cx cx, IoOperation<Bytes>& read) -> Task<void> {
+                 IoPermit<Bytes> permit = read.Start(cx);
+                 auto wait = [&](Cx cx) -> Task<size_t> { co_return co_await read.Done(cx); };
+                 cx.Spawn("one", wait);
+                 cx.Spawn("two", wait);
+                 co_await OrReturn(rules::Forever(cx));
+                 std::move(permit).Complete(0);
+                 co_return Ok();
+               }),
+               "IoOperation::Done by task .* while task .* waits");
 }
 
 TEST(IoPermitDeathTest, DoneWithoutAStartIsFatal) {
