@@ -14,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "quiesce/runtime/region/region.h"
+#include "quiesce/runtime/task/select.h"
 #include "quiesce/testing/rules/fixture.h"
 
 namespace quiesce {
@@ -218,6 +219,49 @@ TEST_P(PoolTest, TheCheckDecidesAboutIdleOnesOnly) {
   EXPECT_EQ(log.most.load(), 1);
 }
 
+// It is the check that says what becomes of this Checkout then; no other thing is made.
+TEST_P(PoolTest, ACheckThatPanicsDestroysWhatItLookedAtAndEndsTheCheckout) {
+  TestRuntime rt(GetParam());
+  Pool<Session> pool(PoolOptions().WithMaxSize(1), Making(&log));
+  pool.WithCheck([&](Cx, Session&) -> Task<bool> { co_return Panic("in the check"); });
+  (void)rt.Run([&](Cx cx) -> Task<void> {
+    PoolPermit<Session> got = co_await OrReturn(pool.Checkout(cx));
+    std::move(got).Return();
+    EXPECT_TRUE((co_await pool.Checkout(cx)).is_panicked());
+    EXPECT_EQ(pool.size(), 0u);
+    co_return Ok();
+  });
+  EXPECT_EQ(log.made.load(), 1);
+  EXPECT_EQ(log.alive.load(), 0);
+}
+
+// … nor is the factory asked by a Checkout that was cancelled in the check, even one that does not look at cancels.
+TEST_P(PoolTest, ACheckoutThatIsCancelledInTheCheckMakesNothing) {
+  TestRuntime rt(GetParam());
+  Gate gate;
+  Pool<Session> pool(PoolOptions().WithMaxSize(1),
+                     [&](Cx) -> Task<Session> { co_return Session(&log); });
+  pool.WithCheck([&](Cx cx, Session&) -> Task<bool> {
+    co_await OrReturn(Pass(cx, gate));
+    co_return true;
+  });
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    PoolPermit<Session> got = co_await OrReturn(pool.Checkout(cx));
+    std::move(got).Return();
+    auto task = cx.Spawn("checking", [&](Cx cx) -> Task<void> {
+      PoolPermit<Session> got = co_await OrReturn(pool.Checkout(cx));
+      std::move(got).Return();
+      co_return Ok();
+    });
+    co_await OrReturn(Until(cx, [&] { return gate.waiting() == 1; }));
+    task.Cancel();
+    EXPECT_THAT(co_await OrReturn(task.Join(cx)), IsCancelledBy(CancelKind::kUser));
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(log.made.load(), 1);
+}
+
 TEST_P(PoolTest, ACheckThatIsCancelledDestroysWhatItLookedAt) {
   TestRuntime rt(GetParam());
   Pool<Session> pool(PoolOptions().WithMaxSize(1), Making(&log));
@@ -416,6 +460,38 @@ TEST_P(PoolTest, EachCloseThatWaitsIsToldAndOneMayBeCancelled) {
     EXPECT_EQ(log.alive.load(), 0);
     EXPECT_THAT(co_await OrReturn(closers[0].Join(cx)), IsOk());
     EXPECT_THAT(co_await OrReturn(closers[2].Join(cx)), IsOk());
+    co_return Ok();
+  }),
+              IsOk());
+}
+
+// A Close that lost in a Select is not told later: the task waits for something else by then.
+TEST_P(PoolTest, ACloseThatLostInASelectIsNotTold) {
+  TestRuntime rt(GetParam());
+  Pool<Session> pool(PoolOptions(), Making(&log));
+  Gate first, second;
+  std::atomic<bool> opened{false};
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    PoolPermit<Session> out = co_await OrReturn(pool.Checkout(cx));
+    auto task = cx.Spawn("selects", [&](Cx cx) -> Task<void> {
+      PoolCloseWait closed = pool.Close(cx);
+      rules::PassWait passed = Pass(cx, first);
+      auto won = co_await OrReturn(Select(cx, closed, passed));
+      EXPECT_EQ(won.index(), 1u);
+      co_await OrReturn(Pass(cx, second));
+      EXPECT_TRUE(opened.load());
+      co_return Ok();
+    });
+    co_await OrReturn(Until(cx, [&] { return first.waiting() == 1; }));
+    first.Open();
+    co_await OrReturn(Until(cx, [&] { return second.waiting() == 1; }));
+    co_await OrReturn(Yield(cx));
+    std::move(out).Return();
+    co_await OrReturn(Yield(cx));
+    opened.store(true);
+    second.Open();
+    Outcome<void> ended = co_await OrReturn(task.Join(cx));
+    EXPECT_THAT(ended, IsOk());
     co_return Ok();
   }),
               IsOk());
@@ -635,6 +711,26 @@ TEST(PoolDeathTest, DestroyedWhileACheckoutWaitsIsFatal) {
         });
       },
       "a Pool was destroyed while task 'client' .* waits in Pool::Checkout");
+}
+
+TEST(PoolDeathTest, DestroyedWhileACloseWaitsIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        TestRuntime rt;
+        (void)rt.Run([&](Cx cx) -> Task<void> {
+          auto pool =
+              std::make_unique<Pool<int>>(PoolOptions(), [](Cx) -> Task<int> { co_return 1; });
+          PoolPermit<int> held = co_await OrReturn(pool->Checkout(cx));
+          cx.Spawn("closes",
+                   [raw = pool.get()](Cx cx) -> Task<void> { co_return co_await raw->Close(cx); });
+          co_await OrReturn(Until(cx, [&] { return Stands(rt, "in Pool::Close"); }));
+          pool.reset();
+          std::move(held).Return();
+          co_return Ok();
+        });
+      },
+      "a Pool was destroyed while task 'closes' .* waits in Pool::Close");
 }
 
 TEST(PoolDeathTest, UsedAfterItWasReturnedIsFatal) {
