@@ -477,6 +477,20 @@ TEST(IoPermitDeathTest, DoneWithoutAStartIsFatal) {
                "each Start has one Done");
 }
 
+TEST(IoPermitDeathTest, AStartThroughTheCxOfAnotherTaskIsFatal) {
+  if (!DebugChecks()) GTEST_SKIP() << "the library is built without debug checks";
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(RunOn([](Cx cx, IoOperation<Bytes>& read) -> Task<void> {
+                 auto other = cx.Spawn("other", [&read, outer = cx](Cx) -> Task<void> {
+                   read.Start(outer).Complete(0);
+                   co_return Ok();
+                 });
+                 (void)co_await OrReturn(other.Join(cx));
+                 co_return Ok();
+               }),
+               "a Cx belongs to one task");
+}
+
 TEST(IoPermitDeathTest, ADriverThatForgetsIsNamed) {
   if (!DebugChecks()) GTEST_SKIP() << "the library is built without debug checks";
   GTEST_FLAG_SET(death_test_style, "threadsafe");

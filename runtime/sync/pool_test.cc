@@ -749,6 +749,25 @@ TEST(PoolDeathTest, UsedAfterItWasReturnedIsFatal) {
       "used after it was consumed or moved from");
 }
 
+TEST(PoolDeathTest, TryCheckoutThroughTheCxOfAnotherTaskIsFatal) {
+  if (!DebugChecks()) GTEST_SKIP() << "the library is built without debug checks";
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        TestRuntime rt;
+        (void)rt.Run([](Cx cx) -> Task<void> {
+          Pool<int> pool(PoolOptions(), [](Cx) -> Task<int> { co_return 1; });
+          auto other = cx.Spawn("other", [&pool, outer = cx](Cx) -> Task<void> {
+            (void)pool.TryCheckout(outer);
+            co_return Ok();
+          });
+          (void)co_await OrReturn(other.Join(cx));
+          co_return Ok();
+        });
+      },
+      "a Cx belongs to one task");
+}
+
 TEST(PoolDeathTest, APermitThatIsForgottenIsNamed) {
   if (!DebugChecks()) GTEST_SKIP() << "the library is built without debug checks";
   GTEST_FLAG_SET(death_test_style, "threadsafe");
