@@ -32,7 +32,8 @@ extern std::atomic<int8_t> debug_checks;
 // the environment variable QUIESCE_DEBUG_CHECKS=0|1 overrides it at start.
 inline bool DebugChecks() {
   const int8_t known = check_internal::debug_checks.load(std::memory_order_relaxed);
-  return known < 0 ? check_internal::FindDebugChecks() : known != 0;
+  // One branch where they are off.
+  return known != 0 && (known > 0 || check_internal::FindDebugChecks());
 }
 
 }  // namespace v0

@@ -78,8 +78,10 @@ class ReserveOp : public RoomOp<ReserveOp<T>, T, SendPermit<T>> {
   static constexpr const char* kName = "Sender::Reserve";
   ReserveOp(Channel<T>* channel, const CxBase& cx, const std::source_location& where)
       : RoomOp<ReserveOp, T, SendPermit<T>>(channel, nullptr), cx_(cx), where_(where) {}
-  void Taken(std::optional<Outcome<SendPermit<T>>>& result) {
-    result.emplace(SendPermit<T>(cx_, this->channel(), where_));
+  void Taken(std::optional<Outcome<SendPermit<T>>>& result) { result.emplace(MakeValue()); }
+  bool TryTake() { return this->channel()->TryReserve() == Room::kTaken; }
+  [[gnu::always_inline]] SendPermit<T> MakeValue() {
+    return SendPermit<T>(cx_, this->channel(), where_);
   }
 
  private:

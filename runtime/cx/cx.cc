@@ -36,7 +36,6 @@ RunningSlot::RunningSlot() {
 // Read and written only in functions that are never inlined into coroutines: compilers keep the
 // address of a thread-local across a suspension, after which the thread may be another.
 // constinit: an access is one instruction, without a look whether it has been constructed.
-constinit thread_local TaskScope* current_task = nullptr;
 constinit thread_local RunningSlot* running = nullptr;
 constinit thread_local bool thread_ends = false;
 
@@ -68,7 +67,10 @@ uint64_t IdOfMaybeEnded(const TaskScope* task) {
 
 namespace cx_internal {
 
+constinit thread_local TaskScope* current_task = nullptr;
+#if !defined(__x86_64__) || !defined(__ELF__) || defined(__ILP32__)
 [[gnu::noinline]] TaskScope* CurrentTask() { return current_task; }
+#endif
 [[gnu::noinline]] void SetCurrentTask(TaskScope* task, const SpawnSite* site) {
   current_task = task;
   RunningSlot* slot = running;

@@ -114,7 +114,22 @@ bool MustFailNow(const CxBase& cx, uint8_t mode);
 CancelReason FailReason(const CxBase& cx, uint8_t mode);
 
 // The task whose step runs on this thread, or null. For checks and reports, never to find a Cx.
+#if defined(__x86_64__) && defined(__ELF__) && !defined(__ILP32__)
+// A coroutine may be on another thread after a suspension, and compilers keep the address of a thread-local: hence
+// by hand, two instructions that they know nothing of, instead of a call for which registers are spilled.
+extern constinit thread_local TaskScope* current_task asm("quiesce_v0_current_task")
+    __attribute__((tls_model("initial-exec")));
+[[gnu::always_inline]] inline TaskScope* CurrentTask() {
+  TaskScope* task;
+  asm volatile(
+      "movq quiesce_v0_current_task@gottpoff(%%rip), %0\n\t"
+      "movq %%fs:(%0), %0"
+      : "=r"(task));
+  return task;
+}
+#else
 TaskScope* CurrentTask();
+#endif
 void SetCurrentTask(TaskScope* task, const SpawnSite* site);
 // Calls visit(argument, site, task id) for each task that a thread of this process is running now.
 // Sites live for ever, tasks do not: hence the site and not the task.

@@ -79,10 +79,19 @@ Obligation::Claim Obligation::ClaimElsewhere() {
   return Claim::kElsewhere;
 }
 
-void Obligation::EndClaim(RegionScope* region, Claim claim) {
+void Obligation::NoteReserve(const TaskCore& task, const PermitKind& kind) {
+  if (DebugChecks()) AddEntry(task, kind);
+  Emit(EventKind::kPermitReserve, region_->id, task_, 0, kind.name);
+}
+
+void Obligation::EndResolve(const PermitKind& kind, RegionScope* region, uintptr_t place,
+                            uint64_t task, PermitEnd end, Claim claim) {
+  if (DebugChecks()) RemoveEntry(place);
+  Emit(EventKind::kPermitEnd, region->id, task,
+       static_cast<uint64_t>(claim == Claim::kRevoked ? PermitEnd::kGivenBack : end), kind.name);
   if (claim == Claim::kRevoked) {
     region->ops->unref(region);
-  } else {
+  } else if (claim == Claim::kElsewhere) {
     region->ops->permit_done(region);
   }
 }

@@ -60,11 +60,10 @@ class Obligation {
                                     const std::source_location& where)
       : region_(cx.region()), task_(cx.task()->id), place_(std::bit_cast<uintptr_t>(where)) {
     if (!kHasLedger) return;
-    auto* task = static_cast<TaskCore*>(cx.task());
-    Count(region_ == task->scope ? task->permits : region_->opener_permits, +1);
-    if (DebugChecks()) [[unlikely]]
-      AddEntry(*task, kind);
-    Emit(EventKind::kPermitReserve, region_->id, task_, 0, kind.name);
+    auto& task = static_cast<TaskCore&>(*cx.task());
+    Count(region_ == task.scope ? task.permits : region_->opener_permits, +1);
+    if (DebugChecks() || EventsWanted()) [[unlikely]]
+      NoteReserve(task, kind);
   }
   // As if reserved through `cx`, by whatever task or thread: counted in the region's word.
   static Obligation ForRegionOf(const CxBase& cx, const PermitKind& kind,
@@ -92,22 +91,11 @@ class Obligation {
   template <class Effect>
   [[gnu::always_inline]] bool Resolve(const PermitKind& kind, PermitEnd end,
                                       Effect effect) noexcept {
-    const Claim claim = kHasLedger ? TakeClaim() : Claim::kOwn;
-    // The effect may wake somebody who destroys this.
-    RegionScope* const region = region_;
-    const uintptr_t place = place_;
-    const uint64_t task = std::exchange(task_, 0);
-    effect(claim != Claim::kRevoked);
-    if (kHasLedger && region != nullptr) {
-      if (DebugChecks()) [[unlikely]]
-        RemoveEntry(place);
-      Emit(EventKind::kPermitEnd, region->id, task,
-           static_cast<uint64_t>(claim == Claim::kRevoked ? PermitEnd::kGivenBack : end),
-           kind.name);
-      if (claim != Claim::kOwn) [[unlikely]]
-        EndClaim(region, claim);
-    }
-    return claim != Claim::kRevoked;
+    if (kHasLedger && (DebugChecks() || EventsWanted() || !CountsHere())) [[unlikely]]
+      return ResolveUnusual(kind, end, effect);
+    task_ = 0;
+    effect(true);  // it may wake somebody who destroys this
+    return true;
   }
 
   // Dropped without having been consumed: fatal where debug checks are on; else counted, and reported once for
@@ -132,23 +120,43 @@ class Obligation {
       Spill(counter);
   }
 
-  Claim TakeClaim() {
-    if (region_ == nullptr) return Claim::kOwn;
-    auto* now = static_cast<TaskCore*>(cx_internal::CurrentTask());
+  // Is the task that reserved it the one that runs here, so that it counts by itself? Then it has.
+  [[gnu::always_inline]] bool CountsHere() {
+    const auto* now = cx_internal::CurrentTask();
     if (now == nullptr || now->id != task_) [[unlikely]]
-      return ClaimElsewhere();
-    if (region_ == now->scope) [[likely]] {
-      Count(now->permits, -1);  // its region cannot have closed: the task is one of it
-      return Claim::kOwn;
+      return false;
+    auto& task = const_cast<TaskCore&>(static_cast<const TaskCore&>(*now));
+    if (region_ == task.scope) [[likely]] {
+      Count(task.permits, -1);  // its region cannot have closed: the task is one of it
+      return true;
     }
-    if (revoked()) [[unlikely]]
-      return Claim::kRevoked;
+    if (region_ == nullptr || revoked()) [[unlikely]]
+      return false;
     Count(region_->opener_permits, -1);
-    return Claim::kOwn;
+    return true;
   }
 
+  // Resolve where it is not just counted. Out of line, so that the other case keeps its registers.
+  template <class Effect>
+  [[gnu::noinline]] bool ResolveUnusual(const PermitKind& kind, PermitEnd end,
+                                        Effect effect) noexcept {
+    const Claim claim = TakeClaim();
+    // The effect may wake somebody who destroys this.
+    RegionScope* const region = region_;
+    const uintptr_t place = place_;
+    const uint64_t task = std::exchange(task_, 0);
+    effect(claim != Claim::kRevoked);
+    if (region != nullptr) EndResolve(kind, region, place, task, end, claim);
+    return claim != Claim::kRevoked;
+  }
+  Claim TakeClaim() {
+    if (region_ == nullptr || CountsHere()) return Claim::kOwn;
+    return ClaimElsewhere();
+  }
   Claim ClaimElsewhere();
-  static void EndClaim(RegionScope* region, Claim claim);
+  static void EndResolve(const PermitKind& kind, RegionScope* region, uintptr_t place,
+                         uint64_t task, PermitEnd end, Claim claim);
+  [[gnu::cold]] void NoteReserve(const TaskCore& task, const PermitKind& kind);
   void Spill(std::atomic<int16_t>& counter);
   void AddEntry(const TaskCore& task, const PermitKind& kind);
   static void RemoveEntry(uintptr_t place);

@@ -58,6 +58,7 @@ class LockOp : public Request {
   using Request::Request;
 
   bool Try(std::optional<Outcome<Value>>& result) { return this->TryTake() && Harvest(result); }
+  Value MakeValue() { return this->MakeGuard(); }
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
     const Enqueued enqueued = this->Queue(waiter);
     if (enqueued == Enqueued::kDone) Harvest(result);

@@ -23,11 +23,12 @@ Enqueued SemaphoreCore::Queue(AcquireRequest* request, Waiter& waiter) {
   if (closed_ || fits) {
     if (!waiter.MayTake()) return Enqueued::kLost;
     request->closed = closed_;
-    if (!closed_) Take(request->count);
+    if (!closed_) available_ -= request->count;
     return Enqueued::kDone;
   }
   request->waiter = &waiter;
   queue_.PushBack(request);
+  UpdateSpecial();
   return Enqueued::kQueued;
 }
 
@@ -43,8 +44,14 @@ void SemaphoreCore::Serve() {
        next = queue_.front()) {
     const int64_t count = next->count;
     queue_.Remove(next);
-    if (next->waiter->Grant()) Take(count);  // or it was cancelled, and leaves by itself
+    if (next->waiter->Grant()) available_ -= count;  // or it was cancelled, and leaves by itself
   }
+  UpdateSpecial();
+}
+
+void SemaphoreCore::GiveBackSpecial() {
+  Serve();
+  UnlockOrDelete();
 }
 
 void SemaphoreCore::AddPermits(int64_t count) {
@@ -72,6 +79,7 @@ void SemaphoreCore::Close() {
     next->closed = true;
     next->waiter->Grant();
   }
+  UpdateSpecial();
 }
 
 void SemaphoreCore::Abandon() {
@@ -83,7 +91,9 @@ void SemaphoreCore::Abandon() {
         DescribeLocker(*first->waiter->task()).c_str(), static_cast<long long>(first->count),
         DescribePlace(first->where).c_str());
   }
-  Unref();
+  abandoned_ = true;
+  UpdateSpecial();
+  UnlockOrDelete();
 }
 
 absl::Status AcquireOpBase::Closed() {

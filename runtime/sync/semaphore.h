@@ -72,14 +72,12 @@ class SemaphoreCore {
   SemaphoreCore(const SemaphoreCore&) = delete;
   SemaphoreCore& operator=(const SemaphoreCore&) = delete;
 
-  enum class Taken : uint8_t { kYes, kNo, kClosed };
-  Taken TryTake(int64_t count) {
+  // False if there are too few, somebody waits, or it is closed.
+  bool TryTake(int64_t count) {
     SpinLockHolder lock(lock_);
-    if (closed_) [[unlikely]]
-      return Taken::kClosed;
-    if (!queue_.empty() || available_ < count) return Taken::kNo;
-    Take(count);
-    return Taken::kYes;
+    if (special_ || available_ < count) return false;
+    available_ -= count;
+    return true;
   }
   // kDone: taken, or `request` says that it is closed.
   Enqueued Queue(AcquireRequest* request, Waiter& waiter);
@@ -88,9 +86,9 @@ class SemaphoreCore {
   void GiveBack(int64_t count) {
     lock_.Lock();
     available_ += count;
-    if (!queue_.empty()) [[unlikely]]
-      Serve();
-    Unref();
+    if (special_) [[unlikely]]
+      return GiveBackSpecial();
+    lock_.Unlock();
   }
   void AddPermits(int64_t count);
   int64_t available() const {
@@ -107,24 +105,27 @@ class SemaphoreCore {
 
  private:
   ~SemaphoreCore() = default;
-  void Take(int64_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
-    available_ -= count;
-    ++refs_;
-  }
   // Grants from the front, as long as it lasts.
-  [[gnu::noinline]] void Serve() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  void Unref() ABSL_UNLOCK_FUNCTION(lock_) {
-    const bool last = --refs_ == 0;
+  void Serve() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void GiveBackSpecial() ABSL_UNLOCK_FUNCTION(lock_);
+  // After each change of what it is made of.
+  void UpdateSpecial() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    special_ = closed_ || abandoned_ || !queue_.empty();
+  }
+  // Unlocks; deletes the core if the Semaphore is gone and all its permits are.
+  void UnlockOrDelete() ABSL_UNLOCK_FUNCTION(lock_) {
+    const bool last = abandoned_ && available_ == total_;
     lock_.Unlock();
-    if (last) [[unlikely]]
-      delete this;
+    if (last) delete this;
   }
 
   // Held over Waiter::Grant: before a run queue's.
   mutable SpinLock lock_;
+  // Is there more to do than to count: it is closed, some wait, or the Semaphore is gone?
+  bool special_ ABSL_GUARDED_BY(lock_) = false;
   bool closed_ ABSL_GUARDED_BY(lock_) = false;
-  // The Semaphore, its permits, and grants that have not become permits yet.
-  uint32_t refs_ ABSL_GUARDED_BY(lock_) = 1;
+  bool abandoned_ ABSL_GUARDED_BY(lock_) = false;  // the Semaphore is gone
+  // The rest of total_ is held by permits, and by grants that have not become permits yet. Both keep the core.
   int64_t available_ ABSL_GUARDED_BY(lock_);
   int64_t total_ ABSL_GUARDED_BY(lock_);
   IntrusiveList<AcquireRequest> queue_ ABSL_GUARDED_BY(lock_);
@@ -145,14 +146,14 @@ struct SemaphoreSlot {
 class [[nodiscard]] SemaphorePermit : public Permit<sync_internal::SemaphoreSlot> {
  public:
   // For the Semaphore.
-  SemaphorePermit(const CxBase& cx, sync_internal::SemaphoreSlot slot,
-                  const std::source_location& where)
+  [[gnu::always_inline]] SemaphorePermit(const CxBase& cx, sync_internal::SemaphoreSlot slot,
+                                         const std::source_location& where)
       : Permit(cx, slot, where) {}
   SemaphorePermit(sync_internal::SemaphoreSlot slot, const std::source_location& where)
       : Permit(slot, where) {}
 
   // Gives back what it holds, to the first that waits. Also if the permit had been revoked. Does not suspend.
-  void Release() && {
+  [[gnu::always_inline]] void Release() && {
     std::move(*this).Act([](sync_internal::SemaphoreSlot& slot) { slot.Abort(); });
   }
   int64_t count() const { return slot().count; }
@@ -188,10 +189,12 @@ class AcquireOp : public AcquireOpBase {
   AcquireOp(Owner owner, SemaphoreCore* core, int64_t count, const std::source_location& where)
       : AcquireOpBase(core, count, where), owner_(owner) {}
 
+  bool TryTake() { return core_->TryTake(request_.count); }
   bool Try(Result& result) {
-    const SemaphoreCore::Taken taken = core_->TryTake(request_.count);
-    if (taken == SemaphoreCore::Taken::kNo) return false;
-    request_.closed = taken == SemaphoreCore::Taken::kClosed;
+    if (!TryTake()) {
+      if (!core_->closed()) return false;
+      request_.closed = true;
+    }
     return Harvest(result);
   }
   Enqueued Enqueue(Waiter& waiter, Result& result) {
@@ -203,9 +206,12 @@ class AcquireOp : public AcquireOpBase {
     if (request_.closed) [[unlikely]] {
       result.emplace(Closed());
     } else {
-      result.emplace(owner_.MakePermit(Slot(), request_.where));
+      result.emplace(MakeValue());
     }
     return true;
+  }
+  [[gnu::always_inline]] SemaphorePermit MakeValue() {
+    return owner_.MakePermit(Slot(), request_.where);
   }
 
  private:
@@ -216,7 +222,8 @@ class AcquireOp : public AcquireOpBase {
 class OwedByRegion {
  public:
   explicit OwedByRegion(const CxBase& cx) : cx_(cx) {}
-  SemaphorePermit MakePermit(SemaphoreSlot slot, const std::source_location& where) const {
+  [[gnu::always_inline]] SemaphorePermit MakePermit(SemaphoreSlot slot,
+                                                    const std::source_location& where) const {
     return SemaphorePermit(cx_, slot, where);
   }
 
@@ -291,7 +298,7 @@ class Semaphore {
   bool TryTake(int64_t count, const std::source_location& where) {
     if (count <= 0) [[unlikely]]
       sync_internal::BadCount(count, where);
-    return core_->TryTake(count) == sync_internal::SemaphoreCore::Taken::kYes;
+    return core_->TryTake(count);
   }
   sync_internal::SemaphoreCore* const core_;
 };

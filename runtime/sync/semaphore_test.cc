@@ -174,6 +174,34 @@ TEST_P(SemaphoreTest, CloseEndsThoseWhoWaitAndRefusesThoseWhoCome) {
 
 // ---- lifetime ---------------------------------------------------------------------------------------
 
+TEST_P(SemaphoreTest, ClosedOneWinsASelectBeforeALaterArmThatIsReady) {
+  Run([&](Cx cx) -> Task<void> {
+    Semaphore open(1);
+    semaphore.Close();
+    auto won = co_await OrReturn(Select(cx, semaphore.Acquire(cx), open.Acquire(cx)));
+    EXPECT_EQ(won.index(), 0u);
+    if (won.index() == 0) {
+      EXPECT_EQ(std::get<0>(won).ToStatus().code(), absl::StatusCode::kFailedPrecondition);
+    } else {
+      std::move(*std::get<1>(won)).Release();
+    }
+    EXPECT_EQ(open.available(), 1);
+    co_return Ok();
+  });
+}
+
+TEST_P(SemaphoreTest, LastOfSeveralPermitsThatOutliveItsSemaphoreFreesWhatTheyShare) {
+  Run([&](Cx cx) -> Task<void> {
+    auto gone = std::make_unique<Semaphore>(3);
+    SemaphorePermit two = co_await OrReturn(gone->Acquire(cx, 2));
+    SemaphorePermit one = co_await OrReturn(gone->Acquire(cx));
+    gone.reset();
+    std::move(two).Release();
+    std::move(one).Release();  // a leak or a use after the end is AddressSanitizer's to see
+    co_return Ok();
+  });
+}
+
 TEST_P(SemaphoreTest, PermitMayOutliveItsSemaphore) {
   Run([&](Cx cx) -> Task<void> {
     std::optional<SemaphorePermit> permit;
@@ -340,6 +368,20 @@ TEST_F(SemaphoreDeathTest, PermitThatIsDroppedNamesWhereItWasAcquired) {
                }),
                "permit leaked: SemaphorePermit #[0-9]+, reserved at .*semaphore_test.cc:[0-9]+ by "
                "task");
+}
+
+// A wait that took at once has no result that would give it away.
+TEST_F(SemaphoreDeathTest, AcquireAwaitedTwice) {
+  EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
+                 Semaphore semaphore(2);
+                 auto acquire = semaphore.Acquire(cx);
+                 SemaphorePermit first = co_await OrReturn(acquire);
+                 SemaphorePermit second = co_await OrReturn(acquire);
+                 std::move(first).Release();
+                 std::move(second).Release();
+                 co_return Ok();
+               }),
+               "Semaphore::Acquire: this wait has been awaited before");
 }
 
 TEST_F(SemaphoreDeathTest, ReleasedTwice) {

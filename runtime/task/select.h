@@ -44,7 +44,7 @@ class [[nodiscard]] SelectWait
 
   bool await_ready() {
     FirstArm([](auto, auto& arm) {
-      if (arm.result_.has_value()) [[unlikely]]
+      if (arm.awaited_) [[unlikely]]
         arm.AwaitedTwice();
       return false;
     });
@@ -73,6 +73,7 @@ class [[nodiscard]] SelectWait
 
   template <size_t i, class ArmWait>
   void TakeResult(ArmWait& arm) {
+    arm.awaited_ = true;
     result_.emplace(Value(std::in_place_index<i>, *std::move(arm.result_)));
   }
 

@@ -75,12 +75,12 @@ template <class A>
 class AwaitRef {
  public:
   explicit AwaitRef(A& awaiter) : awaiter_(awaiter) {}
-  bool await_ready() { return awaiter_.await_ready(); }
+  [[gnu::always_inline]] bool await_ready() { return awaiter_.await_ready(); }
   template <class P>
   auto await_suspend(std::coroutine_handle<P> handle) {
     return awaiter_.await_suspend(handle);
   }
-  decltype(auto) await_resume() { return awaiter_.await_resume(); }
+  [[gnu::always_inline]] decltype(auto) await_resume() { return awaiter_.await_resume(); }
 
  private:
   A& awaiter_;

@@ -95,19 +95,23 @@ class Waiter : public QueueHook, public ParkHook {
  protected:
   friend class ParkRegistry;
 
+  // Has anything come that ends waits of some kind? If not, what kind this one is need not be known.
+  bool AnyCancel() const {
+    return (cx_.region()->word.load(std::memory_order_relaxed) & region_word::kAnyCancel) != 0 ||
+           (cx_.task()->word.load(std::memory_order_relaxed) & task_word::kAnyCancel) != 0;
+  }
   // Must a wait of mode_ fail at once? (R2, R3)
   bool MustFail() const {
-    const uint64_t region = cx_.region()->word.load(std::memory_order_relaxed);
-    const uint32_t task = cx_.task()->word.load(std::memory_order_relaxed);
-    if ((region & region_word::kAnyCancel) == 0 && (task & task_word::kAnyCancel) == 0) [[likely]] {
+    if (!AnyCancel()) [[likely]]
       return false;
-    }
-    return cx_internal::MustFail(mode_, region, task);
+    return cx_internal::MustFail(mode_, cx_.region()->word.load(std::memory_order_relaxed),
+                                 cx_.task()->word.load(std::memory_order_relaxed));
   }
   CancelReason FailReason();
   // A point of the wait, for observers; see event.h.
   void At(EventKind point, uint64_t arg = 0) const {
-    Emit(point, cx_.region()->id, cx_.task()->id, arg, ops_->name);
+    if (EventsWanted()) [[unlikely]]
+      Emit(point, cx_.region()->id, cx_.task()->id, arg, ops_->name);
   }
 
   void Register();
@@ -147,6 +151,8 @@ class Waiter : public QueueHook, public ParkHook {
   uint8_t arm_ = 0;  // its number in a Select, from 1
   bool or_return_ = false;
   bool passed_ = false;
+  bool awaited_ = false;  // by a co_await of its own, or as the arm of a Select that won
+  bool taken_ = false;    // what it is for, but its value has not been made yet: see QuickOperation
 };
 
 enum class Enqueued : uint8_t {
@@ -173,11 +179,24 @@ concept WaitOperation =
       // Optional: TaskCore* LendLane(), where tasks wait for a holder; see WaitOps.
     };
 
+// An operation that, where it need not wait, takes what it is for by a few instructions, and makes its value of
+// that without the primitive's lock. Such a value is made where it is wanted: one that is made in memory and then
+// moved twice costs more than the rest.
+template <class Op>
+concept QuickOperation = WaitOperation<Op> && requires(Op op) {
+  // Takes it, and nothing else: what cannot be taken, for whatever reason, is Enqueue's to answer.
+  { op.TryTake() } -> std::same_as<bool>;
+  // After a true TryTake, once.
+  { op.MakeValue() } -> std::same_as<typename Op::Value>;
+};
+
 template <class... Ops>
 class SelectWait;
 
 // What the awaiters that have a result share, however they come to it. Derived has:
 //   bool TryNow()        completes without waiting if it can: sets `result_`, returns true
+//   bool TryFirst()      the same at the beginning, where it may set `taken_` instead; then Derived has an
+//                        await_resume and a TakeValue that know
 //   bool Arm()           true once parked; false once `result_` is set
 //   bool TakeGranted()   takes what was granted; false: it has to be tried again
 //   void WithdrawAll()   after a cancel: leaves every queue
@@ -187,20 +206,12 @@ class ResultWait : public Waiter {
   using QuiesceAwaitable = void;
   using Value = V;
 
-  bool await_ready() {
-    cx_.Verify();
-    if (result_.has_value()) [[unlikely]]
-      AwaitedTwice();
-    mode_ = cx_internal::WaitMode(cx_, structural);
-    const bool fail = MustFail();
-    At(EventKind::kCheckpoint, fail);
-    const bool go_on = MayGoOn();
-    if (fail) [[unlikely]] {
-      result_.emplace(FailReason());
-      return go_on;
-    }
+  [[gnu::always_inline]] bool await_ready() {
+    if (awaited_ || AnyCancel() || DebugChecks() || EventsWanted()) [[unlikely]]
+      return BeginUnusual();
+    awaited_ = true;
     // Others go first while nothing is taken: if it held a lock, they would all have to queue for that.
-    return go_on && self().TryNow();
+    return MayGoOn() && self().TryFirst();
   }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> handle) {
@@ -221,12 +232,18 @@ class ResultWait : public Waiter {
   }
 
   // For OrReturn.
-  bool failed() const { return result_.has_value() && !result_->ok(); }
+  bool failed() const { return !taken_ && result_.has_value() && !result_->ok(); }
   Outcome<Value>& result() { return *result_; }
+  // Precondition: it has ended, and not failed.
+  Value TakeValue() {
+    if constexpr (!std::is_void_v<Value>) return std::move(*result_).value();
+  }
   void set_or_return() { or_return_ = true; }
 
  protected:
   using Waiter::Waiter;
+
+  bool TryFirst() { return self().TryNow(); }
 
   // The beginning of Arm. False: it was cancelled, and `result_` is set.
   bool BeginArming() {
@@ -278,6 +295,21 @@ class ResultWait : public Waiter {
 
  private:
   Derived& self() { return static_cast<Derived&>(*this); }
+
+  // await_ready where something is to be looked at.
+  [[gnu::noinline]] bool BeginUnusual() {
+    cx_.Verify();
+    if (awaited_) [[unlikely]]
+      AwaitedTwice();
+    awaited_ = true;
+    mode_ = cx_internal::WaitMode(cx_, structural);
+    const bool fail = MustFail();
+    At(EventKind::kCheckpoint, fail);
+    const bool go_on = MayGoOn();
+    if (!fail) return go_on && self().TryFirst();
+    result_.emplace(FailReason());
+    return go_on;
+  }
 };
 
 // The awaiter made of an operation. `co_await wait` yields Outcome<Value>. A checkpoint also when it
@@ -291,13 +323,37 @@ class [[nodiscard]] Wait : public ResultWait<Wait<Op>, typename Op::Value, Op::k
   explicit Wait(const CxBase& cx, Args&&... args)
       : Base(cx, &kOps), op_(std::forward<Args>(args)...) {}
 
+  [[gnu::always_inline]] Outcome<typename Op::Value> await_resume() {
+    if constexpr (QuickOperation<Op>) {
+      if (taken_) [[likely]]
+        return op_.MakeValue();
+    }
+    return Base::await_resume();
+  }
+  [[gnu::always_inline]] typename Op::Value TakeValue() {
+    if constexpr (QuickOperation<Op>) {
+      if (taken_) [[likely]]
+        return op_.MakeValue();
+    }
+    return Base::TakeValue();
+  }
+
  private:
   friend Base;
   template <class... Ops>
   friend class SelectWait;
+  using Base::awaited_;
   using Base::result_;
+  using Base::taken_;
 
   bool TryNow() { return op_.Try(result_); }
+  bool TryFirst() {
+    if constexpr (QuickOperation<Op>) {
+      return taken_ = op_.TryTake();
+    } else {
+      return TryNow();
+    }
+  }
   bool TakeGranted() { return op_.Harvest(result_); }
   void WithdrawAll() { op_.Withdraw(*this); }
   bool Arm() {
@@ -342,9 +398,11 @@ class WaitOrReturn {
   using QuiesceAwaitable = void;
   explicit WaitOrReturn(W& wait) : wait_(wait) { wait_.set_or_return(); }
 
-  bool await_ready() {
-    wait_.set_passed(wait_.await_ready());
-    return wait_.passed() && !wait_.failed();
+  [[gnu::always_inline]] bool await_ready() {
+    W& wait = wait_;
+    const bool passed = wait.await_ready();
+    wait.set_passed(passed);
+    return passed && !wait.failed();
   }
   template <class P>
   std::coroutine_handle<> await_suspend(std::coroutine_handle<P> handle) {
@@ -356,9 +414,7 @@ class WaitOrReturn {
     self.failure() = Outcome<void>::FromFailure(std::move(wait_.result()));
     return PropagateFailure(&self);
   }
-  typename W::Value await_resume() {
-    if constexpr (!std::is_void_v<typename W::Value>) return std::move(wait_.result()).value();
-  }
+  [[gnu::always_inline]] typename W::Value await_resume() { return wait_.TakeValue(); }
 
  private:
   W& wait_;

@@ -36,6 +36,7 @@ class [[nodiscard]] YieldWait : public Waiter {
 
   bool failed() const { return !result_.ok(); }
   Outcome<void>& result() { return result_; }
+  void TakeValue() {}
   void set_or_return() { or_return_ = true; }
 
  private:

@@ -35,6 +35,9 @@ inline bool Recording() {
   return (trace_internal::wanted.load(std::memory_order_relaxed) & trace_internal::kRecording) != 0;
 }
 
+// Would Emit do anything? For who would have to fetch what it says.
+inline bool EventsWanted() { return trace_internal::wanted.load(std::memory_order_relaxed) != 0; }
+
 // The number that the events of this thread carry, unless a hook of the recorder says otherwise. A worker
 // sets it when it starts.
 void SetTraceWorker(uint32_t worker);
@@ -43,7 +46,7 @@ void SetTraceWorker(uint32_t worker);
 // `name` must be a literal, or null.
 inline void Emit(EventKind kind, uint64_t region, uint64_t task, uint64_t arg = 0,
                  const char* name = nullptr) {
-  if (trace_internal::wanted.load(std::memory_order_relaxed) != 0) [[unlikely]]
+  if (EventsWanted()) [[unlikely]]
     trace_internal::EmitSlow(kind, region, task, arg, name);
 }
 
