@@ -7,10 +7,9 @@ namespace quiesce {
 inline namespace v0 {
 namespace combinator_internal {
 
-void LoseRest(const CxBase& cx) {
-  RegionCore* region = CoreOf(cx.region());
-  if (region->live() == 1) return;  // the body
-  region->Cancel(CancelKind::kRaceLost, "a branch won", Budget());
+void LoseRest(RegionScope* region) {
+  // Also when nothing is left: somebody outside may be about to spawn into it.
+  CoreOf(region)->Cancel(CancelKind::kRaceLost, "a branch won", Budget());
 }
 
 absl::Status NothingToRun(const char* combinator, const char* file, uint32_t line) {

@@ -66,8 +66,8 @@ TEST(CombinatorPermitsTest, ValuesThatNobodyGetsAreAborted) {
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     auto seat = reserving.Seat();
     auto failure = reserving.Failure();
-    EXPECT_THAT(co_await JoinAll(cx, seat, failure), IsError("no seat"));
-    EXPECT_THAT(co_await Quorum(cx, 2, seat, failure), IsError("no seat"));
+    EXPECT_THAT(co_await JoinAll(cx, failure, seat), IsError("no seat"));
+    EXPECT_THAT(co_await Quorum(cx, 2, failure, seat), IsError("no seat"));
     std::array<decltype(seat), 3> seats = {seat, seat, seat};
     auto body = [&](Cx cx) -> Task<void> {
       cx.Spawn("fails", [](Cx) -> Task<void> { co_return absl::UnavailableError("late"); });

@@ -331,8 +331,8 @@ void RegionCore::CountDrained(uint32_t tasks) {
   }
 }
 
-void RegionCore::BodyEnded(const Outcome<void>& failure) {
-  if (!failure.ok()) JoinChild(failure, region_name, /*is_body=*/true);
+void RegionCore::BodyEnded(const Outcome<void>& failure, bool is_body) {
+  if (!failure.ok()) JoinChild(failure, region_name, is_body);
   CountDown(/*drained=*/0);
 }
 

@@ -133,8 +133,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   // From other tasks and threads: also refused once the region has nothing left to wait for.
   Outcome<void> AdmitFromOutside(uint32_t size, bool for_drain);
   void TaskEnded(TaskCore* task, Outcome<void>* failure);
-  // The body has returned. Its failure is joined like a child's.
-  void BodyEnded(const Outcome<void>& failure);
+  // The body has returned. Its failure is joined like a child's; `is_body`: though only a child's panic were.
+  void BodyEnded(const Outcome<void>& failure, bool is_body);
 
   // --- cancel ---
   void Cancel(CancelKind kind, absl::string_view message, const Budget& drain);
