@@ -86,13 +86,12 @@ void StartBranch(const CxType& cx, SpawnName name, Set* set, BranchTask& branch,
                  F& callable) {
   branch.set = set;
   branch.index = index;
-  branch.on_end = [](EndListener* self) {
+  branch.on_end = [](EndListener* self, TaskCore* task) {
     auto* ended = static_cast<BranchTask*>(self);
-    const auto* outcome = static_cast<const Outcome<V>*>(ended->task->payload());
+    const auto* outcome = static_cast<const Outcome<V>*>(task->payload());
     static_cast<Set*>(ended->set)->Ended(ended->index, outcome->severity());
   };
-  branch.task = cx.Spawn(name, CallBranch<F, CxType>{&callable}).Release();
-  if (!branch.task->Listen(&branch)) branch.on_end(&branch);
+  branch.task = spawn_internal::SpawnListened(cx, &branch, name, CallBranch<F, CxType>{&callable});
 }
 
 // A fixed number of branches, each of a type of its own.

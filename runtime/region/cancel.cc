@@ -175,25 +175,25 @@ void RegionCore::AlarmDue() {
 // --- requests ------------------------------------------------------------------------------------
 
 CancelRequest RegionCore::MakeRequest(CancelReason reason, const Budget& drain, Instant now) const {
-  const Budget asked = drain.Resolve(now);
-  const Budget standard = drain_default_.Resolve(now);
-  const Instant drain_by = asked.deadline().is_infinite() ? standard.deadline() : asked.deadline();
-  CancelRequest request(std::move(reason), drain_by, drain_by + grace_,
-                        asked.polls() == Budget::kUnlimited ? standard.polls() : asked.polls(),
-                        asked.cost() == Budget::kUnlimited ? standard.cost() : asked.cost());
+  const DrainDefault allowed = drain_default_.With(drain);
+  const Instant drain_by = allowed.EndsBy(now);
+  CancelRequest request(std::move(reason), drain_by, After(drain_by, grace_nanos_), allowed.polls,
+                        allowed.cost);
   request.is_shutdown = IsTop();
   return request;
 }
 
 void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget& drain) {
   const Instant now = Now();
-  const CancelRequest request =
+  CancelRequest request =
       MakeRequest(CancelReason(kind, RequestOrigin(nullptr), now, message), drain, now);
   std::vector<RegionCore*> children;
-  Mark(request, /*top=*/true, children);
+  const bool alone = Mark(request, /*top=*/true, children);
   registry_.Sweep(ParkRegistry::Kind::kCancel);
-  if (!children.empty()) MarkSubtrees(std::move(children), request);
-  word.fetch_or(region_word::kPropagated, std::memory_order_release);
+  if (!alone) {
+    MarkSubtrees(std::move(children), request);
+    word.fetch_or(region_word::kPropagated, std::memory_order_release);
+  }
   if (request.drain_polls == 0 || request.drain_cost == 0) {
     Ref();
     SpendSubtrees({this}, region_word::kSpent, IsTop());
@@ -201,12 +201,15 @@ void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget
   Emit(EventKind::kDraining, id, 0, static_cast<uint64_t>(request.drain_by.nanos()), region_name);
 }
 
-void RegionCore::Mark(const CancelRequest& request, bool top, std::vector<RegionCore*>& children) {
+bool RegionCore::Mark(CancelRequest& request, bool top, std::vector<RegionCore*>& children) {
+  const Instant requested_at = request.reason.time();
+  const CancelKind kind = request.reason.kind();
   ThreadMutexLock lock(mutex_);
   // One that is opened from now on takes over what is marked here.
   AppendChildren(children);
+  const bool alone = children_.empty();
   if (!reason_.has_value() || IsMoreSevere(request.reason, *reason_)) {
-    SetReason(request.reason);
+    SetReason(alone ? std::move(request.reason) : request.reason);
   }
   drain_by_ = std::min(drain_by_, request.drain_by);
   finalize_by_ = std::min(finalize_by_, request.finalize_by);
@@ -217,7 +220,7 @@ void RegionCore::Mark(const CancelRequest& request, bool top, std::vector<Region
     }
     metered.store(true, std::memory_order_relaxed);
   }
-  if ((word.load(std::memory_order_relaxed) & region_word::kClosed) != 0) return;
+  if ((word.load(std::memory_order_relaxed) & region_word::kClosed) != 0) return alone;
   if (top) {
     if ((word.load(std::memory_order_relaxed) & region_word::kSpent) == 0) {
       own_drain_by_ = std::min(own_drain_by_, request.drain_by);
@@ -229,10 +232,12 @@ void RegionCore::Mark(const CancelRequest& request, bool top, std::vector<Region
   }
   if (request.is_shutdown) {
     shutdown_.fetch_or(kShutdownReached, std::memory_order_relaxed);
-    NoteRequest(stats_, request.reason.time());
+    NoteRequest(stats_, requested_at);
   }
-  word.fetch_or(region_word::kCancelled, std::memory_order_acq_rel);
-  Emit(EventKind::kCancelRequest, id, 0, static_cast<uint64_t>(request.reason.kind()), region_name);
+  word.fetch_or(region_word::kCancelled | (alone ? region_word::kPropagated : 0),
+                std::memory_order_acq_rel);
+  Emit(EventKind::kCancelRequest, id, 0, static_cast<uint64_t>(kind), region_name);
+  return alone;
 }
 
 void RegionCore::CollectChildren(std::vector<RegionCore*>& to) {
@@ -251,9 +256,11 @@ void RegionCore::MarkSubtrees(std::vector<RegionCore*> regions, const CancelRequ
   // Breadth first, with a list that grows: no recursion, whatever the depth.
   for (size_t i = 0; i < regions.size(); ++i) {
     RegionCore* region = regions[i];
-    CancelRequest chained = request;
-    chained.reason = CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
-                                          request.reason.time(), "", request.reason);
+    CancelRequest chained(CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
+                                               request.reason.time(), "", request.reason),
+                          request.drain_by, request.finalize_by, request.drain_polls,
+                          request.drain_cost);
+    chained.is_shutdown = request.is_shutdown;
     region->Mark(chained, /*top=*/false, regions);
     region->registry_.Sweep(ParkRegistry::Kind::kCancel);
   }
@@ -322,7 +329,9 @@ void RegionCore::BeginDrain(const Budget& budget) {
 
 void RegionCore::SetReason(CancelReason reason) {
   reason_ = std::move(reason);
-  reason_version_.fetch_add(1, std::memory_order_release);
+  // Under the mutex: nobody else writes it.
+  reason_version_.store(reason_version_.load(std::memory_order_relaxed) + 1,
+                        std::memory_order_release);
   const bool many = live() >= kManyTasks;
   if (many && reason_slots_.load(std::memory_order_relaxed) == nullptr) {
     reason_slots_.store(new ReasonSlot[services->scheduler->worker_count()],

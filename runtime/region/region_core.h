@@ -11,6 +11,7 @@
 #ifndef QUIESCE_RUNTIME_REGION_REGION_CORE_H_
 #define QUIESCE_RUNTIME_REGION_REGION_CORE_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -62,6 +63,18 @@ struct GuestAlarm : Alarm, GuestHook {
   GuestAlarm(RegionCore* region, Runnable::Step on_due, void (*dropped)(GuestAlarm*))
       : Alarm(region, on_due), dropped(dropped) {}
   void (*const dropped)(GuestAlarm*);
+};
+
+// What a drain may use where the request does not say: a region's own, or inherited.
+struct DrainDefault {
+  int64_t nanos = Budget::kUnlimited;  // from the request on
+  Instant deadline = Instant::InfiniteFuture();
+  int64_t polls = Budget::kUnlimited;
+  int64_t cost = Budget::kUnlimited;
+
+  Instant EndsBy(Instant now) const { return std::min(deadline, After(now, nanos)); }
+  // With what `drain` limits in its place. A deadline and a timeout are one: the time.
+  DrainDefault With(const Budget& drain) const;
 };
 
 // A request, as it travels down.
@@ -155,7 +168,7 @@ class RegionCore : public RegionScope, public SiblingHook {
   void GuestIsDue(GuestAlarm* alarm);
 
   // --- close, by the opener ---
-  // The structural wait for the count to become zero.
+  // The structural wait for the count to become zero. The body has been counted until here.
   bool TryCloseCount();
   bool ParkCloser(Waiter* waiter);
   void BeginFinalizing();
@@ -224,6 +237,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   CancelOrigin Origin(const TaskCore* task) const;
   // The same for a request that is made here: with what lies around.
   CancelOrigin RequestOrigin(const TaskCore* task) const;
+  // How often the word counts the opener's own part; a root has no body.
+  uint64_t BodyCount() const { return opener_ == nullptr ? 0 : region_word::kOne; }
   // The reason of this region's cancel, if it has one: the worker's own copy where there are any.
   std::optional<CancelReason> RegionReason();
   void SetReason(CancelReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -234,8 +249,9 @@ class RegionCore : public RegionScope, public SiblingHook {
   // The request that `reason` and `drain` make here: what `drain` leaves open is this region's default.
   CancelRequest MakeRequest(CancelReason reason, const Budget& drain, Instant now) const;
   // Marks this region, and adds references to its children to `children`. `top`: the request is aimed at it, so
-  // it keeps the alarm.
-  void Mark(const CancelRequest& request, bool top, std::vector<RegionCore*>& children);
+  // it keeps the alarm. True if it has no children: then it is drained from here on, and the request's reason
+  // has been taken.
+  bool Mark(CancelRequest& request, bool top, std::vector<RegionCore*>& children);
   // Marks, with the reason chained, and sweeps every region of the subtrees. Takes over references.
   static void MarkSubtrees(std::vector<RegionCore*> roots, const CancelRequest& request);
   // `is_shutdown`: it was a shutdown's. `cause`: of the request that is on its way down to `roots`, and may
@@ -280,8 +296,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   RegionPolicy policy_;
   ErrorSink* sink_ = nullptr;
   DrainStats* stats_ = nullptr;
-  Budget drain_default_;
-  absl::Duration grace_ = absl::Seconds(1);
+  DrainDefault drain_default_;
+  int64_t grace_nanos_ = 1'000'000'000;
   bool limited_ = false;
   bool own_quota_ = false;
   int64_t max_tasks_ = Budget::kUnlimited;
@@ -318,7 +334,7 @@ class RegionCore : public RegionScope, public SiblingHook {
   };
   // Null until a request finds many tasks; set once, with release.
   std::atomic<ReasonSlot*> reason_slots_{nullptr};
-  // +1 with release, under mutex_, each time reason_ changes.
+  // One more, with release, under mutex_, each time reason_ changes.
   std::atomic<uint32_t> reason_version_{0};
 
   ThreadMutex mutex_;

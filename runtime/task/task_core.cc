@@ -121,12 +121,22 @@ void TaskCore::LockJoiner() {
 }
 
 void TaskCore::PublishEnd() {
+  constexpr uintptr_t kAlways = kJoinListener | kJoinAlways;
+  static_assert(alignof(EndListener) > kJoinAlways);
+  // Published by the launch, and by the order of the steps since.
+  const uintptr_t now = joiner.load(std::memory_order_relaxed);
+  if ((now & kAlways) == kAlways) {
+    auto* listener = reinterpret_cast<EndListener*>(now & ~kAlways);
+    listener->on_end(listener, this);
+    joiner.store(kJoinDone, std::memory_order_release);
+    return;
+  }
   LockJoiner();
   const uintptr_t waiter = joiner.load(std::memory_order_relaxed) & ~kJoinLocked;
   // Under the lock, so that a joiner that is being cancelled cannot leave in between.
   if ((waiter & kJoinListener) != 0) {
     auto* listener = reinterpret_cast<EndListener*>(waiter & ~kJoinListener);
-    listener->on_end(listener);
+    listener->on_end(listener, this);
   } else if (waiter != 0) {
     reinterpret_cast<Waiter*>(waiter)->Grant();
   }
@@ -134,7 +144,6 @@ void TaskCore::PublishEnd() {
 }
 
 bool TaskCore::Listen(EndListener* listener) {
-  static_assert(alignof(EndListener) > kJoinListener);
   LockJoiner();
   const bool ended = (joiner.load(std::memory_order_relaxed) & kJoinDone) != 0;
   UnlockJoiner(ended ? kJoinDone : reinterpret_cast<uintptr_t>(listener) | kJoinListener);

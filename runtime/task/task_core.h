@@ -49,12 +49,12 @@ struct TaskFinish {
 };
 
 // Hears of the end of a task, in the step that ends it: for those who wait for several at once. See
-// TaskCore::Listen.
-struct EndListener {
-  explicit EndListener(void (*on_end)(EndListener*)) : on_end(on_end) {}
-  // The outcome is in the block. Called with the joiner's lock held: may take other locks, decide waits and
-  // Post; must not block.
-  void (*on_end)(EndListener* self);
+// TaskCore::Listen and ListenAlways.
+struct alignas(16) EndListener {
+  explicit EndListener(void (*on_end)(EndListener*, TaskCore*)) : on_end(on_end) {}
+  // The outcome is in the block. May take other locks (the joiner's is held, if it came by Listen), decide waits,
+  // cancel and Post; must not block.
+  void (*on_end)(EndListener* self, TaskCore* task);
 };
 
 // What differs between spawns of different type.
@@ -97,7 +97,7 @@ struct TaskCore : Runnable, TaskScope {
   RegionScope* scope = nullptr;  // the owning region's
   const SpawnSite* site = nullptr;
   // 0: nobody joins; kJoinLocked bit: a few instructions of an update; kJoinDone: the outcome is in the
-  // block; kJoinListener bit: the rest is an EndListener; else the joining Waiter. Guarded as a spin lock by
+  // block; kJoinListener bit: the rest is an EndListener, and kJoinAlways; else the joining Waiter. Guarded as a spin lock by
   // its own bit (acquire, release).
   std::atomic<uintptr_t> joiner{0};
   RegionCore* opened =
@@ -112,6 +112,8 @@ struct TaskCore : Runnable, TaskScope {
   static constexpr uintptr_t kJoinLocked = 1;
   static constexpr uintptr_t kJoinDone = 2;
   static constexpr uintptr_t kJoinListener = 4;
+  static constexpr uintptr_t kJoinAlways =
+      8;  // beside kJoinListener: until the end, without the lock
 
   // Valid only while the task's step is running: `next` is free then.
   void set_step_frame(StepFrame* frame) { next = reinterpret_cast<Runnable*>(frame); }
@@ -125,6 +127,12 @@ struct TaskCore : Runnable, TaskScope {
   bool Listen(EndListener* listener);
   // After this the listener is not told any more, and may go away.
   void Unlisten();
+  // The same, before the task is launched, for a listener that stays until the end: then nobody joins the task, nor
+  // cancels it by a handle.
+  void ListenAlways(EndListener* listener) {
+    joiner.store(reinterpret_cast<uintptr_t>(listener) | kJoinListener | kJoinAlways,
+                 std::memory_order_relaxed);
+  }
   // Calls `action` if the task has not ended, which then cannot end (nor its region close) meanwhile.
   template <class Action>
   bool UnlessEnded(Action action) {
