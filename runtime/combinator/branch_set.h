@@ -12,6 +12,7 @@
 #define QUIESCE_RUNTIME_COMBINATOR_BRANCH_SET_H_
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -244,6 +245,22 @@ class RangeBranches {
   std::vector<BranchTask> tasks_;
   std::optional<decltype(std::begin(std::declval<std::remove_reference_t<R>&>()))> next_;
   std::optional<Outcome<T>> last_;
+};
+
+// Which branch was the first: of those that end at the same time, one. Read once all have ended.
+class FirstIndex {
+ public:
+  // True for one caller.
+  bool Claim(size_t index) {
+    size_t none = kNone;
+    return !claimed() && index_.compare_exchange_strong(none, index, std::memory_order_relaxed);
+  }
+  bool claimed() const { return index_.load(std::memory_order_relaxed) != kNone; }
+  size_t index() const { return index_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr size_t kNone = ~size_t{0};
+  std::atomic<size_t> index_{kNone};
 };
 
 // --- the set -------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@
 #ifndef QUIESCE_RUNTIME_COMBINATOR_FIRST_OK_H_
 #define QUIESCE_RUNTIME_COMBINATOR_FIRST_OK_H_
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -35,13 +34,11 @@ class FirstOkRule {
 
   bool Ended(size_t index, Severity severity, bool) {
     if (severity != Severity::kOk && severity != Severity::kPanicked) return false;
-    size_t none = kNone;
-    return winner_.compare_exchange_strong(none, index, std::memory_order_relaxed);
+    return winner_.Claim(index);
   }
   template <class Branches>
   Outcome<Result<Branches>> Take(Branches& branches) {
-    const size_t winner = winner_.load(std::memory_order_relaxed);
-    if (winner != kNone) return branches.Take(winner);
+    if (winner_.claimed()) return branches.Take(winner_.index());
     Failures failures;
     for (size_t i = 0; i < branches.size(); ++i) failures.Add(i, branches.Take(i));
     return Outcome<Result<Branches>>::FromFailure(std::move(failures).Joined("FirstOk"));
@@ -52,8 +49,7 @@ class FirstOkRule {
   }
 
  private:
-  static constexpr size_t kNone = ~size_t{0};
-  std::atomic<size_t> winner_{kNone};
+  FirstIndex winner_;
 };
 
 }  // namespace combinator_internal

@@ -8,7 +8,6 @@
 #ifndef QUIESCE_RUNTIME_COMBINATOR_RACE_H_
 #define QUIESCE_RUNTIME_COMBINATOR_RACE_H_
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -33,15 +32,11 @@ class RaceRule {
   RaceRule(RaceRule&&) {}
 
   bool Ended(size_t index, Severity, bool stopped) {
-    size_t none = kNone;
-    return (stopped ? stopped_ : winner_)
-               .compare_exchange_strong(none, index, std::memory_order_relaxed) &&
-           !stopped;
+    return (stopped ? stopped_ : winner_).Claim(index) && !stopped;
   }
   template <class Branches>
   Outcome<Result<Branches>> Take(Branches& branches) {
-    const size_t winner = winner_.load(std::memory_order_relaxed);
-    return branches.Take(winner != kNone ? winner : stopped_.load(std::memory_order_relaxed));
+    return branches.Take(winner_.claimed() ? winner_.index() : stopped_.index());
   }
   template <class T>
   static Outcome<T> Finish(Outcome<T> taken, Outcome<void> joined) {
@@ -49,9 +44,8 @@ class RaceRule {
   }
 
  private:
-  static constexpr size_t kNone = ~size_t{0};
-  std::atomic<size_t> winner_{kNone};
-  std::atomic<size_t> stopped_{kNone};
+  FirstIndex winner_;
+  FirstIndex stopped_;
 };
 
 }  // namespace combinator_internal

@@ -68,9 +68,9 @@ struct RegionCore::TaskCancel : Alarm {
 Alarm::Alarm(RegionCore* region, Runnable::Step on_due)
     : Timer([](Timer* timer) {
         auto* alarm = static_cast<Alarm*>(timer);
-        CoreOf(alarm->region)
-            ->services->scheduler->Post(alarm, Lane::kCancel, Place::kBack,
-                                        Instant::InfiniteFuture());
+        alarm->region->Ref();  // for the step
+        alarm->region->services->scheduler->Post(alarm, Lane::kCancel, Place::kBack,
+                                                 Instant::InfiniteFuture());
       }),
       Runnable(on_due),
       region(region) {}
@@ -80,12 +80,10 @@ void RegionCore::SetAlarm(Alarm& alarm, Instant when) {
     if (alarm.when == when) return;
     if (!services->clock->Disarm(&alarm)) return;  // its step is on the way and sets it anew
     alarm.pending = false;
-    Unref();
   }
   if (when.is_infinite()) return;
   alarm.when = when;
   alarm.pending = true;
-  Ref();
   services->clock->Arm(&alarm);
 }
 
@@ -208,7 +206,7 @@ bool RegionCore::Mark(CancelRequest& request, bool top, std::vector<RegionCore*>
   // One that is opened from now on takes over what is marked here.
   AppendChildren(children);
   const bool alone = children_.empty();
-  if (!reason_.has_value() || IsMoreSevere(request.reason, *reason_)) {
+  if (reason() == nullptr || IsMoreSevere(request.reason, *reason())) {
     SetReason(alone ? std::move(request.reason) : request.reason);
   }
   drain_by_ = std::min(drain_by_, request.drain_by);
@@ -277,15 +275,13 @@ void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits, 
   for (size_t i = 0; i < regions.size(); ++i) {
     RegionCore* region = regions[i];
     // The request itself may still be on its way down: its end must not arrive without its cause.
-    std::optional<CancelReason> above = cause;
-    if (i >= roots) {  // the parent is in the list too, and so not gone; that of a root may be
-      ThreadMutexLock lock(region->parent_->mutex_);
-      above = region->parent_->reason_;
-    }
+    const CancelReason* above = cause.has_value() ? &*cause : nullptr;
+    // The parent is in the list too, and so not gone; that of a root may be.
+    if (i >= roots) above = region->parent_->reason();
     {
       ThreadMutexLock lock(
           region->mutex_);  // a child being opened copies the bit or is in the list below
-      if (!region->reason_.has_value() && above.has_value()) {
+      if (region->reason() == nullptr && above != nullptr) {
         region->SetReason(CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
                                                above->time(), "", *above));
       }
@@ -328,10 +324,10 @@ void RegionCore::BeginDrain(const Budget& budget) {
 }
 
 void RegionCore::SetReason(CancelReason reason) {
-  reason_ = std::move(reason);
-  // Under the mutex: nobody else writes it.
-  reason_version_.store(reason_version_.load(std::memory_order_relaxed) + 1,
-                        std::memory_order_release);
+  const GivenReason* before = reason_.load(std::memory_order_relaxed);
+  const GivenReason* given = before == nullptr ? &first_reason_.emplace(std::move(reason), nullptr)
+                                               : new GivenReason(std::move(reason), before);
+  reason_.store(given, std::memory_order_release);
   const bool many = live() >= kManyTasks;
   if (many && reason_slots_.load(std::memory_order_relaxed) == nullptr) {
     reason_slots_.store(new ReasonSlot[services->scheduler->worker_count()],
@@ -339,28 +335,26 @@ void RegionCore::SetReason(CancelReason reason) {
   }
 }
 
-std::optional<CancelReason> RegionCore::RegionReason() {
+std::optional<CancelReason> RegionCore::CopyReason() {
+  const GivenReason* given = reason_.load(std::memory_order_acquire);
+  if (given == nullptr) return std::nullopt;
   ReasonSlot* slots = reason_slots_.load(std::memory_order_acquire);
   const uint32_t worker =
       slots == nullptr ? Scheduler::kNoWorker : services->scheduler->current_worker();
-  if (worker == Scheduler::kNoWorker) {
-    ThreadMutexLock lock(mutex_);
-    return reason_;
-  }
+  if (worker == Scheduler::kNoWorker) return given->reason;
   ReasonSlot& slot = slots[worker];
-  if (slot.version != reason_version_.load(std::memory_order_acquire)) {
-    ThreadMutexLock lock(mutex_);
-    slot.version = reason_version_.load(std::memory_order_relaxed);
-    slot.reason = reason_->Clone();
+  if (slot.of != given) {
+    slot.of = given;
+    slot.copy = given->reason.Clone();
   }
-  return slot.reason;
+  return slot.copy;
 }
 
 CancelReason RegionCore::ReasonFor(TaskScope* scope) {
   auto* task = static_cast<TaskCore*>(scope);
   const uint64_t region_state = word.load(std::memory_order_acquire);
   const uint32_t task_state = task == nullptr ? 0 : task->word.load(std::memory_order_acquire);
-  std::optional<CancelReason> reason = RegionReason();
+  std::optional<CancelReason> reason = CopyReason();
   if ((task_state & task_word::kAnyCancel) != 0) {
     RegionCore* home = CoreOf(task->scope);
     ThreadMutexLock lock(home->mutex_);
@@ -509,7 +503,7 @@ void RegionCore::SpendTask(TaskCore* task, uint32_t task_bits) {
 
 void RegionCore::InheritTaskCancel(const TaskCancel* cancel, uint32_t task_state, Instant now) {
   if (cancel == nullptr) return;
-  if (!reason_.has_value()) {
+  if (reason() == nullptr) {
     SetReason(CancelReason::Caused(CancelKind::kParent, Origin(nullptr), now, "", cancel->reason));
   }
   drain_by_ = std::min(drain_by_, cancel->drain_by);

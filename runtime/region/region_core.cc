@@ -96,10 +96,18 @@ RegionCore::RegionCore(const RuntimeServices* services, RegionCore* parent, Task
   region_name = name;
 }
 
-RegionCore::~RegionCore() { delete[] reason_slots_.load(std::memory_order_acquire); }
+RegionCore::~RegionCore() {
+  delete[] reason_slots_.load(std::memory_order_acquire);
+  const GivenReason* given = reason_.load(std::memory_order_relaxed);
+  while (given != nullptr && given->before != nullptr) delete std::exchange(given, given->before);
+}
 
 void RegionCore::Unref() {
-  if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  // Who holds the only reference needs no read-modify-write.
+  if (refs_.load(std::memory_order_acquire) == 1 ||
+      refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    delete this;
+  }
 }
 
 RegionCore* RegionCore::NewRoot(const RuntimeServices* services, const char* name,
@@ -181,9 +189,8 @@ void RegionCore::Inherit(RegionCore* parent, uint64_t inherited, uint32_t task_s
         std::memory_order_release);
     drain_by_ = parent->drain_by_;
     finalize_by_ = parent->finalize_by_;
-    if (parent->reason_.has_value()) {
-      SetReason(
-          CancelReason::Caused(CancelKind::kParent, Origin(nullptr), now, "", *parent->reason_));
+    if (const CancelReason* above = parent->reason()) {
+      SetReason(CancelReason::Caused(CancelKind::kParent, Origin(nullptr), now, "", *above));
     }
   }
   if ((task_state & task_word::kAnyCancel) != 0 && opener_->scope == parent) {
@@ -279,7 +286,7 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
     ReturnAdmission(task->block_size());
   if (task->permits.load(std::memory_order_relaxed) != 0) [[unlikely]]
     LedgerOf::Flush(this, task->permits);
-  // What comes after PublishEnd shares the record with a joiner, which takes the result out of it.
+  // What comes after PublishEnd shares the record with a joiner or a listener, who takes the result out of it.
   const uint32_t own = task->word.load(std::memory_order_relaxed);
   const bool cancelled_itself = (own & task_word::kCancelled) != 0;
   const bool drained =
@@ -287,6 +294,12 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
       ((shutdown_.load(std::memory_order_relaxed) & kShutdownReached) != 0 ||
        (cancelled_itself && IsTop())) &&
       (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
+  if ((task->flags & kListened) != 0) {
+    task->id = 0;
+    task->PublishEnd();
+    CountDown(drained ? 1 : 0);  // the record is the listener's from here on
+    return;
+  }
   // With the last reference nobody can join or cancel the task any more.
   if (task->refs.load(std::memory_order_acquire) > 1 ||
       (task->word.load(std::memory_order_relaxed) & task_word::kCancelled) != 0) {

@@ -239,8 +239,13 @@ class RegionCore : public RegionScope, public SiblingHook {
   CancelOrigin RequestOrigin(const TaskCore* task) const;
   // How often the word counts the opener's own part; a root has no body.
   uint64_t BodyCount() const { return opener_ == nullptr ? 0 : region_word::kOne; }
-  // The reason of this region's cancel, if it has one: the worker's own copy where there are any.
-  std::optional<CancelReason> RegionReason();
+  // The reason of this region's cancel, null if it has none. Valid as long as the region.
+  const CancelReason* reason() const {
+    const GivenReason* given = reason_.load(std::memory_order_acquire);
+    return given == nullptr ? nullptr : &given->reason;
+  }
+  // A copy of it: of the worker's own where there are such.
+  std::optional<CancelReason> CopyReason();
   void SetReason(CancelReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Instant Now() const { return services->clock->Now(); }
   void JoinChild(const Outcome<void>& failure, const char* task_name, bool is_body);
@@ -326,21 +331,29 @@ class RegionCore : public RegionScope, public SiblingHook {
   std::atomic<uint8_t> shutdown_{0};
   Waiter* closer_ = nullptr;  // published by kCloserParked
 
+  // Why it was cancelled. A more severe request takes the place of the one before, which stays as long as the
+  // region, since a task may be about to copy it.
+  struct GivenReason {
+    GivenReason(CancelReason reason, const GivenReason* before)
+        : reason(std::move(reason)), before(before) {}
+    const CancelReason reason;
+    const GivenReason* const before;
+  };
+  // Stored with release, under mutex_.
+  std::atomic<const GivenReason*> reason_{nullptr};
   // A reason's count is touched by every task that it ends. In a big region each worker gets a copy of the
   // record, so that they do not meet there. A slot belongs to its worker.
   struct alignas(64) ReasonSlot {
-    std::optional<CancelReason> reason;
-    uint32_t version = 0;
+    std::optional<CancelReason> copy;
+    const GivenReason* of = nullptr;
   };
   // Null until a request finds many tasks; set once, with release.
   std::atomic<ReasonSlot*> reason_slots_{nullptr};
-  // One more, with release, under mutex_, each time reason_ changes.
-  std::atomic<uint32_t> reason_version_{0};
 
   ThreadMutex mutex_;
   IntrusiveList<RegionCore, SiblingHook> children_ ABSL_GUARDED_BY(mutex_);
   RegionCore* next_opened_ = nullptr;  // opener_->opened list; guarded by the parent's mutex
-  std::optional<CancelReason> reason_ ABSL_GUARDED_BY(mutex_);
+  std::optional<GivenReason> first_reason_ ABSL_GUARDED_BY(mutex_);
   Outcome<void> joined_ ABSL_GUARDED_BY(mutex_) = Ok();
   Instant own_deadline_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
   Instant gentle_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();

@@ -16,7 +16,8 @@ namespace {
 void EndTask(TaskCore* core, PromiseBase* root, PromiseBase* unwind_from, bool started,
              Outcome<void> not_started) {
   RegionScope* region = core->scope;
-  const bool keep = core->refs.load(std::memory_order_acquire) > 1;
+  const bool keep =
+      (core->flags & kListened) != 0 || core->refs.load(std::memory_order_acquire) > 1;
   Outcome<void> failure = core->site->ops->finish(
       core, TaskFinish(root, unwind_from, started, std::move(not_started)), keep);
   Emit(EventKind::kTaskEnd, region->id, core->id, static_cast<uint64_t>(failure.severity()),
@@ -121,14 +122,10 @@ void TaskCore::LockJoiner() {
 }
 
 void TaskCore::PublishEnd() {
-  constexpr uintptr_t kAlways = kJoinListener | kJoinAlways;
-  static_assert(alignof(EndListener) > kJoinAlways);
-  // Published by the launch, and by the order of the steps since.
-  const uintptr_t now = joiner.load(std::memory_order_relaxed);
-  if ((now & kAlways) == kAlways) {
-    auto* listener = reinterpret_cast<EndListener*>(now & ~kAlways);
+  static_assert(alignof(EndListener) > kJoinListener);
+  if ((flags & kListened) != 0) {
+    auto* listener = reinterpret_cast<EndListener*>(joiner.load(std::memory_order_relaxed));
     listener->on_end(listener, this);
-    joiner.store(kJoinDone, std::memory_order_release);
     return;
   }
   LockJoiner();

@@ -4,8 +4,8 @@
 // callable and the arguments are destroyed and the outcome, if a handle still wants it, takes their place.
 //
 // Invariants: (1) exactly one of {a worker runs it, it is in one run queue, it is parked, it has ended};
-//             (2) `refs` counts the running task (1), its handle (1), cancellers, and a foreign frame in
-//             the block; the block is freed with the last.
+//             (2) `refs` counts the running task (1, unless kListened), its handle or listener (1), cancellers,
+//             and a foreign frame in the block; the block is freed with the last.
 #ifndef QUIESCE_RUNTIME_TASK_TASK_CORE_H_
 #define QUIESCE_RUNTIME_TASK_TASK_CORE_H_
 
@@ -33,6 +33,7 @@ enum TaskFlags : uint8_t {
   kAdoptsForeignFrame = 4,  // the block's tail was taken by a frame that is not the task's root
   kHasResult = 8,           // the outcome is in the block
   kNoClosure = 16,          // copying the callable or an argument threw
+  kListened = 32,           // a listener stays until the end, and has the record's only reference
 };
 
 // How a task's coroutine came to its end.
@@ -50,7 +51,7 @@ struct TaskFinish {
 
 // Hears of the end of a task, in the step that ends it: for those who wait for several at once. See
 // TaskCore::Listen and ListenAlways.
-struct alignas(16) EndListener {
+struct EndListener {
   explicit EndListener(void (*on_end)(EndListener*, TaskCore*)) : on_end(on_end) {}
   // The outcome is in the block. May take other locks (the joiner's is held, if it came by Listen), decide waits,
   // cancel and Post; must not block.
@@ -97,7 +98,7 @@ struct TaskCore : Runnable, TaskScope {
   RegionScope* scope = nullptr;  // the owning region's
   const SpawnSite* site = nullptr;
   // 0: nobody joins; kJoinLocked bit: a few instructions of an update; kJoinDone: the outcome is in the
-  // block; kJoinListener bit: the rest is an EndListener, and kJoinAlways; else the joining Waiter. Guarded as a spin lock by
+  // block; kJoinListener bit: the rest is an EndListener; else the joining Waiter. Guarded as a spin lock by
   // its own bit (acquire, release).
   std::atomic<uintptr_t> joiner{0};
   RegionCore* opened =
@@ -112,8 +113,6 @@ struct TaskCore : Runnable, TaskScope {
   static constexpr uintptr_t kJoinLocked = 1;
   static constexpr uintptr_t kJoinDone = 2;
   static constexpr uintptr_t kJoinListener = 4;
-  static constexpr uintptr_t kJoinAlways =
-      8;  // beside kJoinListener: until the end, without the lock
 
   // Valid only while the task's step is running: `next` is free then.
   void set_step_frame(StepFrame* frame) { next = reinterpret_cast<Runnable*>(frame); }
@@ -127,11 +126,12 @@ struct TaskCore : Runnable, TaskScope {
   bool Listen(EndListener* listener);
   // After this the listener is not told any more, and may go away.
   void Unlisten();
-  // The same, before the task is launched, for a listener that stays until the end: then nobody joins the task, nor
-  // cancels it by a handle.
+  // The same, before the task is launched, for a listener that stays until the region has no tasks any more, and
+  // keeps the record until then: nobody joins the task, nor cancels it by a handle.
   void ListenAlways(EndListener* listener) {
-    joiner.store(reinterpret_cast<uintptr_t>(listener) | kJoinListener | kJoinAlways,
-                 std::memory_order_relaxed);
+    joiner.store(reinterpret_cast<uintptr_t>(listener), std::memory_order_relaxed);
+    flags |= kListened;
+    refs.store(1, std::memory_order_relaxed);
   }
   // Calls `action` if the task has not ended, which then cannot end (nor its region close) meanwhile.
   template <class Action>
