@@ -81,7 +81,7 @@ struct BranchTask : EndListener {
   TaskCore* task = nullptr;  // one reference
 };
 
-// Spawns it. `Set` has void Ended(size_t index, Severity severity); V: what the branch's Task yields.
+// Spawns it. `Set` has Ended, see BranchSet; V: what the branch's Task yields.
 template <class V, class Set, class CxType, class F>
 void StartBranch(const CxType& cx, SpawnName name, Set* set, BranchTask& branch, size_t index,
                  F& callable) {
@@ -90,7 +90,7 @@ void StartBranch(const CxType& cx, SpawnName name, Set* set, BranchTask& branch,
   branch.on_end = [](EndListener* self, TaskCore* task) {
     auto* ended = static_cast<BranchTask*>(self);
     const auto* outcome = static_cast<const Outcome<V>*>(task->payload());
-    static_cast<Set*>(ended->set)->Ended(ended->index, outcome->severity());
+    static_cast<Set*>(ended->set)->Ended(ended->index, outcome->severity(), /*is_body=*/false);
   };
   branch.task = spawn_internal::SpawnListened(cx, &branch, name, CallBranch<F, CxType>{&callable});
 }
@@ -298,7 +298,7 @@ class BranchSet {
     Outcome<void> failure = Ok();
     if (!outcome.ok()) failure = Outcome<void>::FromFailure(outcome);
     branches_.LastEnded(std::move(outcome));
-    Ended(branches_.size() - 1, failure.severity());
+    Ended(branches_.size() - 1, failure.severity(), /*is_body=*/true);
     region.BodyEnded(failure, region_internal::Opening::kBranch);
   }
   void TasksEnded() {
@@ -312,11 +312,11 @@ class BranchSet {
   }
 
   // Threads: any.
-  void Ended(size_t index, Severity severity) {
+  void Ended(size_t index, Severity severity, bool is_body) {
     const bool stopped =
         severity == Severity::kCancelled &&
         (region_->word.load(std::memory_order_acquire) & region_word::kAnyCancel) != 0;
-    if (rule_.Ended(index, severity, stopped)) LoseRest(region_);
+    if (rule_.Ended(index, severity, stopped)) LoseRest(region_, is_body);
   }
 
  private:

@@ -102,8 +102,9 @@ Outcome<T> TakeBranch(const Branch& branch) {
 }
 
 // The combinator has decided: what is left in its region, the branches and what they have spawned there, has
-// lost. Threads: any, while the region cannot close.
-void LoseRest(RegionScope* region);
+// lost. `body_ended`: called by the opener, who is about to wait for the close. Threads: any, while the region cannot
+// close.
+void LoseRest(RegionScope* region, bool body_ended = false);
 
 // --- the whole -----------------------------------------------------------------------------------
 

@@ -181,12 +181,13 @@ CancelRequest RegionCore::MakeRequest(CancelReason reason, const Budget& drain, 
   return request;
 }
 
-void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget& drain) {
+void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget& drain,
+                        ArmAlarm alarm) {
   const Instant now = Now();
   CancelRequest request =
       MakeRequest(CancelReason(kind, RequestOrigin(nullptr), now, message), drain, now);
   std::vector<RegionCore*> children;
-  const bool alone = Mark(request, /*top=*/true, children);
+  const bool alone = Mark(request, /*top=*/true, children, alarm);
   registry_.Sweep(ParkRegistry::Kind::kCancel);
   if (!alone) {
     MarkSubtrees(std::move(children), request);
@@ -199,7 +200,8 @@ void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget
   Emit(EventKind::kDraining, id, 0, static_cast<uint64_t>(request.drain_by.nanos()), region_name);
 }
 
-bool RegionCore::Mark(CancelRequest& request, bool top, std::vector<RegionCore*>& children) {
+bool RegionCore::Mark(CancelRequest& request, bool top, std::vector<RegionCore*>& children,
+                      ArmAlarm alarm) {
   const Instant requested_at = request.reason.time();
   const CancelKind kind = request.reason.kind();
   ThreadMutexLock lock(mutex_);
@@ -226,7 +228,11 @@ bool RegionCore::Mark(CancelRequest& request, bool top, std::vector<RegionCore*>
     if ((word.load(std::memory_order_relaxed) & region_word::kGraceSpent) == 0) {
       own_finalize_by_ = std::min(own_finalize_by_, request.finalize_by);
     }
-    RearmAlarm();
+    if (alarm == ArmAlarm::kNow) {
+      RearmAlarm();
+    } else {
+      alarm_is_due_to_arm_ = true;
+    }
   }
   if (request.is_shutdown) {
     shutdown_.fetch_or(kShutdownReached, std::memory_order_relaxed);

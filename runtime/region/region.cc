@@ -69,7 +69,9 @@ Task<void> AwaitPermits(CxBase cx, RegionScope* region) {
 }
 
 bool CloseOp::Try(std::optional<Outcome<void>>& result) {
-  if (!CoreOf(region_)->TryCloseCount()) return false;
+  while (!CoreOf(region_)->TryCloseCount()) {
+    if (!CoreOf(region_)->RunNextTask()) return false;
+  }
   result.emplace(Ok());
   return true;
 }

@@ -426,7 +426,21 @@ bool RegionCore::TryCloseCount() {
   return false;
 }
 
+bool RegionCore::RunNextTask() {
+  const auto is_new_here = [](const Runnable* next, const void* region) {
+    return next->step == &StartStep && static_cast<const TaskCore*>(next)->scope == region;
+  };
+  if (!services->scheduler->RunNextIf(is_new_here, static_cast<RegionScope*>(this))) return false;
+  cx_internal::SetCurrentTask(opener_, opener_->site);
+  return true;
+}
+
 bool RegionCore::ParkCloser(Waiter* waiter) {
+  if (alarm_is_due_to_arm_) {
+    alarm_is_due_to_arm_ = false;
+    ThreadMutexLock lock(mutex_);
+    RearmAlarm();
+  }
   closer_ = waiter;
   // Sets the bit, which is not set yet, and counts the body down.
   const uint64_t body = BodyCount();
@@ -444,8 +458,8 @@ void RegionCore::BeginFinalizing() {
     // Ended by itself: the finalizers' time starts now.
     const Instant by = After(Now(), grace_nanos_);
     if (by < finalize_by_) finalize_by_ = own_finalize_by_ = by;
-    RearmAlarm();
   }
+  RearmAlarm();
 }
 
 void RegionCore::AddFinalizer(Finalizer* finalizer) {
@@ -590,7 +604,7 @@ Outcome<void> RegionCore::Close() {
     joined_ = Ok();
     nodes = std::exchange(authorities_, nullptr);
     word.fetch_or(region_word::kFinalizing | region_word::kClosed, std::memory_order_seq_cst);
-    RearmAlarm();
+    SetAlarm(alarm_, Instant::InfiniteFuture());
     while (GuestAlarm* guest = guests_.front()) DropGuest(guest);
   }
   // Calls that came before. They are short, and what they use may go away with the last region.

@@ -150,7 +150,10 @@ class RegionCore : public RegionScope, public SiblingHook {
   void BodyEnded(const Outcome<void>& failure, bool is_body);
 
   // --- cancel ---
-  void Cancel(CancelKind kind, absl::string_view message, const Budget& drain);
+  // `alarm`: by the opener, whose body has ended, when the drain's time may begin to be watched.
+  enum class ArmAlarm : bool { kNow, kWhenCloserParks };
+  void Cancel(CancelKind kind, absl::string_view message, const Budget& drain,
+              ArmAlarm alarm = ArmAlarm::kNow);
   void CancelTask(TaskCore* task, CancelKind kind, absl::string_view message, const Budget& drain);
   void BeginDrain(const Budget& budget);
   // `task` has used these in this region.
@@ -171,6 +174,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   // The structural wait for the count to become zero. The body has been counted until here.
   bool TryCloseCount();
   bool ParkCloser(Waiter* waiter);
+  // Runs a task of the region, which has not begun, in the opener's place, if it is what would come next anyway.
+  bool RunNextTask();
   void BeginFinalizing();
   Finalizer* PopFinalizer();
   void FinalizerEnded(const char* name, const Outcome<void>& outcome);
@@ -256,7 +261,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   // Marks this region, and adds references to its children to `children`. `top`: the request is aimed at it, so
   // it keeps the alarm. True if it has no children: then it is drained from here on, and the request's reason
   // has been taken.
-  bool Mark(CancelRequest& request, bool top, std::vector<RegionCore*>& children);
+  bool Mark(CancelRequest& request, bool top, std::vector<RegionCore*>& children,
+            ArmAlarm alarm = ArmAlarm::kNow);
   // Marks, with the reason chained, and sweeps every region of the subtrees. Takes over references.
   static void MarkSubtrees(std::vector<RegionCore*> roots, const CancelRequest& request);
   // `is_shutdown`: it was a shutdown's. `cause`: of the request that is on its way down to `roots`, and may
@@ -329,7 +335,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   static constexpr uint8_t kShutdownReached = 1;
   static constexpr uint8_t kShutdownSpent = 2;
   std::atomic<uint8_t> shutdown_{0};
-  Waiter* closer_ = nullptr;  // published by kCloserParked
+  Waiter* closer_ = nullptr;          // published by kCloserParked
+  bool alarm_is_due_to_arm_ = false;  // the opener's alone
 
   // Why it was cancelled. A more severe request takes the place of the one before, which stays as long as the
   // region, since a task may be about to copy it.
