@@ -34,6 +34,8 @@ class Instant {
   friend constexpr auto operator<=>(Instant, Instant) = default;
 
   friend Instant operator+(Instant instant, absl::Duration duration);
+  // Whole nanoseconds, kInfiniteNanos for an infinite duration.
+  friend constexpr Instant After(Instant instant, int64_t nanos);
   friend Instant operator-(Instant instant, absl::Duration duration) { return instant + -duration; }
   // Zero between equal instants; infinite if only one of them is infinite, or each on its side.
   friend absl::Duration operator-(Instant left, Instant right);
@@ -42,6 +44,19 @@ class Instant {
   explicit constexpr Instant(int64_t nanos) : nanos_(nanos) {}
   int64_t nanos_ = 0;
 };
+
+// The same sum where it is made often, of what has been rounded once: `nanos` = RoundUpToNanos(duration).
+constexpr Instant After(Instant instant, int64_t nanos) {
+  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+  constexpr int64_t kMin = std::numeric_limits<int64_t>::min();
+  if (instant.nanos_ == kMax || instant.nanos_ == kMin) return instant;
+  if (nanos == kMax || nanos == kMin) return Instant(nanos);
+  int64_t sum = 0;
+  if (__builtin_add_overflow(instant.nanos_, nanos, &sum)) return Instant(nanos < 0 ? kMin : kMax);
+  return Instant(sum);
+}
+// Rounded up to whole nanoseconds. Saturates: then it counts as infinite.
+int64_t RoundUpToNanos(absl::Duration duration);
 
 }  // namespace v0
 }  // namespace quiesce

@@ -7,10 +7,11 @@ namespace quiesce {
 inline namespace v0 {
 namespace combinator_internal {
 
-void LoseRest(const CxBase& cx) {
-  RegionCore* region = CoreOf(cx.region());
-  if (region->live() == 1) return;  // the body
-  region->Cancel(CancelKind::kRaceLost, "a branch won", Budget());
+void LoseRest(RegionScope* region, bool body_ended) {
+  using ArmAlarm = RegionCore::ArmAlarm;
+  // Also when nothing is left: somebody outside may be about to spawn into it.
+  CoreOf(region)->Cancel(CancelKind::kRaceLost, "a branch won", Budget(),
+                         body_ended ? ArmAlarm::kWhenCloserParks : ArmAlarm::kNow);
 }
 
 absl::Status NothingToRun(const char* combinator, const char* file, uint32_t line) {

@@ -1,23 +1,18 @@
-// branches.h: the branches of one combinator: their callables, their tasks, their outcomes. Internal.
+// branches.h: what combinators may be given, what they give, and how they run. Internal.
 //
-// A combinator is a body object that Region's Run keeps in its frame until the region has closed. So the callables
-// live there, in one place, as long as any branch, and a branch's block holds a pointer to its own (one
-// allocation for each branch). A named callable stays where it is.
+// A combinator is a body object that stays in the frame of the region's opener until the region has closed. So the
+// callables live there, in one place, as long as any branch. A named callable stays where it is.
 //
 // Invariants: a body is moved only before it runs, when nothing but the callables is in it.
 #ifndef QUIESCE_RUNTIME_COMBINATOR_BRANCHES_H_
 #define QUIESCE_RUNTIME_COMBINATOR_BRANCHES_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <optional>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <variant>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "quiesce/runtime/combinator/ended_queue.h"
@@ -28,7 +23,6 @@
 #include "quiesce/runtime/region/region_policy.h"
 #include "quiesce/runtime/region/spawn.h"
 #include "quiesce/runtime/region/task_handle.h"
-#include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/task.h"
 
 namespace quiesce {
@@ -91,16 +85,6 @@ template <class T>
 inline constexpr bool kIsWinner<Winner<T>> = true;
 
 template <class T>
-Outcome<Winner<T>> AsWinner(size_t index, Outcome<T> outcome) {
-  if (!outcome.ok()) return Outcome<Winner<T>>::FromFailure(std::move(outcome));
-  if constexpr (std::is_void_v<T>) {
-    return Winner<void>(index);
-  } else {
-    return Winner<T>(index, std::move(outcome).value());
-  }
-}
-
-template <class T>
 NonVoid<T> ValueOf(Outcome<T> outcome) {
   if constexpr (std::is_void_v<T>) {
     outcome.value();
@@ -110,25 +94,7 @@ NonVoid<T> ValueOf(Outcome<T> outcome) {
   }
 }
 
-template <class T>
-void JoinFailure(Outcome<void>& joined, const Outcome<T>& outcome) {
-  if (!outcome.ok()) JoinInto(joined, Outcome<void>::FromFailure(outcome));
-}
-
 // --- tasks ---------------------------------------------------------------------------------------
-
-// What the task of a branch calls; the callable is the combinator's.
-template <class F, class CxType>
-struct CallBranch {
-  F* callable;
-  auto operator()(CxType cx) const { return (*callable)(cx); }
-};
-
-template <class CxType, class F>
-void StartBranch(const CxType& cx, EndedQueue& ended, Branch& branch, size_t index, F& callable) {
-  branch.index = static_cast<uint32_t>(index);
-  ended.Add(&branch, cx.Spawn("branch", CallBranch<F, CxType>{&callable}).Release());
-}
 
 template <class T>
 Outcome<T> TakeBranch(const Branch& branch) {
@@ -136,122 +102,9 @@ Outcome<T> TakeBranch(const Branch& branch) {
 }
 
 // The combinator has decided: what is left in its region, the branches and what they have spawned there, has
-// lost. `cx`: the body's.
-void LoseRest(const CxBase& cx);
-
-// A fixed number of branches, each of a type of its own.
-template <class CxType, class... F>
-class FixedBranches {
- public:
-  using Values = std::tuple<NonVoid<BranchValue<F, CxType>>...>;
-  using Winner = typename WinnerOf<BranchValue<F, CxType>...>::type;
-
-  explicit FixedBranches(F&&... callables) : callables_(std::forward<F>(callables)...) {}
-  FixedBranches(FixedBranches&& other) : callables_(std::move(other.callables_)) {}
-
-  size_t size() const { return sizeof...(F); }
-  EndedQueue& ended() { return ended_; }
-  void Start(const CxType& cx) {
-    ForEach([&]<size_t i>() { StartBranch(cx, ended_, branches_[i], i, std::get<i>(callables_)); });
-  }
-  // Precondition of both: the branch has ended; its outcome is taken once.
-  Outcome<Winner> Take(const Branch& branch) {
-    std::optional<Outcome<Winner>> taken;
-    ForEach([&]<size_t i>() {
-      if (branch.index == i) taken.emplace(TakeAs<i>());
-    });
-    return *std::move(taken);
-  }
-  // All values, or the failures joined.
-  Outcome<Values> TakeAll() { return TakeEach(std::index_sequence_for<F...>()); }
-
- private:
-  template <size_t i>
-  using Value = BranchValue<std::tuple_element_t<i, std::tuple<F...>>, CxType>;
-
-  template <class Action>
-  void ForEach(Action action) {
-    [&]<size_t... i>(std::index_sequence<i...>) {
-      (action.template operator()<i>(), ...);
-    }(std::index_sequence_for<F...>());
-  }
-  template <size_t i>
-  Outcome<Winner> TakeAs() {
-    Outcome<Value<i>> outcome = TakeBranch<Value<i>>(branches_[i]);
-    if constexpr (std::is_same_v<Winner, quiesce::Winner<Value<i>>>) {
-      return AsWinner(i, std::move(outcome));
-    } else {
-      if (!outcome.ok()) return Outcome<Winner>::FromFailure(std::move(outcome));
-      return Winner(std::in_place_index<i>, ValueOf(std::move(outcome)));
-    }
-  }
-  template <size_t... i>
-  Outcome<Values> TakeEach(std::index_sequence<i...>) {
-    std::optional<SilentEnd> silent;  // the values that nobody gets, if one has failed
-    [[maybe_unused]] std::tuple<Outcome<Value<i>>...> outcomes(
-        TakeBranch<Value<i>>(branches_[i])...);
-    Outcome<void> joined = Ok();
-    (JoinFailure(joined, std::get<i>(outcomes)), ...);
-    if (!joined.ok()) {
-      silent.emplace(true);
-      return Outcome<Values>::FromFailure(std::move(joined));
-    }
-    return Values(ValueOf(std::move(std::get<i>(outcomes)))...);
-  }
-
-  std::tuple<F...> callables_;
-  EndedQueue ended_;
-  std::array<Branch, sizeof...(F)> branches_;
-};
-
-// A container of branches of one type. R: a reference, or a view.
-template <class CxType, class R>
-class RangeBranches {
- public:
-  using T = BranchValue<decltype(*std::begin(std::declval<std::remove_reference_t<R>&>())), CxType>;
-  using Values = std::conditional_t<std::is_void_v<T>, void, std::vector<NonVoid<T>>>;
-  using Winner = quiesce::Winner<T>;
-
-  explicit RangeBranches(R&& range) : range_(std::forward<R>(range)) {}
-  RangeBranches(RangeBranches&& other) : range_(std::forward<R>(other.range_)) {}
-
-  size_t size() const { return std::size(range_); }
-  EndedQueue& ended() { return ended_; }
-  void Start(const CxType& cx) {
-    branches_ = std::vector<Branch>(size());
-    size_t index = 0;
-    for (auto& callable : range_) {
-      StartBranch(cx, ended_, branches_[index], index, callable);
-      ++index;
-    }
-  }
-  Outcome<Winner> Take(const Branch& branch) {
-    return AsWinner(branch.index, TakeBranch<T>(branch));
-  }
-  Outcome<Values> TakeAll() {
-    std::optional<SilentEnd> silent;  // as above
-    Outcome<void> joined = Ok();
-    std::vector<NonVoid<T>> values;
-    values.reserve(branches_.size());
-    for (const Branch& branch : branches_) {
-      Outcome<T> outcome = TakeBranch<T>(branch);
-      JoinFailure(joined, outcome);
-      if (!joined.ok() && !silent.has_value()) silent.emplace(true);
-      if (joined.ok()) values.push_back(ValueOf(std::move(outcome)));
-    }
-    if (!joined.ok()) return Outcome<Values>::FromFailure(std::move(joined));
-    if constexpr (std::is_void_v<T>) {
-      return Ok();
-    } else {
-      return values;
-    }
-  }
-
- private:
-  R range_;
-  EndedQueue ended_;
-  std::vector<Branch> branches_;
-};
+// lost. `body_ended`: called by the opener, who is about to wait for the close. Threads: any, while the region cannot
+// close.
+void LoseRest(RegionScope* region, bool body_ended = false);
 
 // --- the whole -----------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ namespace quiesce {
 inline namespace v0 {
 namespace combinator_internal {
 
-void Branch::OnEnd(EndListener* self) {
+void Branch::OnEnd(EndListener* self, TaskCore*) {
   auto* branch = static_cast<Branch*>(self);
   branch->queue_->Push(branch);
 }

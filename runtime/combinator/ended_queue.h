@@ -52,7 +52,7 @@ class Branch : public EndListener {
 
  private:
   friend class EndedQueue;
-  static void OnEnd(EndListener* self);
+  static void OnEnd(EndListener* self, TaskCore* task);
 
   EndedQueue* queue_ = nullptr;
   TaskCore* task_ = nullptr;

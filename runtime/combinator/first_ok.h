@@ -13,6 +13,7 @@
 #include <iterator>
 #include <utility>
 
+#include "quiesce/runtime/combinator/branch_set.h"
 #include "quiesce/runtime/combinator/branches.h"
 #include "quiesce/runtime/combinator/failures.h"
 
@@ -20,35 +21,41 @@ namespace quiesce {
 inline namespace v0 {
 namespace combinator_internal {
 
-template <class CxType, class Branches>
-class FirstOkBody {
+// The first that ended Ok, or by a panic.
+class FirstOkRule {
  public:
-  using Winner = typename Branches::Winner;
-  explicit FirstOkBody(Branches branches) : branches_(std::move(branches)) {}
+  static constexpr SpawnName kName = "first ok";
+  static constexpr SpawnName kBranch = "first-ok branch";
+  template <class Branches>
+  using Result = typename Branches::Winner;
 
-  Task<Winner> operator()(CxType cx) {
-    branches_.Start(cx);
+  FirstOkRule() = default;
+  FirstOkRule(FirstOkRule&&) {}
+
+  bool Ended(size_t index, Severity severity, bool) {
+    if (severity != Severity::kOk && severity != Severity::kPanicked) return false;
+    return winner_.Claim(index);
+  }
+  template <class Branches>
+  Outcome<Result<Branches>> Take(Branches& branches) {
+    if (winner_.claimed()) return branches.Take(winner_.index());
     Failures failures;
-    for (size_t left = branches_.size(); left > 0; --left) {
-      const Branch* branch = co_await OrReturn(EndedWait(cx, &branches_.ended(), 1));
-      Outcome<Winner> ended = branches_.Take(*branch);
-      if (ended.ok() || ended.is_panicked()) {
-        LoseRest(cx);
-        co_return ended;
-      }
-      failures.Add(branch->index, std::move(ended));
-    }
-    co_return Outcome<Winner>::FromFailure(std::move(failures).Joined("FirstOk"));
+    for (size_t i = 0; i < branches.size(); ++i) failures.Add(i, branches.Take(i));
+    return Outcome<Result<Branches>>::FromFailure(std::move(failures).Joined("FirstOk"));
+  }
+  template <class T>
+  static Outcome<T> Finish(Outcome<T> taken, Outcome<void> joined) {
+    return JoinPanics(std::move(taken), std::move(joined));
   }
 
  private:
-  Branches branches_;
+  FirstIndex winner_;
 };
 
 }  // namespace combinator_internal
 
-// Runs all branches at once, each in a task of one region. The first that ends Ok wins; all else in the
-// region is cancelled with kRaceLost, as by Race.
+// Runs all branches at once in one region, as Race does. The first that ends Ok wins; all else in the
+// region is cancelled with kRaceLost.
 // Returns  Ok of the winner's value, in the type that Race would give, joined with the losers' Panics. If none
 //          ended Ok: their outcomes joined in the order of the branches; an Error is that of the first
 //          branch and its message says how the others ended. A Panic ends it at once.
@@ -62,10 +69,8 @@ auto FirstOk(const CxType& cx, F&&... branches) {
   using namespace combinator_internal;  // NOLINT: of this function only
   static_assert(sizeof...(F) > 0, "FirstOk(cx) of nothing can never be Ok: pass a branch");
   CheckArguments<F...>();
-  using Branches = FixedBranches<CxType, F...>;
-  return RunBody(cx, "first ok",
-                 FirstOkBody<CxType, Branches>(Branches(std::forward<F>(branches)...)),
-                 OnlyPanics());
+  return RunBranches(cx, FixedBranches<CxType, F...>(std::forward<F>(branches)...), FirstOkRule(),
+                     OnlyPanics());
 }
 
 // The same for a container of callables of one type, or a view of one: Winner<T>.
@@ -79,8 +84,7 @@ auto FirstOk(const CxType& cx, R&& branches, const char* file = __builtin_FILE()
   if (std::size(branches) == 0) {
     return Refuse<typename Branches::Winner>(NothingToRun("FirstOk", file, line));
   }
-  return RunBody(cx, "first ok", FirstOkBody<CxType, Branches>(Branches(std::forward<R>(branches))),
-                 OnlyPanics());
+  return RunBranches(cx, Branches(std::forward<R>(branches)), FirstOkRule(), OnlyPanics());
 }
 
 }  // namespace v0

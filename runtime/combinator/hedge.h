@@ -70,7 +70,7 @@ class HedgeBody {
       --running;
       Outcome<T> ended = TakeBranch<T>(*attempt);
       if (ended.ok() || ended.is_panicked()) {
-        LoseRest(cx);
+        LoseRest(cx.region());
         co_return ended;
       }
       failures.Add(attempt->index, std::move(ended));

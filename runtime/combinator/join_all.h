@@ -8,32 +8,60 @@
 #ifndef QUIESCE_RUNTIME_COMBINATOR_JOIN_ALL_H_
 #define QUIESCE_RUNTIME_COMBINATOR_JOIN_ALL_H_
 
+#include <cstddef>
+#include <iterator>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 
+#include "quiesce/runtime/combinator/branch_set.h"
 #include "quiesce/runtime/combinator/branches.h"
+#include "quiesce/runtime/task/silent_end.h"
 
 namespace quiesce {
 inline namespace v0 {
 namespace combinator_internal {
 
-template <class CxType, class Branches>
-class JoinAllBody {
+// All of them. The region cancels the rest when one fails.
+class JoinAllRule {
  public:
-  explicit JoinAllBody(Branches branches) : branches_(std::move(branches)) {}
-  Task<typename Branches::Values> operator()(CxType cx) {
-    branches_.Start(cx);
-    (void)co_await EndedWait(cx, &branches_.ended(), branches_.size());
-    co_return branches_.TakeAll();
-  }
+  static constexpr SpawnName kName = "join all";
+  static constexpr SpawnName kBranch = "join-all branch";
+  template <class Branches>
+  using Result = typename Branches::Values;
 
- private:
-  Branches branches_;
+  bool Ended(size_t, Severity, bool) { return false; }
+  template <class Branches>
+  Outcome<Result<Branches>> Take(Branches& branches) {
+    return branches.TakeAll();
+  }
+  // What the region joined is in the order of the ends.
+  template <class T>
+  static Outcome<T> Finish(Outcome<T> taken, Outcome<void> joined) {
+    if (joined.ok()) return taken;
+    const SilentEnd silent(true);
+    taken = Outcome<T>::FromFailure(std::move(joined));
+    return taken;
+  }
 };
+
+// Of nothing, which is a region all the same: it looks at the caller's cancel.
+template <class Values, class CxType>
+auto JoinNothing(const CxType& cx) {
+  const auto nothing = [](CxType) -> Task<Values> {
+    if constexpr (std::is_void_v<Values>) {
+      co_return Ok();
+    } else {
+      co_return Values();
+    }
+  };
+  return RunBody(cx, JoinAllRule::kName, nothing, FailFast());
+}
 
 }  // namespace combinator_internal
 
-// Runs all branches at once, each in a task of one fail-fast region: an Error or a Panic of one cancels the
-// others.
+// Runs all branches at once in one fail-fast region: the last in the calling task, each of the others in a
+// task of its own. An Error or a Panic of one cancels the others.
 // Returns  Ok(std::tuple of all values, std::monostate for void) if all ended Ok; else their outcomes, and
 //          those of what they have spawned through their Cx, joined (R1: the most severe, the first of
 //          these to come). Those that were cancelled by the failure of another do not count.
@@ -47,9 +75,12 @@ template <class CxType, class... F>
 auto JoinAll(const CxType& cx, F&&... branches) {
   using namespace combinator_internal;  // NOLINT: of this function only
   CheckArguments<F...>();
-  using Branches = FixedBranches<CxType, F...>;
-  return RunBody(cx, "join all",
-                 JoinAllBody<CxType, Branches>(Branches(std::forward<F>(branches)...)), FailFast());
+  if constexpr (sizeof...(F) == 0) {
+    return JoinNothing<std::tuple<>>(cx);
+  } else {
+    return RunBranches(cx, FixedBranches<CxType, F...>(std::forward<F>(branches)...), JoinAllRule(),
+                       FailFast());
+  }
 }
 
 // The same for a container of callables of one type, or a view of one.
@@ -59,8 +90,8 @@ auto JoinAll(const CxType& cx, R&& branches) {
   using namespace combinator_internal;  // NOLINT
   CheckArguments<R>();
   using Branches = RangeBranches<CxType, R>;
-  return RunBody(cx, "join all", JoinAllBody<CxType, Branches>(Branches(std::forward<R>(branches))),
-                 FailFast());
+  if (std::size(branches) == 0) return JoinNothing<typename Branches::Values>(cx);
+  return RunBranches(cx, Branches(std::forward<R>(branches)), JoinAllRule(), FailFast());
 }
 
 }  // namespace v0

@@ -66,8 +66,8 @@ TEST(CombinatorPermitsTest, ValuesThatNobodyGetsAreAborted) {
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     auto seat = reserving.Seat();
     auto failure = reserving.Failure();
-    EXPECT_THAT(co_await JoinAll(cx, seat, failure), IsError("no seat"));
-    EXPECT_THAT(co_await Quorum(cx, 2, seat, failure), IsError("no seat"));
+    EXPECT_THAT(co_await JoinAll(cx, failure, seat), IsError("no seat"));
+    EXPECT_THAT(co_await Quorum(cx, 2, failure, seat), IsError("no seat"));
     std::array<decltype(seat), 3> seats = {seat, seat, seat};
     auto body = [&](Cx cx) -> Task<void> {
       cx.Spawn("fails", [](Cx) -> Task<void> { co_return absl::UnavailableError("late"); });
@@ -81,6 +81,29 @@ TEST(CombinatorPermitsTest, ValuesThatNobodyGetsAreAborted) {
               IsOk());
   EXPECT_GE(reserving.hall.given_back, 2);
   EXPECT_EQ(reserving.hall.booked, 0);
+}
+
+// The close of the race need not wait for it until the drain is over.
+TEST(CombinatorPermitsTest, WhatALoserEndedWithIsAbortedBeforeTheClose) {
+  TestRuntime rt(1);
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto loser = [&](Cx cx) -> Task<SeatPermit> {
+      SeatPermit permit(cx, &hall);
+      (void)co_await Forever(cx);
+      co_return std::move(permit);
+    };
+    auto winner = [](Cx cx) -> Task<SeatPermit> {
+      co_await OrReturn(Yield(cx));
+      co_return absl::UnavailableError("no seat");
+    };
+    EXPECT_THAT(co_await Race(cx, loser, winner), IsError("no seat"));
+    EXPECT_THAT(co_await Race(cx, winner, loser), IsError("no seat"));
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 2);
+  EXPECT_EQ(rt->counters().permits_revoked, 0u);
 }
 
 }  // namespace

@@ -6,17 +6,18 @@
 #ifndef QUIESCE_RUNTIME_COMBINATOR_QUORUM_H_
 #define QUIESCE_RUNTIME_COMBINATOR_QUORUM_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "quiesce/runtime/combinator/branch_set.h"
 #include "quiesce/runtime/combinator/branches.h"
 #include "quiesce/runtime/combinator/failures.h"
-#include "quiesce/runtime/combinator/winner.h"
-#include "quiesce/runtime/task/silent_end.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -35,55 +36,79 @@ namespace combinator_internal {
 // Not OK if so many of `branches` cannot be asked for.
 absl::Status CheckQuorum(const QuorumSize& wanted, size_t branches);
 
-template <class CxType, class Branches>
-class QuorumBody {
+// The first `wanted` that ended Ok, in the order of their ends; or the failures that came before it was clear that
+// there cannot be so many.
+class QuorumRule {
  public:
-  using Winners = std::vector<typename Branches::Winner>;
-  QuorumBody(Branches branches, size_t wanted) : branches_(std::move(branches)), wanted_(wanted) {}
+  static constexpr SpawnName kName = "quorum";
+  static constexpr SpawnName kBranch = "quorum branch";
+  template <class Branches>
+  using Result = std::vector<typename Branches::Winner>;
 
-  Task<Winners> operator()(CxType cx) {
-    branches_.Start(cx);
-    Winners winners;
-    winners.reserve(wanted_);
+  QuorumRule(size_t branches, size_t wanted)
+      : wanted_(wanted), may_fail_(branches - wanted), oks_in_order_(wanted), failed_(branches) {}
+  QuorumRule(QuorumRule&& other)
+      : wanted_(other.wanted_),
+        may_fail_(other.may_fail_),
+        oks_in_order_(std::move(other.oks_in_order_)),
+        failed_(std::move(other.failed_)) {}
+
+  bool Ended(size_t index, Severity severity, bool) {
+    if (severity == Severity::kOk) {
+      const size_t before = oks_.fetch_add(1, std::memory_order_relaxed);
+      if (before < wanted_) oks_in_order_[before] = index;
+      return before + 1 == wanted_ && Decide(kReached);
+    }
+    failed_[index] = decision_.load(std::memory_order_relaxed) == kOpen;
+    const bool too_many = failures_.fetch_add(1, std::memory_order_relaxed) >= may_fail_;
+    return (too_many || severity == Severity::kPanicked) && Decide(kMissed);
+  }
+  template <class Branches>
+  Outcome<Result<Branches>> Take(Branches& branches) {
+    if (decision_.load(std::memory_order_relaxed) == kReached) {
+      Result<Branches> winners;
+      winners.reserve(wanted_);
+      for (size_t index : oks_in_order_) winners.push_back(branches.Take(index).value());
+      return winners;
+    }
     Failures failures;
-    for (size_t left = branches_.size(); winners.size() + left >= wanted_; --left) {
-      const Branch* branch = co_await OrReturn(EndedWait(cx, &branches_.ended(), 1));
-      auto ended = branches_.Take(*branch);
-      if (ended.ok()) {
-        winners.push_back(std::move(ended).value());
-        if (winners.size() < wanted_) continue;
-        LoseRest(cx);
-        co_return winners;
-      }
-      const bool panicked = ended.is_panicked();
-      failures.Add(branch->index, std::move(ended));
-      if (panicked) break;
+    for (size_t i = 0; i < failed_.size(); ++i) {
+      if (failed_[i]) failures.Add(i, branches.Take(i));
     }
-    LoseRest(cx);
-    {
-      const SilentEnd silent(true);
-      winners.clear();
-    }
-    co_return Outcome<Winners>::FromFailure(std::move(failures).Joined("Quorum"));
+    return Outcome<Result<Branches>>::FromFailure(std::move(failures).Joined("Quorum"));
+  }
+  template <class T>
+  static Outcome<T> Finish(Outcome<T> taken, Outcome<void> joined) {
+    return JoinPanics(std::move(taken), std::move(joined));
   }
 
  private:
-  Branches branches_;
-  size_t wanted_;
+  enum Decision : uint8_t { kOpen, kReached, kMissed };
+  bool Decide(Decision decision) {
+    uint8_t open = kOpen;
+    return decision_.compare_exchange_strong(open, decision, std::memory_order_relaxed);
+  }
+
+  const size_t wanted_;
+  const size_t may_fail_;
+  std::atomic<size_t> oks_{0};
+  std::atomic<size_t> failures_{0};
+  std::atomic<uint8_t> decision_{kOpen};
+  // Each place is written by the end of one branch, and read once all have ended.
+  std::vector<size_t> oks_in_order_;
+  std::vector<uint8_t> failed_;
 };
 
 template <class CxType, class Branches>
 auto RunQuorum(const CxType& cx, const QuorumSize& wanted, Branches branches) {
-  using Body = QuorumBody<CxType, Branches>;
-  absl::Status possible = CheckQuorum(wanted, branches.size());
-  if (!possible.ok()) return Refuse<typename Body::Winners>(std::move(possible));
-  return RunBody(cx, "quorum", Body(std::move(branches), static_cast<size_t>(wanted.count)),
-                 OnlyPanics());
+  const size_t size = branches.size();
+  const auto count = static_cast<size_t>(wanted.count);
+  return RunBranches(cx, std::move(branches), QuorumRule(size, count), OnlyPanics());
 }
 
 }  // namespace combinator_internal
 
-// Runs all branches at once, each in a task of one region, until `wanted` of them have ended Ok, or so many
+// Runs all branches at once in one region, as Race does, until `wanted` of them have ended Ok, or so many
 // cannot any more. All else in the region is then cancelled with kRaceLost, as by Race.
 // Returns  Ok(std::vector of the first `wanted` values with their indices, in the order of their ends), joined
 //          with the losers' Panics. If they cannot be had: the failures so far, joined as by FirstOk.
@@ -101,6 +126,8 @@ auto Quorum(const CxType& cx, QuorumSize wanted, F&&... branches) {
   using Branches = FixedBranches<CxType, F...>;
   static_assert(kIsWinner<typename Branches::Winner>,
                 "Quorum: all branches must give the same T; let them return a common type");
+  absl::Status possible = CheckQuorum(wanted, sizeof...(F));
+  if (!possible.ok()) return Refuse<QuorumRule::Result<Branches>>(std::move(possible));
   return RunQuorum(cx, wanted, Branches(std::forward<F>(branches)...));
 }
 
@@ -109,7 +136,10 @@ template <class CxType, combinator_internal::BranchRange<CxType> R>
 auto Quorum(const CxType& cx, QuorumSize wanted, R&& branches) {
   using namespace combinator_internal;  // NOLINT
   CheckArguments<R>();
-  return RunQuorum(cx, wanted, RangeBranches<CxType, R>(std::forward<R>(branches)));
+  using Branches = RangeBranches<CxType, R>;
+  absl::Status possible = CheckQuorum(wanted, std::size(branches));
+  if (!possible.ok()) return Refuse<QuorumRule::Result<Branches>>(std::move(possible));
+  return RunQuorum(cx, wanted, Branches(std::forward<R>(branches)));
 }
 
 }  // namespace v0

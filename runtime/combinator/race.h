@@ -11,45 +11,47 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <optional>
 #include <utility>
 
+#include "quiesce/runtime/combinator/branch_set.h"
 #include "quiesce/runtime/combinator/branches.h"
 
 namespace quiesce {
 inline namespace v0 {
 namespace combinator_internal {
 
-template <class CxType, class Branches>
-class RaceBody {
+// The first to end by itself, whatever its outcome; if all were stopped, the first of these.
+class RaceRule {
  public:
-  using Winner = typename Branches::Winner;
-  explicit RaceBody(Branches branches) : branches_(std::move(branches)) {}
+  static constexpr SpawnName kName = "race";
+  static constexpr SpawnName kBranch = "race branch";
+  template <class Branches>
+  using Result = typename Branches::Winner;
 
-  Task<Winner> operator()(CxType cx) {
-    branches_.Start(cx);
-    std::optional<Outcome<Winner>> stopped;
-    for (size_t left = branches_.size(); left > 0; --left) {
-      const Branch* branch = co_await OrReturn(EndedWait(cx, &branches_.ended(), 1));
-      Outcome<Winner> ended = branches_.Take(*branch);
-      if (!ended.is_cancelled() || !cx.cancelled()) {
-        LoseRest(cx);
-        co_return ended;
-      }
-      // The race was told to stop, and so was this branch: another may still have an answer.
-      if (!stopped.has_value()) stopped.emplace(std::move(ended));
-    }
-    co_return *std::move(stopped);
+  RaceRule() = default;
+  RaceRule(RaceRule&&) {}
+
+  bool Ended(size_t index, Severity, bool stopped) {
+    return (stopped ? stopped_ : winner_).Claim(index) && !stopped;
+  }
+  template <class Branches>
+  Outcome<Result<Branches>> Take(Branches& branches) {
+    return branches.Take(winner_.claimed() ? winner_.index() : stopped_.index());
+  }
+  template <class T>
+  static Outcome<T> Finish(Outcome<T> taken, Outcome<void> joined) {
+    return JoinPanics(std::move(taken), std::move(joined));
   }
 
  private:
-  Branches branches_;
+  FirstIndex winner_;
+  FirstIndex stopped_;
 };
 
 }  // namespace combinator_internal
 
-// Runs all branches at once, each in a task of one region. The first to end by itself, with whatever outcome,
-// wins; all else in the region is cancelled with kRaceLost: the other branches, and what any of
+// Runs all branches at once in one region: the last in the calling task, each of the others in a task of
+// its own. The first to end by itself, with whatever outcome, wins; all else in the region is cancelled with kRaceLost: the other branches, and what any of
 // them has spawned through its Cx (a branch that needs its tasks opens a region for them).
 // Returns  Ok of the winner's value: Winner<T> if all branches have the same T, else a std::variant
 //          (std::monostate for void) whose index() is the branch's; or the winner's failure. Joined with
@@ -65,9 +67,8 @@ auto Race(const CxType& cx, F&&... branches) {
   using namespace combinator_internal;  // NOLINT: of this function only
   static_assert(sizeof...(F) > 0, "Race(cx) of nothing would never end: pass a branch");
   CheckArguments<F...>();
-  using Branches = FixedBranches<CxType, F...>;
-  return RunBody(cx, "race", RaceBody<CxType, Branches>(Branches(std::forward<F>(branches)...)),
-                 OnlyPanics());
+  return RunBranches(cx, FixedBranches<CxType, F...>(std::forward<F>(branches)...), RaceRule(),
+                     OnlyPanics());
 }
 
 // The same for a container of callables of one type, or a view of one: Winner<T>.
@@ -81,8 +82,7 @@ auto Race(const CxType& cx, R&& branches, const char* file = __builtin_FILE(),
   if (std::size(branches) == 0) {
     return Refuse<typename Branches::Winner>(NothingToRun("Race", file, line));
   }
-  return RunBody(cx, "race", RaceBody<CxType, Branches>(Branches(std::forward<R>(branches))),
-                 OnlyPanics());
+  return RunBranches(cx, Branches(std::forward<R>(branches)), RaceRule(), OnlyPanics());
 }
 
 }  // namespace v0

@@ -221,6 +221,40 @@ TEST_P(RaceTest, BranchThatEndsCancelledByItselfWins) {
   EXPECT_THAT(root, IsOk());
 }
 
+TEST_P(RaceTest, MaskOfTheCallerIsNotOneOfItsBranches) {
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    const Masked mask(cx, 1000);
+    Winner<int> winner = co_await OrReturn(Race(cx, Seven, Never));
+    EXPECT_EQ(winner.index, 0u);
+    winner = co_await OrReturn(Race(cx, Never, Seven));
+    EXPECT_EQ(winner.index, 1u);
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+}
+
+TEST_P(RaceTest, FinalizersHaveTheirTimeWhereNobodyHadToBeWaitedFor) {
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    auto body = [](Cx cx) -> Task<void> {
+      auto winner = [](Cx cx) -> Task<int> {
+        EXPECT_TRUE(cx.Defer("waits", [](Cx cx) -> Task<void> {
+                        co_return co_await Forever(cx.ForDrain());
+                      }).ok());
+        co_return 7;
+      };
+      // Else the finalizer would wait for ever.
+      Winner<int> won = co_await OrReturn(Race(cx, Never, winner));
+      EXPECT_EQ(won.value, 7);
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "hurried", body, CollectAll(),
+                                    RegionOptions()
+                                        .WithGrace(absl::Milliseconds(1))
+                                        .WithDrain(Budget::Timeout(absl::Milliseconds(1))));
+  });
+  EXPECT_THAT(root, IsOk());
+}
+
 TEST_P(RaceTest, OnACancelledCxNothingStarts) {
   std::atomic<int> started{0};
   Outcome<void> opened = rt.Open([&](Cx cx) -> Task<void> {

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/base/slab.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -26,6 +27,10 @@ struct CancelReason::Record {
         kind(kind) {
     QUIESCE_CHECK(this->origin.name != nullptr, "CancelReason: the origin's name must not be null");
   }
+
+  // A request that finds few to cancel costs little else.
+  static void* operator new(size_t size) { return SlabAllocate(size); }
+  static void operator delete(void* memory, size_t size) { SlabFree(memory, size); }
 
   const CancelOrigin origin;
   const Instant time;
@@ -115,7 +120,9 @@ void CancelReason::Ref(const Record* record) {
 void CancelReason::Unref(const Record* record) {
   // A loop, since a chain is as long as the regions are deep: the cause is taken out of a record
   // before the record goes, so no destructor has another one to run.
-  while (record != nullptr && record->references.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+  // Who holds the only reference needs no read-modify-write.
+  while (record != nullptr && (record->references.load(std::memory_order_acquire) == 1 ||
+                               record->references.fetch_sub(1, std::memory_order_acq_rel) == 1)) {
     const Record* cause = std::exchange(record->cause.record_, nullptr);
     delete record;
     record = cause;

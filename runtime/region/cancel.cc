@@ -68,9 +68,9 @@ struct RegionCore::TaskCancel : Alarm {
 Alarm::Alarm(RegionCore* region, Runnable::Step on_due)
     : Timer([](Timer* timer) {
         auto* alarm = static_cast<Alarm*>(timer);
-        CoreOf(alarm->region)
-            ->services->scheduler->Post(alarm, Lane::kCancel, Place::kBack,
-                                        Instant::InfiniteFuture());
+        alarm->region->Ref();  // for the step
+        alarm->region->services->scheduler->Post(alarm, Lane::kCancel, Place::kBack,
+                                                 Instant::InfiniteFuture());
       }),
       Runnable(on_due),
       region(region) {}
@@ -80,12 +80,10 @@ void RegionCore::SetAlarm(Alarm& alarm, Instant when) {
     if (alarm.when == when) return;
     if (!services->clock->Disarm(&alarm)) return;  // its step is on the way and sets it anew
     alarm.pending = false;
-    Unref();
   }
   if (when.is_infinite()) return;
   alarm.when = when;
   alarm.pending = true;
-  Ref();
   services->clock->Arm(&alarm);
 }
 
@@ -175,25 +173,26 @@ void RegionCore::AlarmDue() {
 // --- requests ------------------------------------------------------------------------------------
 
 CancelRequest RegionCore::MakeRequest(CancelReason reason, const Budget& drain, Instant now) const {
-  const Budget asked = drain.Resolve(now);
-  const Budget standard = drain_default_.Resolve(now);
-  const Instant drain_by = asked.deadline().is_infinite() ? standard.deadline() : asked.deadline();
-  CancelRequest request(std::move(reason), drain_by, drain_by + grace_,
-                        asked.polls() == Budget::kUnlimited ? standard.polls() : asked.polls(),
-                        asked.cost() == Budget::kUnlimited ? standard.cost() : asked.cost());
+  const DrainDefault allowed = drain_default_.With(drain);
+  const Instant drain_by = allowed.EndsBy(now);
+  CancelRequest request(std::move(reason), drain_by, After(drain_by, grace_nanos_), allowed.polls,
+                        allowed.cost);
   request.is_shutdown = IsTop();
   return request;
 }
 
-void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget& drain) {
+void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget& drain,
+                        ArmAlarm alarm) {
   const Instant now = Now();
-  const CancelRequest request =
+  CancelRequest request =
       MakeRequest(CancelReason(kind, RequestOrigin(nullptr), now, message), drain, now);
   std::vector<RegionCore*> children;
-  Mark(request, /*top=*/true, children);
+  const bool alone = Mark(request, /*top=*/true, children, alarm);
   registry_.Sweep(ParkRegistry::Kind::kCancel);
-  if (!children.empty()) MarkSubtrees(std::move(children), request);
-  word.fetch_or(region_word::kPropagated, std::memory_order_release);
+  if (!alone) {
+    MarkSubtrees(std::move(children), request);
+    word.fetch_or(region_word::kPropagated, std::memory_order_release);
+  }
   if (request.drain_polls == 0 || request.drain_cost == 0) {
     Ref();
     SpendSubtrees({this}, region_word::kSpent, IsTop());
@@ -201,12 +200,16 @@ void RegionCore::Cancel(CancelKind kind, absl::string_view message, const Budget
   Emit(EventKind::kDraining, id, 0, static_cast<uint64_t>(request.drain_by.nanos()), region_name);
 }
 
-void RegionCore::Mark(const CancelRequest& request, bool top, std::vector<RegionCore*>& children) {
+bool RegionCore::Mark(CancelRequest& request, bool top, std::vector<RegionCore*>& children,
+                      ArmAlarm alarm) {
+  const Instant requested_at = request.reason.time();
+  const CancelKind kind = request.reason.kind();
   ThreadMutexLock lock(mutex_);
   // One that is opened from now on takes over what is marked here.
   AppendChildren(children);
-  if (!reason_.has_value() || IsMoreSevere(request.reason, *reason_)) {
-    SetReason(request.reason);
+  const bool alone = children_.empty();
+  if (reason() == nullptr || IsMoreSevere(request.reason, *reason())) {
+    SetReason(alone ? std::move(request.reason) : request.reason);
   }
   drain_by_ = std::min(drain_by_, request.drain_by);
   finalize_by_ = std::min(finalize_by_, request.finalize_by);
@@ -217,7 +220,7 @@ void RegionCore::Mark(const CancelRequest& request, bool top, std::vector<Region
     }
     metered.store(true, std::memory_order_relaxed);
   }
-  if ((word.load(std::memory_order_relaxed) & region_word::kClosed) != 0) return;
+  if ((word.load(std::memory_order_relaxed) & region_word::kClosed) != 0) return alone;
   if (top) {
     if ((word.load(std::memory_order_relaxed) & region_word::kSpent) == 0) {
       own_drain_by_ = std::min(own_drain_by_, request.drain_by);
@@ -225,14 +228,20 @@ void RegionCore::Mark(const CancelRequest& request, bool top, std::vector<Region
     if ((word.load(std::memory_order_relaxed) & region_word::kGraceSpent) == 0) {
       own_finalize_by_ = std::min(own_finalize_by_, request.finalize_by);
     }
-    RearmAlarm();
+    if (alarm == ArmAlarm::kNow) {
+      RearmAlarm();
+    } else {
+      alarm_is_due_to_arm_ = true;
+    }
   }
   if (request.is_shutdown) {
     shutdown_.fetch_or(kShutdownReached, std::memory_order_relaxed);
-    NoteRequest(stats_, request.reason.time());
+    NoteRequest(stats_, requested_at);
   }
-  word.fetch_or(region_word::kCancelled, std::memory_order_acq_rel);
-  Emit(EventKind::kCancelRequest, id, 0, static_cast<uint64_t>(request.reason.kind()), region_name);
+  word.fetch_or(region_word::kCancelled | (alone ? region_word::kPropagated : 0),
+                std::memory_order_acq_rel);
+  Emit(EventKind::kCancelRequest, id, 0, static_cast<uint64_t>(kind), region_name);
+  return alone;
 }
 
 void RegionCore::CollectChildren(std::vector<RegionCore*>& to) {
@@ -251,9 +260,11 @@ void RegionCore::MarkSubtrees(std::vector<RegionCore*> regions, const CancelRequ
   // Breadth first, with a list that grows: no recursion, whatever the depth.
   for (size_t i = 0; i < regions.size(); ++i) {
     RegionCore* region = regions[i];
-    CancelRequest chained = request;
-    chained.reason = CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
-                                          request.reason.time(), "", request.reason);
+    CancelRequest chained(CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
+                                               request.reason.time(), "", request.reason),
+                          request.drain_by, request.finalize_by, request.drain_polls,
+                          request.drain_cost);
+    chained.is_shutdown = request.is_shutdown;
     region->Mark(chained, /*top=*/false, regions);
     region->registry_.Sweep(ParkRegistry::Kind::kCancel);
   }
@@ -270,15 +281,13 @@ void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits, 
   for (size_t i = 0; i < regions.size(); ++i) {
     RegionCore* region = regions[i];
     // The request itself may still be on its way down: its end must not arrive without its cause.
-    std::optional<CancelReason> above = cause;
-    if (i >= roots) {  // the parent is in the list too, and so not gone; that of a root may be
-      ThreadMutexLock lock(region->parent_->mutex_);
-      above = region->parent_->reason_;
-    }
+    const CancelReason* above = cause.has_value() ? &*cause : nullptr;
+    // The parent is in the list too, and so not gone; that of a root may be.
+    if (i >= roots) above = region->parent_->reason();
     {
       ThreadMutexLock lock(
           region->mutex_);  // a child being opened copies the bit or is in the list below
-      if (!region->reason_.has_value() && above.has_value()) {
+      if (region->reason() == nullptr && above != nullptr) {
         region->SetReason(CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
                                                above->time(), "", *above));
       }
@@ -321,8 +330,10 @@ void RegionCore::BeginDrain(const Budget& budget) {
 }
 
 void RegionCore::SetReason(CancelReason reason) {
-  reason_ = std::move(reason);
-  reason_version_.fetch_add(1, std::memory_order_release);
+  const GivenReason* before = reason_.load(std::memory_order_relaxed);
+  const GivenReason* given = before == nullptr ? &first_reason_.emplace(std::move(reason), nullptr)
+                                               : new GivenReason(std::move(reason), before);
+  reason_.store(given, std::memory_order_release);
   const bool many = live() >= kManyTasks;
   if (many && reason_slots_.load(std::memory_order_relaxed) == nullptr) {
     reason_slots_.store(new ReasonSlot[services->scheduler->worker_count()],
@@ -330,28 +341,26 @@ void RegionCore::SetReason(CancelReason reason) {
   }
 }
 
-std::optional<CancelReason> RegionCore::RegionReason() {
+std::optional<CancelReason> RegionCore::CopyReason() {
+  const GivenReason* given = reason_.load(std::memory_order_acquire);
+  if (given == nullptr) return std::nullopt;
   ReasonSlot* slots = reason_slots_.load(std::memory_order_acquire);
   const uint32_t worker =
       slots == nullptr ? Scheduler::kNoWorker : services->scheduler->current_worker();
-  if (worker == Scheduler::kNoWorker) {
-    ThreadMutexLock lock(mutex_);
-    return reason_;
-  }
+  if (worker == Scheduler::kNoWorker) return given->reason;
   ReasonSlot& slot = slots[worker];
-  if (slot.version != reason_version_.load(std::memory_order_acquire)) {
-    ThreadMutexLock lock(mutex_);
-    slot.version = reason_version_.load(std::memory_order_relaxed);
-    slot.reason = reason_->Clone();
+  if (slot.of != given) {
+    slot.of = given;
+    slot.copy = given->reason.Clone();
   }
-  return slot.reason;
+  return slot.copy;
 }
 
 CancelReason RegionCore::ReasonFor(TaskScope* scope) {
   auto* task = static_cast<TaskCore*>(scope);
   const uint64_t region_state = word.load(std::memory_order_acquire);
   const uint32_t task_state = task == nullptr ? 0 : task->word.load(std::memory_order_acquire);
-  std::optional<CancelReason> reason = RegionReason();
+  std::optional<CancelReason> reason = CopyReason();
   if ((task_state & task_word::kAnyCancel) != 0) {
     RegionCore* home = CoreOf(task->scope);
     ThreadMutexLock lock(home->mutex_);
@@ -500,7 +509,7 @@ void RegionCore::SpendTask(TaskCore* task, uint32_t task_bits) {
 
 void RegionCore::InheritTaskCancel(const TaskCancel* cancel, uint32_t task_state, Instant now) {
   if (cancel == nullptr) return;
-  if (!reason_.has_value()) {
+  if (reason() == nullptr) {
     SetReason(CancelReason::Caused(CancelKind::kParent, Origin(nullptr), now, "", cancel->reason));
   }
   drain_by_ = std::min(drain_by_, cancel->drain_by);

@@ -67,8 +67,8 @@ void RegionCore::DescribeTo(const std::string& indent, bool stacks, std::string&
   }
   {
     ThreadMutexLock lock(mutex_);
-    if (reason_.has_value()) {
-      absl::StrAppend(&to, ", ", reason_->ToString(), ", drain budget ends ", In(now, drain_by_),
+    if (const CancelReason* given = reason()) {
+      absl::StrAppend(&to, ", ", given->ToString(), ", drain budget ends ", In(now, drain_by_),
                       ", finalizers' ", In(now, finalize_by_));
     }
   }

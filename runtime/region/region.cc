@@ -26,7 +26,9 @@ const Authority* Opening::authority() const { return &core_->authority(); }
 uint32_t Opening::body_flags() const { return flags_ & ~static_cast<uint32_t>(kNoSpawn); }
 uint32_t Opening::finalizer_flags() const { return flags_ | kGraceTime | kNoSpawn; }
 
-void Opening::BodyEnded(const Outcome<void>& failure) { core_->BodyEnded(failure); }
+void Opening::BodyEnded(const Outcome<void>& failure, Counts counts) {
+  core_->BodyEnded(failure, counts == kBody);
+}
 std::unique_ptr<Finalizer> Opening::NextFinalizer() {
   return std::unique_ptr<Finalizer>(core_->PopFinalizer());
 }
@@ -67,7 +69,9 @@ Task<void> AwaitPermits(CxBase cx, RegionScope* region) {
 }
 
 bool CloseOp::Try(std::optional<Outcome<void>>& result) {
-  if (!CoreOf(region_)->TryCloseCount()) return false;
+  while (!CoreOf(region_)->TryCloseCount()) {
+    if (!CoreOf(region_)->RunNextTask()) return false;
+  }
   result.emplace(Ok());
   return true;
 }

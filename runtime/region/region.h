@@ -40,6 +40,7 @@
 #define QUIESCE_RUNTIME_REGION_REGION_H_
 
 #include <memory>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -75,7 +76,9 @@ class Opening {
   uint32_t finalizer_flags() const;
   TaskScope* task() const { return task_; }
 
-  void BodyEnded(const Outcome<void>& failure);
+  // kBranch: what the body runs is one of a combinator's branches, and counts as a task of the region does.
+  enum Counts : bool { kBranch, kBody };
+  void BodyEnded(const Outcome<void>& failure, Counts counts);
   // Null when none is left.
   std::unique_ptr<Finalizer> NextFinalizer();
   void FinalizerEnded(const Finalizer& finalizer, const Outcome<void>& outcome);
@@ -109,20 +112,62 @@ class CloseOp {
 // Waits, structurally, until no permit of the region is open, or the time for that is over.
 Task<void> AwaitPermits(CxBase cx, RegionScope* region);
 
-template <class T, class Body, class CxType>
-Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOptions options) {
+// What the opener's task runs in the region, and what comes of it. RunIn asks a body, in this order:
+//   Task<Value> Begin(const CxType& cx)   called once
+//   void BodyEnded(Opening&, Outcome<Value>)   passes the failure to Opening::BodyEnded
+//   void TasksEnded()                     all tasks have ended; the finalizers have not begun
+//   Outcome<Result> Finish(Outcome<void> joined)   `joined`: what the region's close gave
+// It is moved before it begins, and not after. None of these but Begin throws.
+//
+// This is a callable's: R1.
+template <class T, class CxType, class Callable>
+class PlainBody {
+ public:
+  using Value = T;
+  using Result = T;
+  explicit PlainBody(Callable&& callable) : callable_(std::forward<Callable>(callable)) {}
+
+  Task<T> Begin(const CxType& cx) { return callable_(cx); }
+  void BodyEnded(Opening& region, Outcome<T> outcome) {
+    Outcome<void> failure = Ok();
+    if (!outcome.ok()) failure = Outcome<void>::FromFailure(outcome);
+    region.BodyEnded(failure, Opening::kBody);
+    if constexpr (!std::is_void_v<T>) result_.emplace(std::move(outcome));
+  }
+  void TasksEnded() {}
+  Outcome<T> Finish(Outcome<void> joined) {
+    if constexpr (std::is_void_v<T>) {
+      return joined;  // a body cancelled by a cause inside counts as Ok (R1)
+    } else {
+      if (joined.ok()) return *std::move(result_);
+      const SilentEnd silent(true);  // what is owed in the value that nobody gets is aborted (R8)
+      result_.reset();
+      return Outcome<T>::FromFailure(std::move(joined));
+    }
+  }
+
+ private:
+  struct Nothing {};
+  Callable callable_;
+  [[no_unique_address]] std::conditional_t<std::is_void_v<T>, Nothing, std::optional<Outcome<T>>>
+      result_;
+};
+
+template <class CxType, class Body>
+Task<typename Body::Result> RunIn(CxType cx, SpawnName name, Body body, RegionPolicy policy,
+                                  RegionOptions options) {
+  using Value = typename Body::Value;
   Opening region(cx, name, policy, options);
-  if (!region.refused().ok()) co_return Outcome<T>::FromFailure(std::move(region.refused()));
+  if (!region.refused().ok()) {
+    co_return Outcome<typename Body::Result>::FromFailure(std::move(region.refused()));
+  }
   const auto body_cx =
       cx_internal::CxMint::Make<CxType>(region.authority(), region.task(), region.body_flags());
-  Task<T> running = task_internal::CallForTask<T>([&] { return body(body_cx); });
-  Outcome<T> result = co_await running;
-  {
-    Outcome<void> failure = Ok();
-    if (!result.ok()) failure = Outcome<void>::FromFailure(result);
-    region.BodyEnded(failure);
-  }
+  Task<Value> running = task_internal::CallForTask<Value>([&] { return body.Begin(body_cx); });
+  Outcome<Value> ended = co_await running;
+  body.BodyEnded(region, std::move(ended));
   (void)co_await Wait<CloseOp>(cx, region.scope());  // structural: cannot fail
+  body.TasksEnded();
   region.BeginFinalizing();
   while (std::unique_ptr<Finalizer> finalizer = region.NextFinalizer()) {
     Task<void> finalizing = task_internal::CallForTask<void>(
@@ -131,16 +176,14 @@ Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOpt
     region.FinalizerEnded(*finalizer, ended);
   }
   if (region.OwesPermits()) (void)co_await AwaitPermits(cx, region.scope());
-  Outcome<void> joined = region.Close();
-  if constexpr (std::is_void_v<T>) {
-    co_return joined;  // a body cancelled by a cause inside counts as Ok (R1)
-  } else {
-    if (!joined.ok()) {
-      const SilentEnd silent(true);  // what is owed in the value that nobody gets is aborted (R8)
-      result = Outcome<T>::FromFailure(std::move(joined));
-    }
-    co_return result;
-  }
+  co_return body.Finish(region.Close());
+}
+
+template <class T, class Callable, class CxType>
+auto Run(const CxType& cx, SpawnName name, Callable callable, RegionPolicy policy,
+         RegionOptions options) {
+  using Body = PlainBody<T, CxType, Callable>;
+  return RunIn<CxType, Body>(cx, name, Body(std::forward<Callable>(callable)), policy, options);
 }
 
 }  // namespace region_internal

@@ -17,7 +17,17 @@ namespace quiesce {
 inline namespace v0 {
 namespace {
 
-std::atomic<uint64_t> next_region_id{1};
+// Handed to threads in batches, so that opening workers do not meet on one counter. Never inlined: see
+// EndedTasks.
+[[gnu::noinline]] uint64_t NextRegionId() {
+  constexpr uint64_t kIdsPerBatch = 1024;
+  static std::atomic<uint64_t> next_batch{0};
+  thread_local uint64_t next = 0;
+  if (next % kIdsPerBatch == 0) {
+    next = next_batch.fetch_add(1, std::memory_order_relaxed) * kIdsPerBatch + 1;
+  }
+  return next++;
+}
 
 // The default ErrorSink, see region_policy.h.
 constexpr int kSinkLines = 16;
@@ -52,18 +62,20 @@ const RegionOps kOps = {
     .permit_done = [](RegionScope* region) { CoreOf(region)->PermitDone(); },
 };
 
-// `drain` with `standard` in place of what it leaves open. A deadline and a timeout are one: the time.
-Budget WithDefaults(const Budget& drain, const Budget& standard) {
-  Budget all = standard;
+}  // namespace
+
+DrainDefault DrainDefault::With(const Budget& drain) const {
+  DrainDefault all = *this;
+  if (drain.is_unlimited()) [[likely]]
+    return all;
   if (!drain.deadline().is_infinite() || drain.timeout() != absl::InfiniteDuration()) {
-    all = all.WithDeadline(drain.deadline()).WithTimeout(drain.timeout());
+    all.deadline = drain.deadline();
+    all.nanos = RoundUpToNanos(drain.timeout());
   }
-  if (drain.polls() != Budget::kUnlimited) all = all.WithPolls(drain.polls());
-  if (drain.cost() != Budget::kUnlimited) all = all.WithCost(drain.cost());
+  if (drain.polls() != Budget::kUnlimited) all.polls = drain.polls();
+  if (drain.cost() != Budget::kUnlimited) all.cost = drain.cost();
   return all;
 }
-
-}  // namespace
 
 void* RegionCore::operator new(size_t size) { return SlabAllocate(size); }
 void RegionCore::operator delete(void* memory, size_t size) { SlabFree(memory, size); }
@@ -78,16 +90,24 @@ RegionCore::RegionCore(const RuntimeServices* services, RegionCore* parent, Task
   this->services = services;
   ops = &kOps;
   parked = &registry_;
-  id = next_region_id.fetch_add(1, std::memory_order_relaxed);
+  id = NextRegionId();
   depth = parent == nullptr ? 0 : parent->depth + 1;
   authority_.region = this;
   region_name = name;
 }
 
-RegionCore::~RegionCore() { delete[] reason_slots_.load(std::memory_order_acquire); }
+RegionCore::~RegionCore() {
+  delete[] reason_slots_.load(std::memory_order_acquire);
+  const GivenReason* given = reason_.load(std::memory_order_relaxed);
+  while (given != nullptr && given->before != nullptr) delete std::exchange(given, given->before);
+}
 
 void RegionCore::Unref() {
-  if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  // Who holds the only reference needs no read-modify-write.
+  if (refs_.load(std::memory_order_acquire) == 1 ||
+      refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    delete this;
+  }
 }
 
 RegionCore* RegionCore::NewRoot(const RuntimeServices* services, const char* name,
@@ -95,7 +115,7 @@ RegionCore* RegionCore::NewRoot(const RuntimeServices* services, const char* nam
   auto* root = new RegionCore(services, nullptr, nullptr, name, "", 0);
   root->stats_ = stats;
   root->policy_ = CollectAll();
-  root->drain_default_ = Budget::Timeout(absl::Seconds(5));
+  root->drain_default_.nanos = 5'000'000'000;
   Emit(EventKind::kRegionOpen, root->id, 0, 0, name);
   return root;
 }
@@ -118,8 +138,10 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
   core->policy_ = policy;
   core->sink_ = policy.sink() != nullptr ? policy.sink() : parent->sink_;
   core->stats_ = parent->stats_;
-  core->drain_default_ = WithDefaults(options.drain(), parent->drain_default_);
-  core->grace_ = options.grace() == absl::InfiniteDuration() ? parent->grace_ : options.grace();
+  core->drain_default_ = parent->drain_default_.With(options.drain());
+  core->grace_nanos_ = options.grace() == absl::InfiniteDuration()
+                           ? parent->grace_nanos_
+                           : RoundUpToNanos(options.grace());
   core->max_tasks_ = options.max_tasks();
   core->max_bytes_ = options.max_spawn_bytes();
   core->limited_ = core->max_tasks_ != Budget::kUnlimited || core->max_bytes_ != Budget::kUnlimited;
@@ -167,9 +189,8 @@ void RegionCore::Inherit(RegionCore* parent, uint64_t inherited, uint32_t task_s
         std::memory_order_release);
     drain_by_ = parent->drain_by_;
     finalize_by_ = parent->finalize_by_;
-    if (parent->reason_.has_value()) {
-      SetReason(
-          CancelReason::Caused(CancelKind::kParent, Origin(nullptr), now, "", *parent->reason_));
+    if (const CancelReason* above = parent->reason()) {
+      SetReason(CancelReason::Caused(CancelKind::kParent, Origin(nullptr), now, "", *above));
     }
   }
   if ((task_state & task_word::kAnyCancel) != 0 && opener_->scope == parent) {
@@ -265,7 +286,7 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
     ReturnAdmission(task->block_size());
   if (task->permits.load(std::memory_order_relaxed) != 0) [[unlikely]]
     LedgerOf::Flush(this, task->permits);
-  // What comes after PublishEnd shares the record with a joiner, which takes the result out of it.
+  // What comes after PublishEnd shares the record with a joiner or a listener, who takes the result out of it.
   const uint32_t own = task->word.load(std::memory_order_relaxed);
   const bool cancelled_itself = (own & task_word::kCancelled) != 0;
   const bool drained =
@@ -273,6 +294,12 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
       ((shutdown_.load(std::memory_order_relaxed) & kShutdownReached) != 0 ||
        (cancelled_itself && IsTop())) &&
       (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
+  if ((task->flags & kListened) != 0) {
+    task->id = 0;
+    task->PublishEnd();
+    CountDown(drained ? 1 : 0);  // the record is the listener's from here on
+    return;
+  }
   // With the last reference nobody can join or cancel the task any more.
   if (task->refs.load(std::memory_order_acquire) != TaskCore::kLastRef ||
       (task->word.load(std::memory_order_relaxed) & task_word::kCancelled) != 0) {
@@ -331,9 +358,9 @@ void RegionCore::CountDrained(uint32_t tasks) {
   }
 }
 
-void RegionCore::BodyEnded(const Outcome<void>& failure) {
-  if (!failure.ok()) JoinChild(failure, region_name, /*is_body=*/true);
-  CountDown(/*drained=*/0);
+void RegionCore::BodyEnded(const Outcome<void>& failure, bool is_body) {
+  // It stays counted until the opener waits for the others, or finds that there are none: see TryCloseCount.
+  if (!failure.ok()) JoinChild(failure, region_name, is_body);
 }
 
 bool RegionCore::CauseLiesInside(const CancelReason& reason) const {
@@ -386,10 +413,12 @@ void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, 
 // --- close ---------------------------------------------------------------------------------------
 
 bool RegionCore::TryCloseCount() {
+  FlushEndedTasks();
+  const uint64_t body = BodyCount();
   uint64_t before = word.load(std::memory_order_acquire);
-  while ((before & region_word::kCountMask) == 0) {
+  while ((before & region_word::kCountMask) == body) {
     // With the bit set and the count zero nobody can be admitted from outside any more.
-    if (word.compare_exchange_weak(before, before | region_word::kCloserParked,
+    if (word.compare_exchange_weak(before, (before - body) | region_word::kCloserParked,
                                    std::memory_order_acq_rel, std::memory_order_acquire)) {
       return true;
     }
@@ -397,26 +426,40 @@ bool RegionCore::TryCloseCount() {
   return false;
 }
 
+bool RegionCore::RunNextTask() {
+  const auto is_new_here = [](const Runnable* next, const void* region) {
+    return next->step == &StartStep && static_cast<const TaskCore*>(next)->scope == region;
+  };
+  if (!services->scheduler->RunNextIf(is_new_here, static_cast<RegionScope*>(this))) return false;
+  cx_internal::SetCurrentTask(opener_, opener_->site);
+  return true;
+}
+
 bool RegionCore::ParkCloser(Waiter* waiter) {
+  if (alarm_is_due_to_arm_) {
+    alarm_is_due_to_arm_ = false;
+    ThreadMutexLock lock(mutex_);
+    RearmAlarm();
+  }
   closer_ = waiter;
-  const uint64_t before = word.fetch_or(region_word::kCloserParked, std::memory_order_acq_rel);
-  return (before & region_word::kCountMask) != 0;
+  // Sets the bit, which is not set yet, and counts the body down.
+  const uint64_t body = BodyCount();
+  const uint64_t before =
+      word.fetch_add(region_word::kCloserParked - body, std::memory_order_acq_rel);
+  return (before & region_word::kCountMask) != body;
 }
 
 void RegionCore::BeginFinalizing() {
-  // Every task that may have registered one has ended.
-  if (finalizers_.load(std::memory_order_acquire) == nullptr) {
-    word.fetch_or(region_word::kFinalizing, std::memory_order_acq_rel);
-    return;
-  }
+  // Every task that may have registered one has ended. Without any, Close says so too.
+  if (finalizers_.load(std::memory_order_acquire) == nullptr) return;
   ThreadMutexLock lock(mutex_);
   const uint64_t before = word.fetch_or(region_word::kFinalizing, std::memory_order_acq_rel);
   if ((before & region_word::kCancelled) == 0) {
     // Ended by itself: the finalizers' time starts now.
-    const Instant by = Now() + grace_;
+    const Instant by = After(Now(), grace_nanos_);
     if (by < finalize_by_) finalize_by_ = own_finalize_by_ = by;
-    RearmAlarm();
   }
+  RearmAlarm();
 }
 
 void RegionCore::AddFinalizer(Finalizer* finalizer) {
@@ -452,6 +495,7 @@ bool RegionCore::OwesPermits() {
     LedgerOf::Flush(this, opener_permits);
   if (permit_word::AllResolved(permits.load(std::memory_order_acquire))) [[likely]]
     return false;
+  word.fetch_or(region_word::kFinalizing, std::memory_order_acq_rel);
   ThreadMutexLock lock(mutex_);
   awaits_permits_ = true;
   const Instant now = Now();
@@ -461,7 +505,7 @@ bool RegionCore::OwesPermits() {
   if (!cancelled) own_finalize_by_ = Instant::InfiniteFuture();
   const bool spent = cancelled && (state & region_word::kAnySpent) != 0;
   // A request that comes from now on ends this time when its drain is spent.
-  permits_by_ = spent ? now : std::min(drain_by_, drain_default_.Resolve(now).deadline());
+  permits_by_ = spent ? now : std::min(drain_by_, drain_default_.EndsBy(now));
   RearmAlarm();
   return true;
 }
@@ -559,8 +603,8 @@ Outcome<void> RegionCore::Close() {
     joined = std::move(joined_);
     joined_ = Ok();
     nodes = std::exchange(authorities_, nullptr);
-    word.fetch_or(region_word::kClosed, std::memory_order_seq_cst);
-    RearmAlarm();
+    word.fetch_or(region_word::kFinalizing | region_word::kClosed, std::memory_order_seq_cst);
+    SetAlarm(alarm_, Instant::InfiniteFuture());
     while (GuestAlarm* guest = guests_.front()) DropGuest(guest);
   }
   // Calls that came before. They are short, and what they use may go away with the last region.

@@ -11,6 +11,7 @@
 #ifndef QUIESCE_RUNTIME_REGION_REGION_CORE_H_
 #define QUIESCE_RUNTIME_REGION_REGION_CORE_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -62,6 +63,18 @@ struct GuestAlarm : Alarm, GuestHook {
   GuestAlarm(RegionCore* region, Runnable::Step on_due, void (*dropped)(GuestAlarm*))
       : Alarm(region, on_due), dropped(dropped) {}
   void (*const dropped)(GuestAlarm*);
+};
+
+// What a drain may use where the request does not say: a region's own, or inherited.
+struct DrainDefault {
+  int64_t nanos = Budget::kUnlimited;  // from the request on
+  Instant deadline = Instant::InfiniteFuture();
+  int64_t polls = Budget::kUnlimited;
+  int64_t cost = Budget::kUnlimited;
+
+  Instant EndsBy(Instant now) const { return std::min(deadline, After(now, nanos)); }
+  // With what `drain` limits in its place. A deadline and a timeout are one: the time.
+  DrainDefault With(const Budget& drain) const;
 };
 
 // A request, as it travels down.
@@ -133,11 +146,14 @@ class RegionCore : public RegionScope, public SiblingHook {
   // From other tasks and threads: also refused once the region has nothing left to wait for.
   Outcome<void> AdmitFromOutside(uint32_t size, bool for_drain);
   void TaskEnded(TaskCore* task, Outcome<void>* failure);
-  // The body has returned. Its failure is joined like a child's.
-  void BodyEnded(const Outcome<void>& failure);
+  // The body has returned. Its failure is joined like a child's; `is_body`: though only a child's panic were.
+  void BodyEnded(const Outcome<void>& failure, bool is_body);
 
   // --- cancel ---
-  void Cancel(CancelKind kind, absl::string_view message, const Budget& drain);
+  // `alarm`: by the opener, whose body has ended, when the drain's time may begin to be watched.
+  enum class ArmAlarm : bool { kNow, kWhenCloserParks };
+  void Cancel(CancelKind kind, absl::string_view message, const Budget& drain,
+              ArmAlarm alarm = ArmAlarm::kNow);
   void CancelTask(TaskCore* task, CancelKind kind, absl::string_view message, const Budget& drain);
   void BeginDrain(const Budget& budget);
   // `task` has used these in this region.
@@ -155,9 +171,11 @@ class RegionCore : public RegionScope, public SiblingHook {
   void GuestIsDue(GuestAlarm* alarm);
 
   // --- close, by the opener ---
-  // The structural wait for the count to become zero.
+  // The structural wait for the count to become zero. The body has been counted until here.
   bool TryCloseCount();
   bool ParkCloser(Waiter* waiter);
+  // Runs a task of the region, which has not begun, in the opener's place, if it is what would come next anyway.
+  bool RunNextTask();
   void BeginFinalizing();
   Finalizer* PopFinalizer();
   void FinalizerEnded(const char* name, const Outcome<void>& outcome);
@@ -224,8 +242,15 @@ class RegionCore : public RegionScope, public SiblingHook {
   CancelOrigin Origin(const TaskCore* task) const;
   // The same for a request that is made here: with what lies around.
   CancelOrigin RequestOrigin(const TaskCore* task) const;
-  // The reason of this region's cancel, if it has one: the worker's own copy where there are any.
-  std::optional<CancelReason> RegionReason();
+  // How often the word counts the opener's own part; a root has no body.
+  uint64_t BodyCount() const { return opener_ == nullptr ? 0 : region_word::kOne; }
+  // The reason of this region's cancel, null if it has none. Valid as long as the region.
+  const CancelReason* reason() const {
+    const GivenReason* given = reason_.load(std::memory_order_acquire);
+    return given == nullptr ? nullptr : &given->reason;
+  }
+  // A copy of it: of the worker's own where there are such.
+  std::optional<CancelReason> CopyReason();
   void SetReason(CancelReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Instant Now() const { return services->clock->Now(); }
   void JoinChild(const Outcome<void>& failure, const char* task_name, bool is_body);
@@ -234,8 +259,10 @@ class RegionCore : public RegionScope, public SiblingHook {
   // The request that `reason` and `drain` make here: what `drain` leaves open is this region's default.
   CancelRequest MakeRequest(CancelReason reason, const Budget& drain, Instant now) const;
   // Marks this region, and adds references to its children to `children`. `top`: the request is aimed at it, so
-  // it keeps the alarm.
-  void Mark(const CancelRequest& request, bool top, std::vector<RegionCore*>& children);
+  // it keeps the alarm. True if it has no children: then it is drained from here on, and the request's reason
+  // has been taken.
+  bool Mark(CancelRequest& request, bool top, std::vector<RegionCore*>& children,
+            ArmAlarm alarm = ArmAlarm::kNow);
   // Marks, with the reason chained, and sweeps every region of the subtrees. Takes over references.
   static void MarkSubtrees(std::vector<RegionCore*> roots, const CancelRequest& request);
   // `is_shutdown`: it was a shutdown's. `cause`: of the request that is on its way down to `roots`, and may
@@ -280,8 +307,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   RegionPolicy policy_;
   ErrorSink* sink_ = nullptr;
   DrainStats* stats_ = nullptr;
-  Budget drain_default_;
-  absl::Duration grace_ = absl::Seconds(1);
+  DrainDefault drain_default_;
+  int64_t grace_nanos_ = 1'000'000'000;
   bool limited_ = false;
   bool own_quota_ = false;
   int64_t max_tasks_ = Budget::kUnlimited;
@@ -308,23 +335,32 @@ class RegionCore : public RegionScope, public SiblingHook {
   static constexpr uint8_t kShutdownReached = 1;
   static constexpr uint8_t kShutdownSpent = 2;
   std::atomic<uint8_t> shutdown_{0};
-  Waiter* closer_ = nullptr;  // published by kCloserParked
+  Waiter* closer_ = nullptr;          // published by kCloserParked
+  bool alarm_is_due_to_arm_ = false;  // the opener's alone
 
+  // Why it was cancelled. A more severe request takes the place of the one before, which stays as long as the
+  // region, since a task may be about to copy it.
+  struct GivenReason {
+    GivenReason(CancelReason reason, const GivenReason* before)
+        : reason(std::move(reason)), before(before) {}
+    const CancelReason reason;
+    const GivenReason* const before;
+  };
+  // Stored with release, under mutex_.
+  std::atomic<const GivenReason*> reason_{nullptr};
   // A reason's count is touched by every task that it ends. In a big region each worker gets a copy of the
   // record, so that they do not meet there. A slot belongs to its worker.
   struct alignas(64) ReasonSlot {
-    std::optional<CancelReason> reason;
-    uint32_t version = 0;
+    std::optional<CancelReason> copy;
+    const GivenReason* of = nullptr;
   };
   // Null until a request finds many tasks; set once, with release.
   std::atomic<ReasonSlot*> reason_slots_{nullptr};
-  // +1 with release, under mutex_, each time reason_ changes.
-  std::atomic<uint32_t> reason_version_{0};
 
   ThreadMutex mutex_;
   IntrusiveList<RegionCore, SiblingHook> children_ ABSL_GUARDED_BY(mutex_);
   RegionCore* next_opened_ = nullptr;  // opener_->opened list; guarded by the parent's mutex
-  std::optional<CancelReason> reason_ ABSL_GUARDED_BY(mutex_);
+  std::optional<GivenReason> first_reason_ ABSL_GUARDED_BY(mutex_);
   Outcome<void> joined_ ABSL_GUARDED_BY(mutex_) = Ok();
   Instant own_deadline_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
   Instant gentle_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();

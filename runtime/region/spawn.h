@@ -157,11 +157,12 @@ struct Spawned {
   static uint32_t Size(const SpawnSite* site) { return BlockSize(site, kFrameOffset); }
 };
 
-// `size` is the block's, of which the region's admission has been asked or will be.
+// `size` is the block's, of which the region's admission has been asked or will be. `listener`: null, or one that
+// always listens (TaskCore::ListenAlways), also to a refusal.
 template <class CxType, class F, class... Args>
-auto SpawnSized(uint32_t size, RegionScope* region, const Authority* authority, uint32_t cx_flags,
-                const CxBase* spawner, Admission admission, const SpawnName& name, F&& callable,
-                Args&&... args) {
+auto SpawnSized(uint32_t size, EndListener* listener, RegionScope* region,
+                const Authority* authority, uint32_t cx_flags, const CxBase* spawner,
+                Admission admission, const SpawnName& name, F&& callable, Args&&... args) {
   using S = Spawned<CxType, F, Args...>;
   using C = typename S::C;
   using T = typename S::T;
@@ -175,8 +176,10 @@ auto SpawnSized(uint32_t size, RegionScope* region, const Authority* authority, 
     (void)CallCatching(take);
     new (core->payload()) Outcome<T>(Outcome<T>::FromFailure(std::move(admitted)));
     MarkRefused(core);
+    if (listener != nullptr) listener->on_end(listener, core);
     return TaskHandle<T>(core);
   }
+  if (listener != nullptr) core->ListenAlways(listener);
   FrameArena arena(static_cast<char*>(core->payload()) + S::kFrameOffset,
                    size - TaskCore::kPayloadOffset - S::kFrameOffset);
   // An argument whose copy throws, or a callable that throws before it gives a Task, is a task that panicked.
@@ -200,8 +203,20 @@ auto SpawnInto(RegionScope* region, const Authority* authority, uint32_t cx_flag
                Args&&... args) {
   using S = Spawned<CxType, F, Args...>;
   const uint32_t size = S::Size(Site<typename S::T, typename S::C>(name));
-  return SpawnSized<CxType>(size, region, authority, cx_flags, spawner, admission, name,
-                            std::forward<F>(callable), std::forward<Args>(args)...);
+  return SpawnSized<CxType>(size, /*listener=*/nullptr, region, authority, cx_flags, spawner,
+                            admission, name, std::forward<F>(callable),
+                            std::forward<Args>(args)...);
+}
+
+// cx.Spawn, with a listener. Gives the reference of the handle.
+template <class CxType, class F>
+TaskCore* SpawnListened(const CxType& cx, EndListener* listener, const SpawnName& name,
+                        F&& callable) {
+  using S = Spawned<CxType, F>;
+  const uint32_t size = S::Size(Site<typename S::T, typename S::C>(name));
+  return SpawnSized<CxType>(size, listener, cx.region(), cx.authority(), cx.flags(), &cx,
+                            Admission::kInside, name, std::forward<F>(callable))
+      .Release();
 }
 
 class AdmissionOp {
@@ -229,8 +244,9 @@ Task<TaskHandle<typename Spawned<CxType, F, Args...>::T>> SpawnWhenAdmitted(CxTy
   const uint32_t size = S::Size(Site<typename S::T, typename S::C>(name));
   co_await OrReturn(Wait<AdmissionOp>(cx, cx.region(), size));
   // The size that was reserved, though the site may have learned a larger one meanwhile.
-  co_return SpawnSized<CxType>(size, cx.region(), cx.authority(), cx.flags(), &cx,
-                               Admission::kReserved, name, std::move(callable), std::move(args)...);
+  co_return SpawnSized<CxType>(size, /*listener=*/nullptr, cx.region(), cx.authority(), cx.flags(),
+                               &cx, Admission::kReserved, name, std::move(callable),
+                               std::move(args)...);
 }
 
 // Runs with the authority of the Cx that registered it, no more (G10) and no less.

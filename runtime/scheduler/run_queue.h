@@ -84,6 +84,20 @@ class RunQueue {
     return runnable;
   }
 
+  // What Pop(false) would give, if no lane but ready has anything, nothing is shared, nothing was woken last, and
+  // `wanted` says yes to it. Else null, and nothing has changed.
+  template <class Wanted>
+  Runnable* PopIf(Wanted wanted) ABSL_LOCKS_EXCLUDED(gate_) {
+    OwnerScope inside(gate_);
+    if (shared_lanes() != 0 || urgent_ != 0 || slot_ != nullptr) return nullptr;
+    Runnable* next = ready_.front.empty() ? ready_.back.front() : ready_.front.front();
+    if (next == nullptr || !wanted(next)) return nullptr;
+    picker_.Next(false, false, true);
+    Runnable* runnable = PopReady();
+    withholds_.store(ready_.size() != 0, std::memory_order_relaxed);
+    return runnable;
+  }
+
   void Publish() ABSL_LOCKS_EXCLUDED(gate_);
 
   bool private_empty() ABSL_LOCKS_EXCLUDED(gate_) {

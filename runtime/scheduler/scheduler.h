@@ -36,6 +36,16 @@ class Scheduler {
     Post(runnable, Lane::kCancel, Place::kBack, Instant::InfiniteFuture());
   }
 
+  // Runs, inside the caller's step, what this worker would run next when that step is over, if `wanted` says yes to
+  // it. For a step that cannot go on before that one has run, and would have to be woken. False: it is
+  // not wanted, or the worker has other things to see to; also always, where the order of steps is decided elsewhere.
+  virtual bool RunNextIf(bool (*wanted)(const Runnable* next, const void* argument),
+                         const void* argument) {
+    (void)wanted;
+    (void)argument;
+    return false;
+  }
+
   // Steps run by this scheduler happen on workers 0 .. worker_count()-1.
   virtual uint32_t worker_count() const = 0;
   // The worker whose step is the caller, or kNoWorker on a foreign thread.

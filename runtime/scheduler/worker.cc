@@ -68,6 +68,23 @@ inline Runnable* Worker::Pick() {
   return runnable;
 }
 
+bool Worker::RunNextIf(bool (*wanted)(const Runnable* next, const void* argument),
+                       const void* argument) {
+  // What others are hungry for is shared, and the look around is at the end of a step of the loop.
+  if (nested_ == kMostNested || steps_until_check_ <= 1 || pool_->idle_.hungry()) return false;
+  Runnable* runnable = queue_.PopIf([=](Runnable* next) { return wanted(next, argument); });
+  if (runnable == nullptr) return false;
+  const Runnable* outer = running_.load(std::memory_order_relaxed);
+  ++nested_;
+  running_.store(runnable, std::memory_order_relaxed);
+  runnable->step(runnable);
+  running_.store(outer, std::memory_order_relaxed);
+  --nested_;
+  steps_.Add(1);
+  --steps_until_check_;
+  return true;
+}
+
 void Worker::KeepHouse() {
   const WorkerPoolOptions& options = pool_->options_;
   if (options.housekeeping != nullptr) options.housekeeping(options.housekeeping_context);

@@ -65,6 +65,8 @@ class Worker : public IdleSet::Member {
   void PostBatchHere(RunnableQueue& batch, Lane lane) {
     if (queue_.Append(batch, lane)) Publish();
   }
+  // See Scheduler.
+  bool RunNextIf(bool (*wanted)(const Runnable* next, const void* argument), const void* argument);
 
   // ---- any thread ----
 
@@ -93,6 +95,7 @@ class Worker : public IdleSet::Member {
   static constexpr int64_t kNoSleepNanos =
       5'000;  // the system does not switch there and back in that time
   static constexpr size_t kTimersAtOnce = 64;
+  static constexpr int kMostNested = 8;  // steps inside steps: bounds the stack
   static constexpr int64_t kVisitIntervalNanos = 100'000;
   static constexpr int64_t kMinWatchNanos = 1'000'000;
   static constexpr int64_t kMaxWatchNanos = 4'000'000;
@@ -129,6 +132,7 @@ class Worker : public IdleSet::Member {
   Instant last_check_;  // of the timers
   Instant last_poll_;
   Instant recent_now_;
+  int nested_ = 0;
   bool events_wait_ = false;  // a guess: the poller has some whenever the queues are empty
   int64_t watch_nanos_ = kMinWatchNanos;
   bool watched_ = false;  // slept as a watcher the last time

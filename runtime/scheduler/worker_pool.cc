@@ -209,6 +209,12 @@ Instant ReadClock(clockid_t clock) {
 }
 }  // namespace
 
+bool WorkerPool::RunNextIf(bool (*wanted)(const Runnable* next, const void* argument),
+                           const void* argument) {
+  Worker* worker = Current();
+  return worker != nullptr && worker->RunNextIf(wanted, argument);
+}
+
 Instant WorkerPool::Now() { return ReadClock(CLOCK_MONOTONIC); }
 Instant WorkerPool::RecentNow() {
   if (Worker* worker = Current()) [[likely]]

@@ -82,6 +82,8 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
   void Post(Runnable* runnable, Lane lane, Place place, Instant deadline) override;
   void PostBatch(RunnableQueue batch, Lane lane) override;
   void PostNear(uint32_t worker, Runnable* runnable) override;
+  bool RunNextIf(bool (*wanted)(const Runnable* next, const void* argument),
+                 const void* argument) override;
   uint32_t worker_count() const override { return static_cast<uint32_t>(workers_.size()); }
   uint32_t current_worker() const override;
 

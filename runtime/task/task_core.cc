@@ -16,7 +16,7 @@ namespace {
 void EndTask(TaskCore* core, PromiseBase* root, PromiseBase* unwind_from, bool started,
              Outcome<void> not_started) {
   RegionScope* region = core->scope;
-  const bool keep = core->OutcomeIsShared();
+  const bool keep = (core->flags & kListened) != 0 || core->OutcomeIsShared();
   Outcome<void> failure = core->site->ops->finish(
       core, TaskFinish(root, unwind_from, started, std::move(not_started)), keep);
   Emit(EventKind::kTaskEnd, region->id, core->id, static_cast<uint64_t>(failure.severity()),
@@ -121,12 +121,18 @@ void TaskCore::LockJoiner() {
 }
 
 void TaskCore::PublishEnd() {
+  static_assert(alignof(EndListener) > kJoinListener);
+  if ((flags & kListened) != 0) {
+    auto* listener = reinterpret_cast<EndListener*>(joiner.load(std::memory_order_relaxed));
+    listener->on_end(listener, this);
+    return;
+  }
   LockJoiner();
   const uintptr_t waiter = joiner.load(std::memory_order_relaxed) & ~kJoinLocked;
   // Under the lock, so that a joiner that is being cancelled cannot leave in between.
   if ((waiter & kJoinListener) != 0) {
     auto* listener = reinterpret_cast<EndListener*>(waiter & ~kJoinListener);
-    listener->on_end(listener);
+    listener->on_end(listener, this);
   } else if (waiter != 0) {
     reinterpret_cast<Waiter*>(waiter)->Grant();
   }
@@ -134,7 +140,6 @@ void TaskCore::PublishEnd() {
 }
 
 bool TaskCore::Listen(EndListener* listener) {
-  static_assert(alignof(EndListener) > kJoinListener);
   LockJoiner();
   const bool ended = (joiner.load(std::memory_order_relaxed) & kJoinDone) != 0;
   UnlockJoiner(ended ? kJoinDone : reinterpret_cast<uintptr_t>(listener) | kJoinListener);

@@ -4,9 +4,9 @@
 // callable and the arguments are destroyed and the outcome, if a handle still wants it, takes their place.
 //
 // Invariants: (1) exactly one of {a worker runs it, it is in one run queue, it is parked, it has ended};
-//             (2) the outcome lives as long as the running task or its handle, the block as long as these, cancellers,
-//             leases that the task holds, and a foreign frame in it. So what is in an outcome may keep the record
-//             of its own task.
+//             (2) the outcome lives as long as the running task or its handle, or as its listener wants; the block as
+//             long as these, cancellers, leases that the task holds, and a foreign frame in it. So what is in an outcome may
+//             keep the record of its own task.
 #ifndef QUIESCE_RUNTIME_TASK_TASK_CORE_H_
 #define QUIESCE_RUNTIME_TASK_TASK_CORE_H_
 
@@ -34,6 +34,7 @@ enum TaskFlags : uint8_t {
   kAdoptsForeignFrame = 4,  // the block's tail was taken by a frame that is not the task's root
   kHasResult = 8,           // the outcome is in the block
   kNoClosure = 16,          // copying the callable or an argument threw
+  kListened = 32,           // a listener stays until the end, and has the record's only reference
 };
 
 // How a task's coroutine came to its end.
@@ -50,12 +51,12 @@ struct TaskFinish {
 };
 
 // Hears of the end of a task, in the step that ends it: for those who wait for several at once. See
-// TaskCore::Listen.
+// TaskCore::Listen and ListenAlways.
 struct EndListener {
-  explicit EndListener(void (*on_end)(EndListener*)) : on_end(on_end) {}
-  // The outcome is in the block. Called with the joiner's lock held: may take other locks, decide waits and
-  // Post; must not block.
-  void (*on_end)(EndListener* self);
+  explicit EndListener(void (*on_end)(EndListener*, TaskCore*)) : on_end(on_end) {}
+  // The outcome is in the block. May take other locks (the joiner's is held, if it came by Listen), decide waits,
+  // cancel and Post; must not block.
+  void (*on_end)(EndListener* self, TaskCore* task);
 };
 
 // What differs between spawns of different type.
@@ -103,7 +104,7 @@ struct TaskCore : Runnable, TaskScope {
   std::atomic<uintptr_t> joiner{0};
   RegionCore* opened =
       nullptr;  // regions that this task has opened in its own; guarded by its mutex
-  // kOutcomeRef for each of the running task and its handle, which keep the outcome; 1 for these together, and for each
+  // kOutcomeRef for each of the running task (unless kListened) and its handle or listener, which keep the outcome; 1 for these together, and for each
   // of the others, which keep the block. Given up with acq_rel, as always.
   std::atomic<uint32_t> refs{2 * kOutcomeRef + 1};
   uint16_t block_units = 0;  // the block's size in units of 16 bytes
@@ -130,6 +131,13 @@ struct TaskCore : Runnable, TaskScope {
   bool Listen(EndListener* listener);
   // After this the listener is not told any more, and may go away.
   void Unlisten();
+  // The same, before the task is launched, for a listener that stays until the region has no tasks any more, and
+  // keeps the record until then: nobody joins the task, nor cancels it by a handle.
+  void ListenAlways(EndListener* listener) {
+    joiner.store(reinterpret_cast<uintptr_t>(listener), std::memory_order_relaxed);
+    flags |= kListened;
+    refs.store(kLastRef, std::memory_order_relaxed);  // the listener's
+  }
   // Calls `action` if the task has not ended, which then cannot end (nor its region close) meanwhile.
   template <class Action>
   bool UnlessEnded(Action action) {
