@@ -36,7 +36,9 @@ class JoinAllBody {
 // others.
 // Returns  Ok(std::tuple of all values, std::monostate for void) if all ended Ok; else their outcomes, and
 //          those of what they have spawned through their Cx, joined (R1: the most severe, the first of
-//          these to come). Those that were cancelled by the failure of another do not count.
+//          these to come). Those that were cancelled by the failure of another do not count. A Cancelled of a
+//          branch's own, whose cause lies inside, gives way to any other failure, but it is none of the Oks: alone it
+//          is the outcome, also of branches without a value.
 //          Cancelled, having started nothing, if an ordinary wait of `cx` would fail. Of nothing: Ok().
 // Suspends until every branch has ended, whatever happens (G9).
 // Cancel   safe: forwarded to the branches. If they all end Ok nevertheless, the outcome is Ok.

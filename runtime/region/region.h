@@ -39,6 +39,7 @@
 #ifndef QUIESCE_RUNTIME_REGION_REGION_H_
 #define QUIESCE_RUNTIME_REGION_REGION_H_
 
+#include <cstdint>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -109,7 +110,14 @@ class CloseOp {
 // Waits, structurally, until no permit of the region is open, or the time for that is over.
 Task<void> AwaitPermits(CxBase cx, RegionScope* region);
 
-template <class T, class Body, class CxType>
+// What a Cancelled of the body whose cause lies inside its region comes to where there is no value that would be
+// missing, which is where R1 leaves a choice. Of a Task<T> it stays.
+enum class OwnCancel : uint8_t {
+  kCountsAsOk,  // R1, as for every child
+  kStays,  // the region is part of something whose caller is owed the outcome of just this body: a combinator
+};
+
+template <class T, class Body, class CxType, OwnCancel own_cancel = OwnCancel::kCountsAsOk>
 Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOptions options) {
   Opening region(cx, name, policy, options);
   if (!region.refused().ok()) co_return Outcome<T>::FromFailure(std::move(region.refused()));
@@ -132,7 +140,7 @@ Task<T> Run(CxType cx, SpawnName name, Body body, RegionPolicy policy, RegionOpt
   }
   if (region.OwesPermits()) (void)co_await AwaitPermits(cx, region.scope());
   Outcome<void> joined = region.Close();
-  if constexpr (std::is_void_v<T>) {
+  if constexpr (std::is_void_v<T> && own_cancel == OwnCancel::kCountsAsOk) {
     co_return joined;  // a body cancelled by a cause inside counts as Ok (R1)
   } else {
     if (!joined.ok()) {
