@@ -34,8 +34,7 @@ Outcome<void> PipelineTasks::TakeFailures() {
   for (const Branch& task : tasks_) {
     Outcome<void> ended = TakeBranch<void>(task);
     // A source that was stopped since an item had failed: that one counts.
-    const bool stopped = &task == &tasks_.front() && ended.is_cancelled() &&
-                         source_stopped_.load(std::memory_order_relaxed);
+    const bool stopped = &task == &tasks_.front() && ended.is_cancelled() && source_stopped();
     if (!stopped) JoinInto(failures, std::move(ended));
   }
   JoinInto(failures, std::move(first_cancelled_));

@@ -119,6 +119,8 @@ class PipelineTasks {
   void ItemFailed(const Outcome<void>& failure);
   size_t size() const { return tasks_.size(); }
   EndedQueue& ended() { return ended_; }
+  // Has one? Then the source gives no more, also where its waits do not hear of a cancel (for drain).
+  bool source_stopped() const { return source_stopped_.load(std::memory_order_relaxed); }
   // Precondition: all have ended. What has failed, but for the Errors and Panics of items, which the region joins:
   // it would count a Cancelled whose cause lies inside as Ok, and so lose the item. Once.
   Outcome<void> TakeFailures();
@@ -358,6 +360,10 @@ class PipelineBody {
   Task<void> Pump(CxType cx, Sender<Item> next) {
     while (true) {
       SendPermit<Item> place = co_await OrReturn(next.Reserve(cx));
+      if (tasks_->source_stopped()) {
+        std::move(place).Abort();
+        co_return Ok();
+      }
       Task<std::optional<Item>> giving =
           task_internal::CallForTask<std::optional<Item>>([&] { return source_(cx); });
       std::optional<Item> item = co_await OrReturn(giving);

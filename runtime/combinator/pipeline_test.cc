@@ -298,6 +298,22 @@ TEST_P(PipelineTest, ItemThatIsCancelledByItselfIsTheOutcomeAndStopsTheSource) {
   }
 }
 
+// The waits of such a source do not fail when it is stopped, until the drain budget is spent.
+TEST_P(PipelineTest, ItemThatFailsStopsTheSourceAlsoOfAPipelineThatRunsForDrain) {
+  Numbers numbers(1'000'000);
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    auto source = [&](Cx cx) { return numbers.Next(cx); };
+    auto store = [](Cx, int item) -> Task<void> {
+      if (item == 20) co_return absl::DataLossError("item 20");
+      co_return Ok();
+    };
+    EXPECT_THAT(co_await Pipeline(cx.ForDrain(), 4, source, store), IsError("item 20"));
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+  EXPECT_LT(numbers.given(), 1000);
+}
+
 TEST_P(PipelineTest, ErrorOfAnItemCountsBesideOneThatIsCancelledByItself) {
   for (const int first : {0, 1}) {
     Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
