@@ -27,8 +27,9 @@ namespace combinator_internal {
 // Acquire, Use, Release: references, or trivially destructible.
 template <class T, class Resource, class CxType, class Acquire, class Use, class Release>
 Task<T> RunBracket(CxType cx, Acquire acquire, Use use, Release release) {
-  std::optional<SilentEnd>
-      silent;  // first, so that it ends after what nobody gets has been destroyed
+  co_await OrReturn(cx.TryCheckpoint());
+  // First, so that it ends after what nobody gets has been destroyed.
+  std::optional<SilentEnd> silent;
   Task<Resource> acquiring = task_internal::CallForTask<Resource>([&] { return acquire(cx); });
   Outcome<Resource> acquired = co_await acquiring;
   if (!acquired.ok()) co_return Outcome<T>::FromFailure(std::move(acquired));
@@ -57,7 +58,8 @@ Task<T> RunBracket(CxType cx, Acquire acquire, Use use, Release release) {
 // it started is left when the release begins.
 // Returns  the outcome of `use`, joined with those of what it has spawned (R1) and with a failure of the release; a
 //          Cancelled of its own stays one, also without a value. Or the outcome of `acquire` if that is not Ok:
-//          then there is nothing to release, and the other two are not called.
+//          then there is nothing to release, and the other two are not called. Cancelled, having called
+//          nothing, if an ordinary wait of `cx` would fail.
 // Suspends as the three do.
 // Cancel   safe: once `acquire` has ended Ok the release runs exactly once, also after a cancel, an Error or a
 //          Panic of `use`, and if the cancel came just then, in which case `use` is not called. The
