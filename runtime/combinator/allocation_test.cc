@@ -64,9 +64,9 @@ class AllocationTest : public testing::Test {
       most_ = 0;
       const size_t slab = GetSlabStats().live_blocks;
       const size_t heap = heap_blocks_made;
-      const bool ok = (co_await make()).ok();
+      auto ended = co_await make();
       taken = Blocks(most_ - slab, heap_blocks_made - heap);
-      EXPECT_TRUE(ok);
+      EXPECT_TRUE(ended.ok());
     }
     co_return taken;
   }
