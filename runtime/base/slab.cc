@@ -170,7 +170,8 @@ struct Globals {
 
   std::atomic<Heap*> heaps{nullptr};        // every heap ever made; grows only
   std::atomic<uint32_t> estates{0};         // orphans that may own slabs: a hint (relaxed)
-  std::atomic<size_t> large_live_bytes{0};  // a counter (relaxed)
+  std::atomic<size_t> large_live_bytes{0};  // counters (relaxed)
+  std::atomic<size_t> large_live_blocks{0};
 };
 
 constinit Globals g;
@@ -552,11 +553,13 @@ size_t LargeSize(size_t size) { return (size + kGranule - 1) & ~(kGranule - 1); 
   void* block = std::malloc(size);
   if (block == nullptr) Fatal("slab: out of memory: cannot allocate %zu bytes", size);
   g.large_live_bytes.fetch_add(LargeSize(size), std::memory_order_relaxed);
+  g.large_live_blocks.fetch_add(1, std::memory_order_relaxed);
   return block;
 }
 
 [[gnu::noinline]] void FreeLarge(void* block, size_t size) {
   g.large_live_bytes.fetch_sub(LargeSize(size), std::memory_order_relaxed);
+  g.large_live_blocks.fetch_sub(1, std::memory_order_relaxed);
   std::free(block);
 }
 
@@ -635,6 +638,7 @@ size_t SlabBlockSize(size_t size) {
 SlabStats GetSlabStats() {
   SlabStats stats;
   stats.live_bytes = g.large_live_bytes.load(std::memory_order_relaxed);
+  stats.live_blocks = g.large_live_blocks.load(std::memory_order_relaxed);
   SpinLockHolder held(g.lock);
   size_t slabs = 0;
   for (Chunk* chunk = g.chunks; chunk != nullptr; chunk = chunk->next) {
@@ -645,6 +649,7 @@ SlabStats GetSlabStats() {
       const size_t used = slab.used.load(std::memory_order_relaxed);
       const size_t waiting = RemoteWord(slab.remote.load(std::memory_order_relaxed)).count;
       if (used > waiting) {
+        stats.live_blocks += used - waiting;
         stats.live_bytes += (used - waiting) * slab.block_size.load(std::memory_order_relaxed);
       }
     }

@@ -32,6 +32,7 @@ size_t SlabBlockSize(size_t size);
 
 struct SlabStats {
   size_t live_bytes = 0;      // in blocks handed out and not freed
+  size_t live_blocks = 0;     // how many these are
   size_t reserved_bytes = 0;  // in slabs whose pages were not given back
 };
 // A consistent sum only while no other thread allocates or frees.

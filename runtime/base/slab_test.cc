@@ -82,11 +82,14 @@ TEST(SlabTest, BlockStartIsFoundFromAnyByteOfAnySize) {
 
 TEST(SlabTest, StatsCountWhatIsHandedOut) {
   const size_t before = Live();
+  const size_t blocks_before = GetSlabStats().live_blocks;
   {
     Blocks small(1000, 40), large(3, 10'000);
     EXPECT_EQ(Live() - before, 1000 * 48 + 3 * 10'000u);
+    EXPECT_EQ(GetSlabStats().live_blocks - blocks_before, 1003u);
   }
   EXPECT_EQ(Live(), before);
+  EXPECT_EQ(GetSlabStats().live_blocks, blocks_before);
 }
 
 TEST(SlabTest, FreedMemoryServesTheNextAllocations) {

@@ -9,13 +9,15 @@
 #ifndef QUIESCE_RUNTIME_COMBINATOR_BRACKET_H_
 #define QUIESCE_RUNTIME_COMBINATOR_BRACKET_H_
 
+#include <optional>
 #include <type_traits>
 #include <utility>
 
 #include "quiesce/runtime/combinator/branches.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
-#include "quiesce/runtime/region/region.h"
+#include "quiesce/runtime/region/region_policy.h"
+#include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/task.h"
 
 namespace quiesce {
@@ -25,13 +27,16 @@ namespace combinator_internal {
 // Acquire, Use, Release: references, or trivially destructible.
 template <class T, class Resource, class CxType, class Acquire, class Use, class Release>
 Task<T> RunBracket(CxType cx, Acquire acquire, Use use, Release release) {
+  co_await OrReturn(cx.TryCheckpoint());
+  // First, so that it ends after what nobody gets has been destroyed.
+  std::optional<SilentEnd> silent;
   Task<Resource> acquiring = task_internal::CallForTask<Resource>([&] { return acquire(cx); });
   Outcome<Resource> acquired = co_await acquiring;
   if (!acquired.ok()) co_return Outcome<T>::FromFailure(std::move(acquired));
   // From here to the release nothing ends this coroutine: a region's outcome is only stored.
   Resource& resource = acquired.value();
   auto body = [&](CxType cx) { return use(cx, resource); };
-  Outcome<T> used = co_await Region::Open(cx, "bracket", body);
+  Outcome<T> used = co_await RunBody(cx, "bracket", body, FailFast());
   Task<void> releasing = task_internal::CallForTask<void>([&] {
     if constexpr (std::is_invocable_v<Release&, CxType, Resource&>) {
       return release(cx.ForDrain(), resource);
@@ -40,6 +45,8 @@ Task<T> RunBracket(CxType cx, Acquire acquire, Use use, Release release) {
     }
   });
   Outcome<void> released = co_await releasing;
+  // What a release that failed has left in the resource, and the value that its failure takes the place of (R8).
+  if (!released.ok()) silent.emplace(true);
   JoinInto(used, std::move(released));
   co_return used;
 }
@@ -49,8 +56,10 @@ Task<T> RunBracket(CxType cx, Acquire acquire, Use use, Release release) {
 // acquire(cx) returns a Task<R>; use(cx, R&) a Task<T>; release(cx, R&) or release(cx, R) a Task<void>. Runs
 // them one after the other as part of the calling task. `use` has a region of its own, so nothing that
 // it started is left when the release begins.
-// Returns  the outcome of `use`, joined with a failure of the release; or that of `acquire` if it is not
-//          Ok: then there is nothing to release, and the other two are not called.
+// Returns  the outcome of `use`, joined with those of what it has spawned (R1) and with a failure of the release; a
+//          Cancelled of its own stays one, also without a value. Or the outcome of `acquire` if that is not Ok:
+//          then there is nothing to release, and the other two are not called. Cancelled, having called
+//          nothing, if an ordinary wait of `cx` would fail.
 // Suspends as the three do.
 // Cancel   safe: once `acquire` has ended Ok the release runs exactly once, also after a cancel, an Error or a
 //          Panic of `use`, and if the cancel came just then, in which case `use` is not called. The

@@ -108,6 +108,19 @@ TEST_P(BracketTest, WhatWasNotAcquiredIsNotReleased) {
   EXPECT_THAT(steps.trail.Steps(), ElementsAre());
 }
 
+TEST_P(BracketTest, OnACancelledCxNothingIsAcquired) {
+  Outcome<void> opened = rt.Open([&](Cx cx) -> Task<void> {
+    auto acquire = [&](Cx cx) { return steps.Acquire(cx); };
+    auto use = [](Cx, int&) -> Task<void> { co_return Ok(); };
+    auto release = [&](Cx cx, int& resource) { return steps.Release(cx, resource); };
+    cx.Ref().Cancel();
+    EXPECT_TRUE((co_await Bracket(cx, acquire, use, release)).is_cancelled());
+    co_return Ok();
+  });
+  EXPECT_THAT(opened, IsOk());
+  EXPECT_THAT(steps.trail.Steps(), ElementsAre());
+}
+
 TEST_P(BracketTest, WhatTheUseHasStartedEndsBeforeTheRelease) {
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
     auto acquire = [&](Cx cx) { return steps.Acquire(cx); };
@@ -141,6 +154,19 @@ TEST_P(BracketTest, FailureOfTheReleaseIsJoined) {
     co_return Ok();
   });
   EXPECT_THAT(root, IsOk());
+}
+
+// The use came to nothing: for its caller that is no Ok, value or not.
+TEST_P(BracketTest, UseThatIsCancelledByItselfStaysCancelled) {
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    auto acquire = [&](Cx cx) { return steps.Acquire(cx); };
+    auto use = [&](Cx cx, int&) { return CancelledByItself(cx); };
+    auto release = [&](Cx cx, int& resource) { return steps.Release(cx, resource); };
+    EXPECT_THAT(co_await Bracket(cx, acquire, use, release), IsCancelledBy(CancelKind::kUser));
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+  EXPECT_THAT(steps.trail.Steps(), ElementsAre("acquire", "released"));
 }
 
 // The release still starts, and no wait of it can hold up the end (G5).

@@ -108,13 +108,19 @@ void LoseRest(RegionScope* region, bool body_ended = false);
 
 // --- the whole -----------------------------------------------------------------------------------
 
-// Runs `body`, made of branches, in a region of its own. Not a coroutine, so that the body goes into the
-// region's frame without being a temporary of the caller's expression.
-template <class Body, class CxType>
-auto RunBody(const CxType& cx, SpawnName name, Body body, RegionPolicy policy) {
+// Runs `body`, made of branches or the user's own, in a region of its own. Body: a reference, or what may be moved.
+// What Region::Open does but for one thing: a Cancelled of the body's stays one, though its cause lie inside the
+// region and there be no value. What R1 counts as Ok is a child that nobody asks about; a combinator answers for its
+// branch, and a branch that came to nothing has not ended Ok. (An Error or a Panic in the region goes before it.)
+// Not a coroutine, so that the body goes into the region's frame without being a temporary of the caller's
+// expression.
+template <class CxType, class Body>
+auto RunBody(const CxType& cx, SpawnName name, Body&& body, RegionPolicy policy,
+             const RegionOptions& options = RegionOptions()) {
   static_assert(cx_internal::kHasSpawn<CxType>, "a combinator needs a Cx with cap::Spawn");
-  using T = typename std::invoke_result_t<Body&, CxType>::value_type;
-  return region_internal::Run<T, Body, CxType>(cx, name, std::move(body), policy, RegionOptions());
+  using T = typename std::invoke_result_t<std::remove_reference_t<Body>&, CxType>::value_type;
+  return region_internal::Run<T, Body, CxType, region_internal::OwnCancel::kStays>(
+      cx, name, std::forward<Body>(body), policy, options);
 }
 
 // The body decides what its branches are worth, but for a panic.

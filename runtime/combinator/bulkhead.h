@@ -40,7 +40,7 @@ class Bulkhead {
 
   // Runs callable(cx), as part of the calling task, once there is a place.
   // Returns  its outcome; Error(kResourceExhausted), at once and without having called it, if so many run and
-  //          so many wait already; Cancelled.
+  //          so many wait already; Cancelled, full or not, if an ordinary wait of `cx` would fail.
   // Suspends until there is a place, FIFO, and then as the callable does. A checkpoint even when there is one.
   // Cancel   safe: while it waits the callable is not called, and its place in line is free; then it is
   //          forwarded.
@@ -76,6 +76,7 @@ class Bulkhead {
 
   template <class T, class CxType, class F>
   static Task<T> Run(CxType cx, Bulkhead* bulkhead, F callable, std::source_location where) {
+    co_await OrReturn(cx.TryCheckpoint());
     const Entry entry(bulkhead);
     if (entry.refused()) co_return bulkhead->Full();
     SemaphorePermit place = co_await OrReturn(bulkhead->places_.Acquire(cx, 1, where));

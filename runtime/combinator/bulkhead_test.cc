@@ -84,6 +84,24 @@ TEST_P(BulkheadTest, SoManyRunSoManyWaitInOrderAndTheNextIsRefused) {
   EXPECT_THAT(begun, ElementsAre("0", "1", "2", "3"));
 }
 
+TEST_P(BulkheadTest, ACancelledCallerIsToldSoAlsoWhereItIsFull) {
+  Bulkhead bulkhead("database", 1, 0);
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    Gate gate;
+    TaskHandle<void> held = Held(cx, bulkhead, gate);
+    co_await OrReturn(Until(cx, [&] { return gate.waiting() == 1; }));
+    auto cancelled = [&](Cx cx) -> Task<int> {
+      cx.Ref().Cancel();
+      auto call = [](Cx) -> Task<int> { co_return 1; };
+      co_return co_await bulkhead.Call(cx, call);
+    };
+    EXPECT_THAT(co_await Region::Open(cx, "cancelled", cancelled), IsCancelled(CancelKind::kUser));
+    gate.Open();
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+}
+
 TEST_P(BulkheadTest, CancelFreesThePlaceOfACallThatRunsAndOfOneThatWaits) {
   Bulkhead bulkhead("database", 1, 1);
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {

@@ -99,8 +99,8 @@ class CircuitBreaker {
 
   // Runs callable(cx), as part of the calling task, and takes note of how it ends.
   // Returns  its outcome; or, if it is not called, Error(kUnavailable), whose message says until when, and which
-  //          failure it was.
-  // Suspends as the callable does: never for a place.
+  //          failure it was; Cancelled, without having called it, if an ordinary wait of `cx` would fail.
+  // Suspends as the callable does: never for a place. A checkpoint in every state.
   // Cancel   safe: forwarded; counts for nothing, and a probe's place is free again.
   // Callables: a named one stays where it is and must outlive the await; one that is not trivially
   //          destructible must be named (R10).
@@ -149,6 +149,7 @@ class CircuitBreaker {
 
   template <class T, class CxType, class F>
   static Task<T> Run(CxType cx, CircuitBreaker* breaker, F callable) {
+    co_await OrReturn(cx.TryCheckpoint());
     Admission admission(breaker, cx);
     if (!admission.refused().ok()) co_return admission.refused();
     Task<T> calling = task_internal::CallForTask<T>([&] { return callable(cx); });

@@ -71,6 +71,23 @@ TEST_F(CircuitBreakerTest, OpensAfterEnoughFailuresAndSaysUntilWhen) {
   EXPECT_EQ(called, 0);
 }
 
+TEST_F(CircuitBreakerTest, ACancelledCallerIsToldSoAndCallsNothing) {
+  CircuitBreaker breaker("payments", Options());
+  int called = 0;
+  Run([&](Cx cx) -> Task<void> {
+    auto cancelled = [&](Cx cx) -> Task<int> {
+      cx.Ref().Cancel();
+      auto counts = [&](Cx) -> Task<int> { co_return ++called; };
+      co_return co_await breaker.Call(cx, counts);
+    };
+    EXPECT_THAT(co_await Region::Open(cx, "closed", cancelled), IsCancelled(CancelKind::kUser));
+    co_await OrReturn(FailTimes(cx, &breaker, 3));
+    EXPECT_THAT(co_await Region::Open(cx, "open", cancelled), IsCancelled(CancelKind::kUser));
+    co_return Ok();
+  });
+  EXPECT_EQ(called, 0);
+}
+
 TEST_F(CircuitBreakerTest, AProbeThatSucceedsClosesItAndOneThatFailsOpensItAgain) {
   CircuitBreaker breaker("payments", Options());
   Run([&](Cx cx) -> Task<void> {

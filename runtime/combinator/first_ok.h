@@ -8,6 +8,7 @@
 #ifndef QUIESCE_RUNTIME_COMBINATOR_FIRST_OK_H_
 #define QUIESCE_RUNTIME_COMBINATOR_FIRST_OK_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -21,7 +22,7 @@ namespace quiesce {
 inline namespace v0 {
 namespace combinator_internal {
 
-// The first that ended Ok, or by a panic.
+// The first that ended Ok, or by a panic. When the last has failed, what the branches have spawned has lost too.
 class FirstOkRule {
  public:
   static constexpr SpawnName kName = "first ok";
@@ -29,11 +30,13 @@ class FirstOkRule {
   template <class Branches>
   using Result = typename Branches::Winner;
 
-  FirstOkRule() = default;
-  FirstOkRule(FirstOkRule&&) {}
+  explicit FirstOkRule(size_t branches) : branches_(branches) {}
+  FirstOkRule(FirstOkRule&& other) : branches_(other.branches_) {}
 
   bool Ended(size_t index, Severity severity, bool) {
-    if (severity != Severity::kOk && severity != Severity::kPanicked) return false;
+    if (severity != Severity::kOk && severity != Severity::kPanicked) {
+      return failures_.fetch_add(1, std::memory_order_relaxed) + 1 == branches_;
+    }
     return winner_.Claim(index);
   }
   template <class Branches>
@@ -49,13 +52,15 @@ class FirstOkRule {
   }
 
  private:
+  const size_t branches_;
+  std::atomic<size_t> failures_{0};
   FirstIndex winner_;
 };
 
 }  // namespace combinator_internal
 
 // Runs all branches at once in one region, as Race does. The first that ends Ok wins; all else in the
-// region is cancelled with kRaceLost.
+// region is cancelled with kRaceLost, and so is what is left there when the last branch has failed.
 // Returns  Ok of the winner's value, in the type that Race would give, joined with the losers' Panics. If none
 //          ended Ok: their outcomes joined in the order of the branches; an Error is that of the first
 //          branch and its message says how the others ended. A Panic ends it at once.
@@ -69,8 +74,8 @@ auto FirstOk(const CxType& cx, F&&... branches) {
   using namespace combinator_internal;  // NOLINT: of this function only
   static_assert(sizeof...(F) > 0, "FirstOk(cx) of nothing can never be Ok: pass a branch");
   CheckArguments<F...>();
-  return RunBranches(cx, FixedBranches<CxType, F...>(std::forward<F>(branches)...), FirstOkRule(),
-                     OnlyPanics());
+  return RunBranches(cx, FixedBranches<CxType, F...>(std::forward<F>(branches)...),
+                     FirstOkRule(sizeof...(F)), OnlyPanics());
 }
 
 // The same for a container of callables of one type, or a view of one: Winner<T>.
@@ -84,7 +89,8 @@ auto FirstOk(const CxType& cx, R&& branches, const char* file = __builtin_FILE()
   if (std::size(branches) == 0) {
     return Refuse<typename Branches::Winner>(NothingToRun("FirstOk", file, line));
   }
-  return RunBranches(cx, Branches(std::forward<R>(branches)), FirstOkRule(), OnlyPanics());
+  const size_t size = std::size(branches);
+  return RunBranches(cx, Branches(std::forward<R>(branches)), FirstOkRule(size), OnlyPanics());
 }
 
 }  // namespace v0

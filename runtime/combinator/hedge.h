@@ -76,6 +76,7 @@ class HedgeBody {
       failures.Add(attempt->index, std::move(ended));
       if (running == 0 && started == max_attempts_) break;
     }
+    LoseRest(cx.region());  // what the attempts have spawned
     co_return Outcome<T>::FromFailure(std::move(failures).Joined("Hedge"));
   }
 
@@ -84,7 +85,7 @@ class HedgeBody {
     Branch& branch = branches_[static_cast<size_t>(attempt)];
     branch.index = static_cast<uint32_t>(attempt);
     auto call = [make = &make_, attempt](CxType cx) { return MakeAttempt(*make, cx, attempt); };
-    ended_.Add(&branch, cx.Spawn("attempt", call).Release());
+    ended_.Add(&branch, cx.Spawn("hedge attempt", call).Release());
   }
 
   Make make_;
@@ -98,9 +99,9 @@ class HedgeBody {
 
 // Starts make(cx, 0); after `delay` without an answer make(cx, 1) beside it, and so on up to `max_attempts`. An
 // attempt that fails makes the next one due at once. The first that ends Ok wins; all else in the
-// region is cancelled with kRaceLost, as by Race.
+// region is cancelled with kRaceLost, as by Race; and so is what is left there when the last attempt has failed.
 // Returns  Ok(the winner's value), joined with the losers' Panics. If no attempt ended Ok: their outcomes
-//          joined as by FirstOk. A Panic ends it at once.
+//          joined as by FirstOk, a Cancelled of an attempt's own among them. A Panic ends it at once.
 //          Cancelled, having started nothing, if an ordinary wait of `cx` would fail.
 // Suspends until every attempt has ended (G9).
 // Cancel   safe: forwarded to the attempts; those that are due later are refused, as every spawn is then.

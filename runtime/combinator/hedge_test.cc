@@ -74,6 +74,39 @@ TEST_P(HedgeTest, PanicEndsItAtOnce) {
   EXPECT_THAT(root, IsOk());
 }
 
+TEST_P(HedgeTest, AttemptsThatAreCancelledByThemselvesAreNoWinnersAlsoWithoutAValue) {
+  std::atomic<int> attempts{0};
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    auto ask = [&](Cx cx) {
+      ++attempts;
+      return CancelledByItself(cx);
+    };
+    EXPECT_THAT(co_await Hedge(cx, absl::Hours(1), ask, 3), IsCancelledBy(CancelKind::kUser));
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+  EXPECT_EQ(attempts, 3);
+}
+
+TEST_P(HedgeTest, WhatFailedAttemptsHaveSpawnedIsStoppedWithTheLastOfThem) {
+  std::atomic<int> told{0};
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    auto ask = [&](Cx cx) -> Task<int> {
+      cx.Spawn("helper", [&](Cx cx) -> Task<void> {
+        told += (co_await Forever(cx)).cancel_reason().root().kind() == CancelKind::kRaceLost;
+        co_return Ok();
+      });
+      co_await OrReturn(Yield(cx));
+      co_return absl::UnavailableError("down");
+    };
+    // Without that it would never end.
+    EXPECT_THAT(co_await Hedge(cx, absl::Hours(1), ask, 1), IsError("down"));
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+  EXPECT_EQ(told, 1);
+}
+
 TEST_P(HedgeTest, AfterACancelNoFurtherAttemptIsMade) {
   std::atomic<int> attempts{0};
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {

@@ -48,14 +48,16 @@ class JoinAllRule {
 // Of nothing, which is a region all the same: it looks at the caller's cancel.
 template <class Values, class CxType>
 auto JoinNothing(const CxType& cx) {
-  const auto nothing = [](CxType) -> Task<Values> {
-    if constexpr (std::is_void_v<Values>) {
-      co_return Ok();
-    } else {
-      co_return Values();
-    }
-  };
-  return RunBody(cx, JoinAllRule::kName, nothing, FailFast());
+  return RunBody(
+      cx, JoinAllRule::kName,
+      [](CxType) -> Task<Values> {
+        if constexpr (std::is_void_v<Values>) {
+          co_return Ok();
+        } else {
+          co_return Values();
+        }
+      },
+      FailFast());
 }
 
 }  // namespace combinator_internal
@@ -64,7 +66,9 @@ auto JoinNothing(const CxType& cx) {
 // task of its own. An Error or a Panic of one cancels the others.
 // Returns  Ok(std::tuple of all values, std::monostate for void) if all ended Ok; else their outcomes, and
 //          those of what they have spawned through their Cx, joined (R1: the most severe, the first of
-//          these to come). Those that were cancelled by the failure of another do not count.
+//          these to come). Those that were cancelled by the failure of another do not count. A Cancelled of a
+//          branch's own, whose cause lies inside, gives way to any other failure, but it is none of the Oks: alone it
+//          is the outcome, also of branches without a value.
 //          Cancelled, having started nothing, if an ordinary wait of `cx` would fail. Of nothing: Ok().
 // Suspends until every branch has ended, whatever happens (G9).
 // Cancel   safe: forwarded to the branches. If they all end Ok nevertheless, the outcome is Ok.

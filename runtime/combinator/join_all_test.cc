@@ -143,6 +143,20 @@ TEST_P(JoinAllTest, BranchCancelledByItselfStaysCancelled) {
   EXPECT_THAT(root, IsOk());
 }
 
+// … also where there never is a value: what a region counts as Ok (R1) is no Ok of a branch.
+TEST_P(JoinAllTest, BranchOfAContainerWithoutValuesThatIsCancelledByItselfStaysCancelled) {
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    std::vector<Task<void> (*)(Cx)> branches = {
+        CancelledByItself, [](Cx) -> Task<void> { co_return Ok(); }, CancelledByItself};
+    EXPECT_THAT(co_await JoinAll(cx, branches), IsCancelledBy(CancelKind::kUser));
+    // The Error says more, and its region would not count it as Ok.
+    branches.push_back([](Cx) -> Task<void> { co_return absl::NotFoundError("gone"); });
+    EXPECT_THAT(co_await JoinAll(cx, branches), IsError("gone"));
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+}
+
 TEST_P(JoinAllTest, CancelFromOutsideReachesAllBranches) {
   std::atomic<int> alive{0};
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {

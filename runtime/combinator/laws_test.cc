@@ -24,8 +24,10 @@
 #include "quiesce/runtime/combinator/first_ok.h"
 #include "quiesce/runtime/combinator/hedge.h"
 #include "quiesce/runtime/combinator/join_all.h"
+#include "quiesce/runtime/combinator/pipeline.h"
 #include "quiesce/runtime/combinator/quorum.h"
 #include "quiesce/runtime/combinator/race.h"
+#include "quiesce/runtime/combinator/retry.h"
 #include "quiesce/runtime/combinator/timeout.h"
 #include "quiesce/testing/rules/fixture.h"
 
@@ -494,6 +496,58 @@ TEST_P(LawsTest, QuorumOfAllIsJoinAllWhereThatIsOk) {
     EXPECT_THAT(all, IsOk());
     ExpectOneOf(quorum, Free(*forest.Combine(Kind::kJoinAll, children)));
   });
+}
+
+// No outcome is lost where there is no value: one branch of any combinator ends as it would by itself. Cancelled by
+// something of its own is what a region would count as Ok (R1).
+TEST_P(LawsTest, OneBranchWithoutAValueIsThatBranch) {
+  const auto ends = [](Cx cx, Severity severity, bool own) -> Task<void> {
+    co_await OrReturn(Yield(cx));
+    switch (severity) {
+      case Severity::kOk:
+        co_return Ok();
+      case Severity::kError:
+        co_return absl::NotFoundError("branch");
+      case Severity::kCancelled:
+        if (own) co_return co_await CancelledByItself(cx);
+        co_return CancelReason(CancelKind::kUser, CancelOrigin(), cx.Now(), "branch");
+      case Severity::kPanicked:
+        co_return Panic("branch");
+    }
+    co_return Ok();
+  };
+  for (const Severity severity :
+       {Severity::kOk, Severity::kError, Severity::kCancelled, Severity::kPanicked}) {
+    for (const bool own : {false, true}) {
+      SCOPED_TRACE(absl::StrCat(SeverityName(severity), own ? " by itself" : ""));
+      Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+        auto branch = [&](Cx cx) { return ends(cx, severity, own); };
+        std::vector<decltype(branch)> branches(1, branch);
+        EXPECT_EQ((co_await JoinAll(cx, branch)).severity(), severity);
+        EXPECT_EQ((co_await JoinAll(cx, branches)).severity(), severity);
+        EXPECT_EQ((co_await Race(cx, branches)).severity(), severity);
+        EXPECT_EQ((co_await FirstOk(cx, branches)).severity(), severity);
+        EXPECT_EQ((co_await Quorum(cx, 1, branches)).severity(), severity);
+        EXPECT_EQ((co_await Hedge(cx, absl::Hours(1), branch, 1)).severity(), severity);
+        EXPECT_EQ((co_await Timeout(cx, absl::Hours(1), branch)).severity(), severity);
+        auto acquire = [](Cx) -> Task<int> { co_return 1; };
+        auto use = [&](Cx cx, int&) { return branch(cx); };
+        auto release = [](Cx, int&) -> Task<void> { co_return Ok(); };
+        EXPECT_EQ((co_await Bracket(cx, acquire, use, release)).severity(), severity);
+        const RetryPolicy once = RetryPolicy().WithMaxAttempts(1);
+        EXPECT_EQ((co_await Retry(cx, once, branch)).severity(), severity);
+        int given = 0;
+        auto source = [&](Cx) -> Task<std::optional<int>> {
+          if (given == 1) co_return std::nullopt;
+          co_return given++;
+        };
+        auto sink = [&](Cx cx, int) { return branch(cx); };
+        EXPECT_EQ((co_await Pipeline(cx, 1, source, sink)).severity(), severity);
+        co_return Ok();
+      });
+      EXPECT_THAT(root, IsOk());
+    }
+  }
 }
 
 // With branches that no cancel stops, what JoinAll gives is the join of exactly what its branches end with.

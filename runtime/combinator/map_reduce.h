@@ -5,7 +5,8 @@
 // Example:    auto count = [](Cx cx, const Path& path) { return CountWords(cx, path); };  // a Task<Counts>
 //             auto add = [](Counts left, Counts right) { return left + right; };
 //             Counts all = co_await OrReturn(MapReduce(cx, paths, 8, count, add, Counts()));
-// Invariants: (1) at most `parallelism` maps live at once, and the next item is looked at only when one has ended;
+// Invariants: (1) at most `parallelism` maps live at once, and an item is looked at only when it is about to be started:
+//                 not one ahead, and none after a failure or a cancel;
 //             (2) when it yields, every map that was started has ended (G9);
 //             (3) it holds at most parallelism + 1 values, however long the range is.
 #ifndef QUIESCE_RUNTIME_COMBINATOR_MAP_REDUCE_H_
@@ -27,6 +28,7 @@
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/region/region_policy.h"
 #include "quiesce/runtime/region/spawn.h"
+#include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/task.h"
 
 namespace quiesce {
@@ -85,6 +87,42 @@ class OrderedReducer {
   std::vector<Run> runs_;  // by number
 };
 
+// Goes through a range without a look at an item that is not wanted: to move an iterator on, or just to compare it
+// with the end, may compute an item or read one from a stream.
+template <class Range>
+class ItemsOf {
+  static constexpr uint64_t kUnknown = UINT64_MAX;
+
+ public:
+  using Iterator = decltype(std::begin(std::declval<Range&>()));
+  using Reference = decltype(*std::declval<Iterator&>());
+  explicit ItemsOf(Range& range) : item_(std::begin(range)), end_(std::end(range)) {
+    if constexpr (requires { std::size(range); }) left_ = static_cast<uint64_t>(std::size(range));
+  }
+  // False: there is no further item, and no look is needed to know that.
+  bool MayGoOn() const { return left_ != 0; }
+  // Goes to the next item. False: there is none.
+  bool Next() {
+    if (taken_ > 0) ++item_;
+    if (item_ == end_) {
+      left_ = 0;
+      return false;
+    }
+    ++taken_;
+    if (left_ != kUnknown) --left_;
+    return true;
+  }
+  Reference operator*() { return *item_; }
+  // Of the present item, from 1.
+  uint64_t number() const { return taken_; }
+
+ private:
+  Iterator item_;
+  const decltype(std::end(std::declval<Range&>())) end_;
+  uint64_t left_ = kUnknown;
+  uint64_t taken_ = 0;
+};
+
 // What the task of an item calls. By reference, if the item stays where it is …
 template <class Map, class Item, class CxType>
 struct MapItem {
@@ -103,8 +141,9 @@ struct MapOwnItem {
 template <class A, class CxType, class R, class Map, class Reduce>
 class MapReduceBody {
   using Range = std::remove_reference_t<R>;
-  using Iterator = decltype(std::begin(std::declval<Range&>()));
-  using Reference = decltype(*std::declval<Iterator&>());
+  using Items = ItemsOf<Range>;
+  using Iterator = typename Items::Iterator;
+  using Reference = typename Items::Reference;
   // An iterator that can be passed once only may give a reference to something of its own.
   static constexpr bool kItemsStay =
       std::is_lvalue_reference_v<Reference> && std::forward_iterator<Iterator>;
@@ -137,22 +176,29 @@ class MapReduceBody {
                       std::move(other.initial_), other.order_) {}
 
   Task<A> operator()(CxType cx) {
+    std::optional<SilentEnd> silent;  // first, so that it ends after the values that nobody gets
     OrderedReducer<A, ReduceFn> reducer(reduce_, std::move(initial_));
     Outcome<void> failed =
         Ok();  // the first that was seen; what follows from it is joined by the region
-    uint64_t started = 0;
     uint64_t reduced = 0;
     size_t running = 0;
-    Iterator item = std::begin(range_);
-    const auto end = std::end(range_);
+    Items items(range_);
     while (true) {
-      for (; failed.ok() && running < parallelism_ && item != end; ++item, ++running) {
-        Start(cx, ++started, *item);
+      while (failed.ok() && running < parallelism_ && items.MayGoOn()) {
+        // What a spawn would be refused for: the item stays where it is.
+        const uint8_t mode = cx_internal::FlagMode(cx);
+        if (cx_internal::MustFailNow(cx, mode)) {
+          failed = cx_internal::FailReason(cx, mode);
+        } else if (items.Next()) {
+          Start(cx, items.number(), *items);
+          ++running;
+        }
       }
       if (running == 0) break;
       // Structural: the maps forward a cancel.
       Branch* branch = co_await OrReturn(EndedWait(cx, &ended_, 1));
       --running;
+      const SilentEnd unwanted(!failed.ok());  // nobody gets this value then (R8)
       Outcome<T> mapped = TakeBranch<T>(*branch);
       const uint64_t number = order_ == ReduceOrder::kItems ? NumberOf(branch) : ++reduced;
       Free(branch);
@@ -163,7 +209,10 @@ class MapReduceBody {
         failed = Outcome<void>::FromFailure(std::move(mapped));
       }
     }
-    if (!failed.ok()) co_return Outcome<A>::FromFailure(std::move(failed));
+    if (!failed.ok()) {
+      silent.emplace(true);
+      co_return Outcome<A>::FromFailure(std::move(failed));
+    }
     co_return std::move(reducer).Take();
   }
 
@@ -208,9 +257,12 @@ class MapReduceBody {
 // Runs map(cx, item), a Task<A>, for each item of `range` as a task in a region of its own, at most `parallelism` at
 // once, and reduces the values with reduce(A, A), in the calling task, starting from `initial`.
 // Returns  the reduced value, `initial` for an empty range; or the first Error of a map, which cancels the others
-//          (fail-fast) and starts no further one, joined with any Panic; Cancelled.
+//          (fail-fast) and starts no further one, joined with any Panic; Cancelled, also if a map is by itself,
+//          which starts no further one and leaves the others to end.
 // Suspends until every map that was started has ended. A structural wait that forwards a cancel.
-// Cancel   safe: forwarded to the maps; no further item is looked at. What the maps have done is done.
+// Cancel   safe: forwarded to the maps; no further item is looked at. What the maps have done is done. If all items had
+//          been started and all end Ok nevertheless, the outcome is Ok; that there is no further item is known
+//          only of a range that has a size.
 // Order    kItems: the left operand is of earlier items than the right one, so `reduce` has to be associative, with
 //          any grouping. kEnds: as the maps end, so it has to be commutative too. `reduce` does not suspend; if
 //          it throws, that is a Panic.

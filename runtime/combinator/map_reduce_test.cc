@@ -239,6 +239,128 @@ TEST_P(MapReduceTest, CancelReachesTheMapsAndNoItemIsLookedAtAfterIt) {
   EXPECT_EQ(census.all(), 4);
 }
 
+// A stream of 1, 2, 3 … `end` that can be passed once: to begin, and to move on, reads a number from it.
+class Stream {
+ public:
+  explicit Stream(int end) : end_(end) {}
+  int read() const { return read_; }
+
+  class Iterator {
+   public:
+    using value_type = int;
+    using difference_type = std::ptrdiff_t;
+    explicit Iterator(Stream* stream) : stream_(stream) { ++*this; }
+    int operator*() const { return stream_->read_; }
+    Iterator& operator++() {
+      ++stream_->read_;
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    bool operator==(std::default_sentinel_t) const { return stream_->read_ > stream_->end_; }
+
+   private:
+    Stream* stream_;
+  };
+  Iterator begin() { return Iterator(this); }
+  std::default_sentinel_t end() { return {}; }
+
+ private:
+  const int end_;
+  int read_ = 0;
+};
+
+TEST_P(MapReduceTest, NoItemIsReadAheadOfTheMapThatItIsFor) {
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    Stream stream(100);
+    int started = 0;
+    auto map = [&](Cx cx, int item) -> Task<int> {
+      EXPECT_EQ(item, ++started);
+      co_await OrReturn(Yield(cx));
+      EXPECT_EQ(stream.read(), item);
+      co_return item;
+    };
+    EXPECT_EQ(co_await OrReturn(MapReduce(cx, stream, 1, map, std::plus<int>(), 0)), 5050);
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+}
+
+// The maps end Ok although they are told to stop; what has not been read is still there for somebody else.
+TEST_P(MapReduceTest, AfterACancelNothingIsReadAndTheOutcomeIsNoPartOfTheWhole) {
+  Stream stream(1000);
+  std::atomic<int> mapped{0};
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    Gate never;
+    auto running = cx.Spawn("map-reduce", [&](Cx cx) -> Task<int> {
+      auto map = [&](Cx cx, int) -> Task<int> {
+        (void)co_await Pass(cx, never);
+        ++mapped;
+        co_return 1;
+      };
+      co_return co_await MapReduce(cx, stream, 3, map, std::plus<int>(), 0);
+    });
+    co_await OrReturn(Until(cx, [&] { return never.waiting() == 3; }));
+    running.Cancel();
+    EXPECT_THAT(co_await OrReturn(running.Join(cx)), IsCancelledBy(CancelKind::kUser));
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+  EXPECT_EQ(mapped, 3);
+  EXPECT_EQ(stream.read(), 3);
+}
+
+TEST_P(MapReduceTest, CancelThatComesAfterTheLastItemOfARangeWithASizeChangesNothing) {
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    Gate never;
+    std::vector<int> items(3);
+    auto running = cx.Spawn("map-reduce", [&](Cx cx) -> Task<int> {
+      auto map = [&](Cx cx, int) -> Task<int> {
+        (void)co_await Pass(cx, never);
+        co_return 1;
+      };
+      co_return co_await MapReduce(cx, items, 3, map, std::plus<int>(), 0);
+    });
+    co_await OrReturn(Until(cx, [&] { return never.waiting() == 3; }));
+    running.Cancel();
+    EXPECT_EQ(co_await OrReturn(co_await OrReturn(running.Join(cx))), 3);
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+}
+
+// Under cx.ForDrain() a cancel does not stop the starts, as it does not stop the waits.
+TEST_P(MapReduceTest, ForDrainGoesOnToTheLastItem) {
+  Outcome<void> opened = rt.Open([&](Cx cx) -> Task<void> {
+    Stream stream(10);
+    auto map = [&](Cx cx, int item) -> Task<int> {
+      if (item == 2) cx.Ref().Cancel();
+      co_await OrReturn(Yield(cx));
+      co_return item;
+    };
+    cx.Ref().Cancel();
+    EXPECT_EQ(co_await OrReturn(MapReduce(cx.ForDrain(), stream, 2, map, std::plus<int>(), 0)), 55);
+    co_return Ok();
+  });
+  EXPECT_THAT(opened, IsOk());
+}
+
+TEST_P(MapReduceTest, MapThatIsCancelledByItselfIsTheOutcomeAndStartsNoOther) {
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    std::atomic<int> started{0};
+    const std::vector<int> items = {1, 2, 3};
+    auto map = [&](Cx cx, int item) -> Task<int> {
+      ++started;
+      if (item == 2) co_await OrReturn(CancelledByItself(cx));
+      co_return item;
+    };
+    EXPECT_THAT(co_await MapReduce(cx, items, 1, map, std::plus<int>(), 0),
+                IsCancelledBy(CancelKind::kUser));
+    EXPECT_EQ(started, 2);
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+}
+
 TEST_P(MapReduceTest, EmptyRangeYieldsTheInitialValueAndRefusalStartsNothing) {
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
     int called = 0;

@@ -1,12 +1,17 @@
 // What the losers of a combinator owe is aborted, what its winner owes is the caller's (R8, G9).
 #include <array>
+#include <optional>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
+#include "quiesce/runtime/combinator/bracket.h"
 #include "quiesce/runtime/combinator/first_ok.h"
 #include "quiesce/runtime/combinator/hedge.h"
 #include "quiesce/runtime/combinator/join_all.h"
+#include "quiesce/runtime/combinator/map_reduce.h"
+#include "quiesce/runtime/combinator/pipeline.h"
 #include "quiesce/runtime/combinator/quorum.h"
 #include "quiesce/runtime/combinator/race.h"
 #include "quiesce/testing/rules/fixture.h"
@@ -104,6 +109,108 @@ TEST(CombinatorPermitsTest, WhatALoserEndedWithIsAbortedBeforeTheClose) {
               IsOk());
   EXPECT_EQ(hall.given_back, 2);
   EXPECT_EQ(rt->counters().permits_revoked, 0u);
+}
+
+// Each of these ends with an Error, of which nobody can say that it has to do with the permit.
+TEST(CombinatorPermitsTest, ValuesThatMapReduceHasWhenAMapFailsAreAborted) {
+  TestRuntime rt(1);
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    Gate gate;
+    // 0: a value that has been reduced; 2: one that waits for its turn; 1 fails; 3: a value that comes late.
+    const std::vector<int> items = {0, 1, 2, 3};
+    auto map = [&](Cx cx, int item) -> Task<std::vector<SeatPermit>> {
+      std::vector<SeatPermit> seats;
+      if (item == 1) {
+        co_await OrReturn(Until(cx, [&] { return gate.waiting() == 1; }));
+        co_await OrReturn(Yield(cx));
+        co_return absl::UnavailableError("no seat");
+      }
+      if (item == 3) (void)co_await Pass(cx, gate);  // until the failure ends it
+      seats.emplace_back(cx, &hall);
+      co_return std::move(seats);
+    };
+    auto add = [](std::vector<SeatPermit> left, std::vector<SeatPermit> right) {
+      for (SeatPermit& seat : right) left.push_back(std::move(seat));
+      return left;
+    };
+    std::vector<SeatPermit> none;
+    EXPECT_THAT(co_await MapReduce(cx, items, 4, map, add, std::move(none)), IsError("no seat"));
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 3);
+  EXPECT_EQ(rt->counters().permits_leaked, 0u);
+}
+
+TEST(CombinatorPermitsTest, ValueOfAUseAndResourceOfAReleaseThatFailsAreAborted) {
+  TestRuntime rt(1);
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto acquire = [&](Cx cx) -> Task<SeatPermit> { co_return SeatPermit(cx, &hall); };
+    auto use = [&, cx](Cx inner, SeatPermit&) { return Seat(cx, inner, &hall); };
+    auto release = [](Cx, SeatPermit&) -> Task<void> { co_return absl::UnavailableError("stuck"); };
+    EXPECT_THAT(co_await Bracket(cx, acquire, use, release), IsError("stuck"));
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 2);
+  EXPECT_EQ(rt->counters().permits_leaked, 0u);
+}
+
+TEST(CombinatorPermitsTest, ItemOfAStageThatFailsIsAborted) {
+  TestRuntime rt(1);
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    int given = 0;
+    auto source = [&](Cx cx) -> Task<std::optional<SeatPermit>> {
+      if (given++ == 2) co_return std::nullopt;
+      co_return SeatPermit(cx, &hall);
+    };
+    // The item stays the pipeline's.
+    auto stage = [](Cx, SeatPermit&&) -> Task<SeatPermit> { co_return absl::AbortedError("odd"); };
+    auto store = [](Cx, SeatPermit seat) -> Task<void> {
+      std::move(seat).Book();
+      co_return Ok();
+    };
+    EXPECT_THAT(co_await Pipeline(cx, 2, source, stage, store), IsError("odd"));
+    auto refuses = [](Cx, SeatPermit&&) -> Task<void> { co_return absl::AbortedError("full"); };
+    given = 0;
+    EXPECT_THAT(co_await Pipeline(cx, 2, source, refuses), IsError("full"));
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_GE(hall.given_back, 2);
+  EXPECT_EQ(hall.booked, 0);
+  EXPECT_EQ(rt->counters().permits_leaked, 0u);
+}
+
+TEST(CombinatorPermitsTest, ItemsThatTheDrainDoesNotSufficeForAreAborted) {
+  TestRuntime rt(1);
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    Gate never;
+    auto running = cx.Spawn("pipeline", [&](Cx cx) -> Task<void> {
+      auto source = [&](Cx cx) -> Task<std::optional<SeatPermit>> {
+        co_return SeatPermit(cx, &hall);
+      };
+      auto store = [&](Cx cx, SeatPermit seat) -> Task<void> {
+        co_await OrReturn(Pass(cx, never));
+        std::move(seat).Book();
+        co_return Ok();
+      };
+      co_return co_await Pipeline(cx, 3, source, store);
+    });
+    co_await OrReturn(Until(cx, [&] { return never.waiting() == 1; }));
+    for (int i = 0; i < 10; ++i) co_await OrReturn(Yield(cx));  // now the channel is full
+    running.Cancel(Budget::Timeout(absl::ZeroDuration()));
+    EXPECT_TRUE((co_await OrReturn(running.Join(cx))).is_cancelled());
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 4);
+  EXPECT_EQ(hall.booked, 0);
+  EXPECT_EQ(rt->counters().permits_leaked, 0u);
 }
 
 }  // namespace

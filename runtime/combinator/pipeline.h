@@ -19,15 +19,18 @@
 #define QUIESCE_RUNTIME_COMBINATOR_PIPELINE_H_
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "quiesce/runtime/channel/mpsc.h"
 #include "quiesce/runtime/combinator/branches.h"
+#include "quiesce/runtime/combinator/ended_queue.h"
 #include "quiesce/runtime/combinator/in_order.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
@@ -35,6 +38,7 @@
 #include "quiesce/runtime/region/spawn.h"
 #include "quiesce/runtime/region/task_handle.h"
 #include "quiesce/runtime/sync/mutex.h"
+#include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/task.h"
 
 namespace quiesce {
@@ -101,20 +105,36 @@ StageSpec<F> MakeSpec(ParallelStage<F>&& stage) {
   return StageSpec<F>(stage);
 }
 
-// The task of the source, as the stages know it: the first failure of one stops it.
-class SourceTask {
+// The tasks of a pipeline: the source, which the first failure of an item stops, and the workers of the stages.
+class PipelineTasks {
  public:
-  void Set(TaskHandle<void> task) { task_.emplace(std::move(task)); }
-  // Before anything that may call Stop has been spawned: Set. Any thread.
-  void Stop() const { task_->Cancel(); }
-  // Its outcome if it has ended, as one that was refused has; Ok if not, and the region will join it.
-  Outcome<void> OutcomeIfEnded() {
-    if (!task_->ended()) return Ok();
-    return std::move(*task_).TakeOutcome();
+  explicit PipelineTasks(size_t count) : tasks_(count) {}
+
+  // As many as were said. The source first: from then on ItemFailed may be called.
+  void Add(TaskHandle<void> task) {
+    ended_.Add(&tasks_[added_], std::move(task).Release());
+    ++added_;
   }
+  // An item has come to nothing. Any thread.
+  void ItemFailed(const Outcome<void>& failure);
+  size_t size() const { return tasks_.size(); }
+  EndedQueue& ended() { return ended_; }
+  // Has one? Then the source gives no more, also where its waits do not hear of a cancel (for drain).
+  bool source_stopped() const { return source_stopped_.load(std::memory_order_relaxed); }
+  // Precondition: all have ended. What has failed, but for the Errors and Panics of items, which the region joins:
+  // it would count a Cancelled whose cause lies inside as Ok, and so lose the item. Once.
+  Outcome<void> TakeFailures();
 
  private:
-  std::optional<TaskHandle<void>> task_;
+  EndedQueue ended_;
+  std::vector<Branch> tasks_;
+  size_t added_ = 0;
+  // false -> true by the first item that failed, or whose outcome was a Cancelled. Relaxed: what else is to be seen
+  // is seen through the end of the worker.
+  std::atomic<bool> source_stopped_{false};
+  std::atomic<bool> item_cancelled_{false};
+  Outcome<void> first_cancelled_ =
+      Ok();  // written by the one that set the flag; read once all have ended
 };
 
 struct NoPlace {};  // what the sink sends into
@@ -132,7 +152,8 @@ class Stage {
     size_t workers;
     StageOrder order;
     size_t capacity;  // of the channel into it
-    SourceTask* source;
+    SpawnName name;   // of its workers
+    PipelineTasks* tasks;
   };
   explicit Stage(const Init& init) : Stage(init, MakeMpsc<In>(init.capacity)) {}
 
@@ -140,18 +161,11 @@ class Stage {
   Sender<In> TakeFeed() { return *std::exchange(feed_, std::nullopt); }
   void Start(const CxType& cx, Next next) {
     const auto work = [this](CxType cx, Next next) { return Work(cx, std::move(next)); };
-    for (size_t i = 1; i < init_.workers; ++i) cx.Spawn(Name(), work, next);
-    cx.Spawn(Name(), work, std::move(next));
+    for (size_t i = 1; i < init_.workers; ++i) init_.tasks->Add(cx.Spawn(init_.name, work, next));
+    init_.tasks->Add(cx.Spawn(init_.name, work, std::move(next)));
   }
 
  private:
-  static consteval SpawnName Name() {
-    if constexpr (kIsSink)
-      return "sink";
-    else
-      return "stage";
-  }
-
   struct Taken {
     Taken(Place place, In item, uint64_t number)
         : place(std::move(place)), item(std::move(item)), number(number) {}
@@ -178,11 +192,15 @@ class Stage {
       Task<Out> working = task_internal::CallForTask<Out>(
           [&] { return (*init_.callable)(cx, std::move(one.item)); });
       Outcome<Out> done = co_await working;
-      if (!done.ok()) {
-        init_.source->Stop();
-        JoinInto(failed, Outcome<void>::FromFailure(done));
+      const bool lost = !done.ok();
+      if (lost) {
+        Outcome<void> failure = Outcome<void>::FromFailure(done);
+        init_.tasks->ItemFailed(failure);
+        if (!failure.is_cancelled()) JoinInto(failed, std::move(failure));
       }
       if constexpr (!kIsSink) HandOn(std::move(one.place), one.number, std::move(done));
+      const SilentEnd silent(lost);  // what the callable has left of an item that nobody gets (R8)
+      taken->reset();
     }
     co_return failed;
   }
@@ -270,7 +288,6 @@ struct OptionalValue<std::optional<T>> {
 
 template <class CxType, class Source, class... F>
 class PipelineBody {
-  using SourceFn = std::remove_reference_t<Source>;
   using Item = typename OptionalValue<BranchValue<Source, CxType>>::type;
   using Stages =
       typename Pointees<typename StagesOf<CxType, Item, std::remove_reference_t<F>...>::type>::type;
@@ -283,10 +300,15 @@ class PipelineBody {
         source_(std::forward<Source>(other.source_)),
         specs_(std::move(other.specs_)) {}
 
-  // Here, not in the body's frame: the stages outlive that.
   Task<void> operator()(CxType cx) {
     Start(cx, std::index_sequence_for<F...>());
-    co_return source_task_.OutcomeIfEnded();
+    // Structural: the source forwards a cancel, and the stages end behind it.
+    (void)co_await EndedWait(cx, &tasks_->ended(), tasks_->size());
+    {
+      const SilentEnd silent(true);  // the items that the time did not suffice for (R8)
+      stages_.reset();
+    }
+    co_return tasks_->TakeFailures();
   }
 
  private:
@@ -294,10 +316,27 @@ class PipelineBody {
 
   template <size_t... i>
   void Start(const CxType& cx, std::index_sequence<i...>) {
+    tasks_.emplace((1 + ... + std::get<i>(specs_).workers));
     stages_.emplace(InitOf<i>()...);
     const auto pump = [this](CxType cx, Sender<Item> next) { return Pump(cx, std::move(next)); };
-    source_task_.Set(cx.Spawn("source", pump, std::get<0>(*stages_).TakeFeed()));
+    tasks_->Add(cx.Spawn("pipeline source", pump, std::get<0>(*stages_).TakeFeed()));
     (StartStage<i>(cx), ...);
+  }
+  template <size_t i>
+  static consteval SpawnName NameOf() {
+    if constexpr (i + 1 == kStages) return "pipeline sink";
+    switch (i) {
+      case 0:
+        return "pipeline stage 1";
+      case 1:
+        return "pipeline stage 2";
+      case 2:
+        return "pipeline stage 3";
+      case 3:
+        return "pipeline stage 4";
+      default:
+        return "pipeline stage after the 4th";
+    }
   }
   template <size_t i>
   auto InitOf() {
@@ -305,7 +344,7 @@ class PipelineBody {
     size_t capacity = capacity_;
     if constexpr (i > 0) capacity = std::max(capacity, std::get<i - 1>(specs_).workers);
     return typename std::tuple_element_t<i, Stages>::Init{&spec.callable, spec.workers, spec.order,
-                                                          capacity, &source_task_};
+                                                          capacity,       NameOf<i>(),  &*tasks_};
   }
   // For drain: it runs although there was a cancel, and so do its waits.
   template <size_t i>
@@ -321,6 +360,10 @@ class PipelineBody {
   Task<void> Pump(CxType cx, Sender<Item> next) {
     while (true) {
       SendPermit<Item> place = co_await OrReturn(next.Reserve(cx));
+      if (tasks_->source_stopped()) {
+        std::move(place).Abort();
+        co_return Ok();
+      }
       Task<std::optional<Item>> giving =
           task_internal::CallForTask<std::optional<Item>>([&] { return source_(cx); });
       std::optional<Item> item = co_await OrReturn(giving);
@@ -335,7 +378,7 @@ class PipelineBody {
   const size_t capacity_;
   Source source_;
   std::tuple<StageSpec<F>...> specs_;
-  SourceTask source_task_;
+  std::optional<PipelineTasks> tasks_;
   std::optional<Stages> stages_;
 };
 
@@ -366,8 +409,10 @@ ParallelStage<F> Parallel(size_t workers, F&& callable, StageOrder order = Stage
 // a task of a region of its own, or several (Parallel). A callable gets its item as an rvalue that lives as long as
 // its call. `capacity` is that of each channel.
 // Returns  Ok once the source has ended and all items are through; else the failures, joined (R1). A stage that
-//          fails, by an Error or a Panic, loses that item, stops the source, and goes on with the items that are
-//          there: they are not to blame. So does the end of the source by a failure. Cancelled.
+//          fails, by an Error, a Panic or a Cancelled of its own, loses that item, stops the source, and goes on with
+//          the items that are there: they are not to blame. So does the end of the source by a failure. A Cancelled
+//          whose cause lies inside, of an item or of the source, gives way to any other failure; alone it is the
+//          outcome: the items are not all through. Cancelled.
 // Suspends until everything has ended (G9). A structural wait that forwards a cancel.
 // Cancel   safe: it ends the source, between two items. Stages and sink have cx.ForDrain() and go on to the last
 //          item; what the drain budget does not suffice for is dropped, and the outcome is Cancelled.

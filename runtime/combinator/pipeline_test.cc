@@ -260,6 +260,99 @@ TEST_P(PipelineTest, PanicsOfStageAndSinkAreTheOutcomeAndLoseTheirItemOnly) {
   EXPECT_EQ(got.Items(), expected);
 }
 
+// In a region R1 counts it as Ok; but the item is lost, and the caller has to hear of that.
+TEST_P(PipelineTest, ItemThatIsCancelledByItselfIsTheOutcomeAndStopsTheSource) {
+  for (const bool in_sink : {false, true}) {
+    for (const size_t workers : {1, 3}) {
+      Got stored;
+      Numbers numbers(1'000'000);
+      Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+        auto source = [&](Cx cx) { return numbers.Next(cx); };
+        auto stage = [&](Cx cx, int item) -> Task<int> {
+          // By a quota of a region of its own, which is spent.
+          auto limited = [](Cx cx) -> Task<void> {
+            cx.Charge(2);
+            co_return cx.cancel_reason();
+          };
+          const auto options = RegionOptions().WithBudget(Budget::Cost(1));
+          if (item == 20 && !in_sink) {
+            co_await OrReturn(Region::Open(cx, "limited", limited, FailFast(), options));
+          }
+          co_return item;
+        };
+        auto store = [&](Cx cx, int item) -> Task<void> {
+          if (item == 20 && in_sink) co_return co_await CancelledByItself(cx);
+          stored.Add(item);
+          co_return Ok();
+        };
+        Outcome<void> ended = co_await Pipeline(cx, 4, source, Parallel(workers, stage), store);
+        EXPECT_THAT(ended, IsCancelledBy(in_sink ? CancelKind::kUser : CancelKind::kQuota));
+        co_return Ok();
+      });
+      EXPECT_THAT(root, IsOk());
+      std::vector<int> expected = Range(numbers.given());
+      expected.erase(expected.begin() + 20);
+      EXPECT_EQ(stored.Items(), expected);
+      EXPECT_LT(numbers.given(), 1'000'000);
+    }
+  }
+}
+
+// The waits of such a source do not fail when it is stopped, until the drain budget is spent.
+TEST_P(PipelineTest, ItemThatFailsStopsTheSourceAlsoOfAPipelineThatRunsForDrain) {
+  Numbers numbers(1'000'000);
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    auto source = [&](Cx cx) { return numbers.Next(cx); };
+    auto store = [](Cx, int item) -> Task<void> {
+      if (item == 20) co_return absl::DataLossError("item 20");
+      co_return Ok();
+    };
+    EXPECT_THAT(co_await Pipeline(cx.ForDrain(), 4, source, store), IsError("item 20"));
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+  EXPECT_LT(numbers.given(), 1000);
+}
+
+TEST_P(PipelineTest, ErrorOfAnItemCountsBesideOneThatIsCancelledByItself) {
+  for (const int first : {0, 1}) {
+    Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+      Numbers numbers(2);
+      auto source = [&](Cx cx) { return numbers.Next(cx); };
+      auto store = [&](Cx cx, int item) -> Task<void> {
+        if (item == first) co_return co_await CancelledByItself(cx);
+        co_return absl::DataLossError("item");
+      };
+      // Both are in the channel before the first one fails.
+      auto both = [&](Cx cx, int item) -> Task<int> {
+        co_await OrReturn(Until(cx, [&] { return numbers.given() == 2; }));
+        co_return item;
+      };
+      EXPECT_THAT(co_await Pipeline(cx, 4, source, both, store), IsError("item"));
+      co_return Ok();
+    });
+    EXPECT_THAT(root, IsOk());
+  }
+}
+
+TEST_P(PipelineTest, SourceThatIsCancelledByItselfIsTheOutcome) {
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    int given = 0;
+    auto source = [&](Cx cx) -> Task<std::optional<int>> {
+      if (given == 3) co_await OrReturn(CancelledByItself(cx));
+      co_return given++;
+    };
+    auto store = [&](Cx, int item) -> Task<void> {
+      got.Add(item);
+      co_return Ok();
+    };
+    EXPECT_THAT(co_await Pipeline(cx, 100, source, store), IsCancelledBy(CancelKind::kUser));
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+  EXPECT_EQ(got.Items(), Range(3));
+}
+
 TEST_P(PipelineTest, SourceThatFailsEndsThePipelineAfterWhatItHasGiven) {
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
     int given = 0;
@@ -327,6 +420,29 @@ TEST(PipelineDrainTest, EndsWithTheDrainBudgetThoughAStageWaitsForEver) {
   ASSERT_TRUE(ended.has_value());
   EXPECT_TRUE(ended->is_cancelled());
   EXPECT_EQ(alive, 0);
+}
+
+TEST(PipelineDumpTest, SaysWhichStageATaskIs) {
+  contract::SteppedRuntime runtime;
+  Gate gate;
+  runtime.Start([&](Cx cx) -> Task<void> {
+    auto source = [&](Cx cx) -> Task<std::optional<int>> {
+      co_await OrReturn(Pass(cx, gate));
+      co_return std::nullopt;
+    };
+    auto pass = [](Cx, int item) -> Task<int> { co_return item; };
+    auto store = [](Cx, int) -> Task<void> { co_return Ok(); };
+    co_return co_await Pipeline(cx, 3, source, pass, Parallel(2, pass), store);
+  });
+  runtime.RunUntilIdle();
+  const std::string dump = runtime.Dump();
+  for (const char* name :
+       {"'pipeline source'", "'pipeline stage 1'", "'pipeline stage 2'", "'pipeline sink'"}) {
+    EXPECT_THAT(dump, ::testing::HasSubstr(name));
+  }
+  gate.Open();
+  runtime.RunUntilIdle();
+  runtime.Finish();
 }
 
 TEST_P(PipelineTest, InOrderSendsInOrderWhateverTheOrderOfComing) {

@@ -24,7 +24,7 @@
 #include "quiesce/runtime/combinator/status_codes.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
-#include "quiesce/runtime/region/region.h"
+#include "quiesce/runtime/region/region_policy.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/time/sleep.h"
 
@@ -85,7 +85,7 @@ template <class T, class CxType, class F>
 Task<T> RunRetry(CxType cx, RetryPolicy policy, F callable, const char* file, uint32_t line) {
   for (int64_t attempt = 1;; ++attempt) {
     cx.Charge(policy.cost_per_attempt());
-    Outcome<T> ended = co_await Region::Open(cx, "attempt", callable);
+    Outcome<T> ended = co_await RunBody(cx, "retry attempt", callable, FailFast());
     if (!ended.is_error()) co_return ended;
     absl::Status error = ended.error();
     const std::optional<Instant> next = NextAttempt(cx, policy, attempt, file, line, error);
@@ -100,7 +100,8 @@ Task<T> RunRetry(CxType cx, RetryPolicy policy, F callable, const char* file, ui
 // end with an Error that `policy` retries.
 // Returns  the outcome of the last attempt: Ok; an Error, with its code and payloads, whose message also says
 //          how many attempts were made and why there is no further one ("no time for attempt 3"); a
-//          Panic, which is never retried. Cancelled, at once, if the task or an attempt is.
+//          Panic, which is never retried. Cancelled, at once, if the task is, or if an attempt ends so by itself,
+//          with or without a value: that it came to nothing is neither an Ok nor an Error that may pass.
 // Suspends as the attempts do, and for the pauses between them. A checkpoint.
 // Cancel   safe: forwarded to the attempt that runs, and ends a pause.
 // Needs    cap::Spawn, cap::Time and cap::Random.

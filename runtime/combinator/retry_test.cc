@@ -137,6 +137,35 @@ TEST_F(RetryTest, PanicIsNotRetried) {
   EXPECT_EQ(attempts, 1);
 }
 
+// It came to nothing: neither an Ok, as R1 would have it in a region, nor an Error that may pass.
+TEST_F(RetryTest, AttemptThatIsCancelledByItselfEndsTheMatterAlsoWithoutAValue) {
+  int attempts = 0;
+  Run([&](Cx cx) -> Task<void> {
+    auto attempt = [&](Cx cx) {
+      ++attempts;
+      return CancelledByItself(cx);
+    };
+    EXPECT_THAT(co_await Retry(cx, RetryPolicy(), attempt), IsCancelledBy(CancelKind::kUser));
+    co_return Ok();
+  });
+  EXPECT_EQ(attempts, 1);
+}
+
+// What the failure of a child does to the attempt is not its own: it is the Error that counts, and is retried.
+TEST_F(RetryTest, AttemptWhoseChildFailsIsRetried) {
+  int attempts = 0;
+  Run([&](Cx cx) -> Task<void> {
+    auto attempt = [&](Cx cx) -> Task<void> {
+      if (++attempts == 3) co_return Ok();
+      cx.Spawn("child", [](Cx) -> Task<void> { co_return absl::UnavailableError("down"); });
+      co_return co_await Forever(cx);
+    };
+    EXPECT_THAT(co_await Retry(cx, RetryPolicy(), attempt), IsOk());
+    co_return Ok();
+  });
+  EXPECT_EQ(attempts, 3);
+}
+
 TEST_F(RetryTest, ItDoesNotSleepPastTheDeadlineButFailsAtOnce) {
   int failed_at = -1;
   Run([&](Cx cx) -> Task<void> {

@@ -15,7 +15,6 @@
 #include "quiesce/runtime/budget/budget.h"
 #include "quiesce/runtime/combinator/branches.h"
 #include "quiesce/runtime/cx/cx.h"
-#include "quiesce/runtime/region/region.h"
 #include "quiesce/runtime/region/region_policy.h"
 #include "quiesce/runtime/task/task.h"
 
@@ -37,7 +36,7 @@ Task<T> RunTimeout(CxType cx, F callable, absl::Duration duration, RegionOptions
     region = cx.region()->id;
     return callable(cx);
   };
-  Outcome<T> ended = co_await Region::Open(cx, "timeout", body, FailFast(), options);
+  Outcome<T> ended = co_await RunBody(cx, "timeout", body, FailFast(), options);
   if (ended.is_cancelled() && EndedByDeadlineOf(region, ended.cancel_reason())) {
     co_return TimedOut(duration, file, line, ended.cancel_reason());
   }
@@ -47,7 +46,8 @@ Task<T> RunTimeout(CxType cx, F callable, absl::Duration duration, RegionOptions
 }  // namespace combinator_internal
 
 // Runs callable(cx), as part of the calling task, in a region whose deadline is `duration` from now.
-// Returns  what the region does (R1); but Error(kDeadlineExceeded) where that would be Cancelled by this very
+// Returns  the outcome of the callable, joined with those of what it has spawned (R1). A Cancelled of its own stays
+//          one, also without a value. But Error(kDeadlineExceeded) where that would be Cancelled by this very
 //          deadline. To the caller a thing that takes too long has failed, as one that fails by itself: it
 //          was not the caller who was told to stop. A cancel of the caller, and an earlier deadline
 //          around it, stay Cancelled. What ends Ok although the time has passed gives its value.

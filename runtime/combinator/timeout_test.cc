@@ -106,6 +106,21 @@ TEST_P(TimeoutTest, OfATaskFailsItsRegion) {
   EXPECT_THAT(opened, IsErrorCode(absl::StatusCode::kDeadlineExceeded));
 }
 
+TEST_P(TimeoutTest, WhatIsCancelledByItselfStaysCancelledAlsoWithoutAValue) {
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    EXPECT_THAT(co_await Timeout(cx, absl::Hours(1), CancelledByItself),
+                IsCancelledBy(CancelKind::kUser));
+    // What the failure of a child does to the callable is not its own.
+    auto held = [](Cx cx) -> Task<void> {
+      cx.Spawn("child", [](Cx) -> Task<void> { co_return absl::NotFoundError("gone"); });
+      co_return co_await Forever(cx);
+    };
+    EXPECT_THAT(co_await Timeout(cx, absl::Hours(1), held), IsError("gone"));
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+}
+
 TEST_P(TimeoutTest, OnACancelledCxNothingStarts) {
   bool started = false;
   Outcome<void> opened = rt.Open([&](Cx cx) -> Task<void> {

@@ -39,6 +39,7 @@
 #ifndef QUIESCE_RUNTIME_REGION_REGION_H_
 #define QUIESCE_RUNTIME_REGION_REGION_H_
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <type_traits>
@@ -112,6 +113,13 @@ class CloseOp {
 // Waits, structurally, until no permit of the region is open, or the time for that is over.
 Task<void> AwaitPermits(CxBase cx, RegionScope* region);
 
+// What a Cancelled of the body whose cause lies inside its region comes to where there is no value that would be
+// missing, which is where R1 leaves a choice. Of a Task<T> it stays.
+enum class OwnCancel : uint8_t {
+  kCountsAsOk,  // R1, as for every child
+  kStays,  // the region is part of something whose caller is owed the outcome of just this body: a combinator
+};
+
 // What the opener's task runs in the region, and what comes of it. RunIn asks a body, in this order:
 //   Task<Value> Begin(const CxType& cx)   called once
 //   void BodyEnded(Opening&, Outcome<Value>)   passes the failure to Opening::BodyEnded
@@ -119,8 +127,8 @@ Task<void> AwaitPermits(CxBase cx, RegionScope* region);
 //   Outcome<Result> Finish(Outcome<void> joined)   `joined`: what the region's close gave
 // It is moved before it begins, and not after. None of these but Begin throws.
 //
-// This is a callable's: R1.
-template <class T, class CxType, class Callable>
+// This is a callable's.
+template <class T, class CxType, class Callable, OwnCancel own_cancel>
 class PlainBody {
  public:
   using Value = T;
@@ -132,12 +140,12 @@ class PlainBody {
     Outcome<void> failure = Ok();
     if (!outcome.ok()) failure = Outcome<void>::FromFailure(outcome);
     region.BodyEnded(failure, Opening::kBody);
-    if constexpr (!std::is_void_v<T>) result_.emplace(std::move(outcome));
+    if constexpr (kKeepsResult) result_.emplace(std::move(outcome));
   }
   void TasksEnded() {}
   Outcome<T> Finish(Outcome<void> joined) {
-    if constexpr (std::is_void_v<T>) {
-      return joined;  // a body cancelled by a cause inside counts as Ok (R1)
+    if constexpr (!kKeepsResult) {
+      return joined;
     } else {
       if (joined.ok()) return *std::move(result_);
       const SilentEnd silent(true);  // what is owed in the value that nobody gets is aborted (R8)
@@ -147,9 +155,10 @@ class PlainBody {
   }
 
  private:
+  static constexpr bool kKeepsResult = !std::is_void_v<T> || own_cancel == OwnCancel::kStays;
   struct Nothing {};
   Callable callable_;
-  [[no_unique_address]] std::conditional_t<std::is_void_v<T>, Nothing, std::optional<Outcome<T>>>
+  [[no_unique_address]] std::conditional_t<kKeepsResult, std::optional<Outcome<T>>, Nothing>
       result_;
 };
 
@@ -179,10 +188,10 @@ Task<typename Body::Result> RunIn(CxType cx, SpawnName name, Body body, RegionPo
   co_return body.Finish(region.Close());
 }
 
-template <class T, class Callable, class CxType>
+template <class T, class Callable, class CxType, OwnCancel own_cancel = OwnCancel::kCountsAsOk>
 auto Run(const CxType& cx, SpawnName name, Callable callable, RegionPolicy policy,
-         RegionOptions options) {
-  using Body = PlainBody<T, CxType, Callable>;
+         const RegionOptions& options) {
+  using Body = PlainBody<T, CxType, Callable, own_cancel>;
   return RunIn<CxType, Body>(cx, name, Body(std::forward<Callable>(callable)), policy, options);
 }
 

@@ -189,6 +189,15 @@ inline Task<void> Forever(Cx cx) {
   co_return Ok();
 }
 
+// Ends Cancelled by a cause that lies below the region of `cx`, which would count that as Ok (R1).
+inline Task<void> CancelledByItself(Cx cx) {
+  auto stops = [](Cx cx) -> Task<void> {
+    cx.Ref().Cancel();
+    co_return cx.cancel_reason();
+  };
+  co_return co_await Region::Open(cx, "stops itself", stops);
+}
+
 // Yields until condition() holds. An ordinary wait of `cx`.
 template <class F>
 Task<void> Until(Cx cx, F condition) {
