@@ -137,6 +137,8 @@ TEST_P(MapReduceTest, NoMoreThanParallelismLiveAndItemsAreLookedAtOnlyThen) {
     Source source = {&looked_at, &census, &too_early};
     auto map = [&](Cx cx, int item) -> Task<int> {
       const Census::Stay stay(&census);
+      // The first four meet: that so many may live at once is no matter of the schedule.
+      co_await OrReturn(Until(cx, [&] { return census.most() >= 4; }));
       for (int i = 0; i < 3; ++i) co_await OrReturn(Yield(cx));
       co_return item;
     };
