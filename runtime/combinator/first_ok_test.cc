@@ -89,6 +89,26 @@ TEST_P(FirstOkTest, NamesEightOfManyFailures) {
   EXPECT_THAT(root, IsOk());
 }
 
+TEST_P(FirstOkTest, WhatFailedBranchesHaveSpawnedIsStoppedWithTheLastOfThem) {
+  std::atomic<int> alive{0};
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    auto fails = [&](Cx cx) -> Task<int> {
+      std::atomic<bool> begun{false};
+      cx.Spawn("helper", [&](Cx cx) -> Task<void> {
+        Witness witness(&alive);
+        begun = true;
+        co_return co_await Forever(cx);
+      });
+      co_await OrReturn(Until(cx, [&] { return begun.load(); }));
+      co_return absl::NotFoundError("gone");
+    };
+    EXPECT_THAT(co_await FirstOk(cx, fails, fails), IsError("gone"));
+    EXPECT_EQ(alive, 0);
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+}
+
 TEST_P(FirstOkTest, PanicEndsItAtOnce) {
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
     auto panics = [](Cx) -> Task<int> { co_return Panic("bug"); };

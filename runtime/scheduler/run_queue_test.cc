@@ -188,6 +188,35 @@ TEST_F(RunQueueTest, BatchesKeepTheirOrder) {
   }
 }
 
+TEST_F(RunQueueTest, PopIfGivesOnlyWhatIsWantedAndWouldComeNext) {
+  const auto pop_if = [this](int number) {
+    Runnable* runnable = queue_.PopIf([&](Runnable* next) { return next == item(number); });
+    return runnable == nullptr ? -1 : static_cast<Item*>(runnable)->number;
+  };
+  EXPECT_EQ(pop_if(0), -1) << "nothing is there";
+  Back(0);
+  Back(1);
+  EXPECT_EQ(pop_if(1), -1) << "it is not the next";
+  EXPECT_EQ(pop_if(0), 0);
+  EXPECT_EQ(pop_if(1), 1);
+  EXPECT_EQ(Pop(), -1);
+  // Whatever else is there, another lane, the slot or what is shared, has to be looked at first.
+  Back(2);
+  Cancel(3);
+  EXPECT_EQ(pop_if(2), -1);
+  EXPECT_EQ(Pop(), 3);
+  Timed(4, 1);
+  EXPECT_EQ(pop_if(2), -1);
+  EXPECT_EQ(Pop(), 4);
+  Next(5);
+  EXPECT_EQ(pop_if(2), -1);
+  EXPECT_EQ(Pop(), 5);
+  queue_.Publish();
+  EXPECT_EQ(pop_if(2), -1);
+  EXPECT_EQ(Pop(), 2);
+  EXPECT_EQ(Pop(), -1);
+}
+
 // Owner, thieves and foreign threads at once: nothing is lost and nothing is taken twice.
 TEST(RunQueueStressTest, EachIsTakenOnce) {
   constexpr int kItems = 60'000;

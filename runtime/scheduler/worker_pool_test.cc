@@ -294,6 +294,65 @@ TEST(WorkerPoolTest, YieldingStepsShareOneWorkerFairly) {
 
 // ---- timers ---------------------------------------------------------------------------------------
 
+TEST(WorkerPoolTest, StepRunsInsideAnotherOnlyIfItIsNext) {
+  auto pool = StartPool(1);
+  WorkerPool* const scheduler = pool.get();
+  const auto is = [](const Runnable* next, const void* wanted) { return next == wanted; };
+  EXPECT_FALSE(scheduler->RunNextIf(is, nullptr)) << "a foreign thread has no step";
+  std::string order;
+  Count ran;
+  Call second([&] {
+    order += '2';
+    ran.Add();
+  });
+  Call third([&] {
+    order += '3';
+    ran.Add();
+  });
+  Call urgent([&] {
+    order += 'u';
+    ran.Add();
+  });
+  RunOn(*pool, [&] {
+    Post(*scheduler, &second);
+    Post(*scheduler, &third);
+    order += '1';
+    EXPECT_FALSE(scheduler->RunNextIf(is, &third));
+    EXPECT_TRUE(scheduler->RunNextIf(is, &second));
+    EXPECT_EQ(order, "12");
+    Post(*scheduler, &urgent, Lane::kCancel);
+    EXPECT_FALSE(scheduler->RunNextIf(is, &third)) << "the cancel lane comes first";
+    order += '1';
+  });
+  ran.WaitFor(3);
+  EXPECT_EQ(order, "121u3");
+  pool->Stop();
+}
+
+TEST(WorkerPoolTest, StepsInsideStepsAreBounded) {
+  auto pool = StartPool(1);
+  WorkerPool* const scheduler = pool.get();
+  std::deque<Call> calls;
+  Count ran;
+  int depth = 0;
+  int deepest = 0;
+  for (int i = 0; i < 100; ++i) {
+    calls.emplace_back([&] {
+      deepest = std::max(deepest, ++depth);
+      scheduler->RunNextIf([](const Runnable*, const void*) { return true; }, nullptr);
+      --depth;
+      ran.Add();
+    });
+  }
+  RunOn(*pool, [&] {
+    for (Call& call : calls) Post(*scheduler, &call);
+  });
+  ran.WaitFor(100);
+  EXPECT_GT(deepest, 1);
+  EXPECT_LT(deepest, 20);
+  pool->Stop();
+}
+
 TEST_P(WorkerPoolTest, TimerFiresAtItsInstantWhoeverArmsIt) {
   auto pool = StartPool(GetParam());
   for (int64_t delay : {int64_t{-1'000'000}, int64_t{0}, int64_t{1'000}, int64_t{3'000'000}}) {
