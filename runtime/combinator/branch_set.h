@@ -342,8 +342,9 @@ template <class CxType, class Branches, class Rule>
 auto RunBranches(const CxType& cx, Branches branches, Rule rule, RegionPolicy policy) {
   static_assert(cx_internal::kHasSpawn<CxType>, "a combinator needs a Cx with cap::Spawn");
   using Set = BranchSet<CxType, Branches, Rule>;
-  return region_internal::RunIn<CxType, Set>(
-      cx, Rule::kName, Set(std::move(branches), std::move(rule)), policy, RegionOptions());
+  using region_internal::NoOptions;
+  return region_internal::RunIn<CxType, Set, NoOptions>(
+      cx, Rule::kName, Set(std::move(branches), std::move(rule)), policy, NoOptions());
 }
 
 }  // namespace combinator_internal

@@ -32,7 +32,9 @@ class RaceRule {
   RaceRule(RaceRule&&) {}
 
   bool Ended(size_t index, Severity, bool stopped) {
-    return (stopped ? stopped_ : winner_).Claim(index) && !stopped;
+    if (!stopped) return winner_.Claim(index);
+    if (!winner_.claimed()) stopped_.Claim(index);
+    return false;
   }
   template <class Branches>
   Outcome<Result<Branches>> Take(Branches& branches) {

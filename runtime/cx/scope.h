@@ -110,7 +110,7 @@ struct TaskScope;
 
 // What the lower floors ask of regions; region/ implements it.
 struct RegionOps {
-  // The task's frame is gone. `failure` is its outcome without the value. Releases the task.
+  // The task's frame is gone. `failure`: see TaskEnd. Releases the task.
   void (*task_ended)(TaskScope* task, Outcome<void>* failure);
   // Counts what `task` uses in `region` against the quotas from here up (R5); may cancel.
   void (*charge)(RegionScope* region, TaskScope* task, int64_t polls, int64_t cost);
@@ -145,6 +145,8 @@ struct RegionScope {
   // acq_rel: what happened before a permit was resolved happens before the close.
   std::atomic<uint64_t> permits{permit_word::kBias};
   const char* region_name = "";  // a literal
+  // Nothing but a panic of its tasks is joined. Constant after opening.
+  bool joins_only_panics = false;
 };
 
 // The word of a task: the state of its current wait (4 bits, and 8 for a Select), and its own cancel state.

@@ -19,6 +19,11 @@ Opening::~Opening() {
   core_->Unref();
 }
 
+NoOptions::operator const RegionOptions&() const {
+  static const RegionOptions none;
+  return none;
+}
+
 RegionScope* Opening::scope() const { return core_; }
 const Authority* Opening::authority() const { return &core_->authority(); }
 

@@ -162,9 +162,14 @@ class PlainBody {
       result_;
 };
 
-template <class CxType, class Body>
+// In place of RegionOptions, where there are none to keep in the frame.
+struct NoOptions {
+  operator const RegionOptions&() const;  // NOLINT: that is what it is for
+};
+
+template <class CxType, class Body, class Options>
 Task<typename Body::Result> RunIn(CxType cx, SpawnName name, Body body, RegionPolicy policy,
-                                  RegionOptions options) {
+                                  Options options) {
   using Value = typename Body::Value;
   Opening region(cx, name, policy, options);
   if (!region.refused().ok()) {
@@ -192,7 +197,8 @@ template <class T, class Callable, class CxType, OwnCancel own_cancel = OwnCance
 auto Run(const CxType& cx, SpawnName name, Callable callable, RegionPolicy policy,
          const RegionOptions& options) {
   using Body = PlainBody<T, CxType, Callable, own_cancel>;
-  return RunIn<CxType, Body>(cx, name, Body(std::forward<Callable>(callable)), policy, options);
+  return RunIn<CxType, Body, RegionOptions>(cx, name, Body(std::forward<Callable>(callable)),
+                                            policy, options);
 }
 
 }  // namespace region_internal

@@ -136,6 +136,7 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
   const bool timed = options.budget().timeout() != absl::InfiniteDuration();
   const Budget budget = timed ? options.budget().Resolve(core->Now()) : options.budget();
   core->policy_ = policy;
+  core->joins_only_panics = policy.kind() == RegionPolicy::Kind::kOnlyPanics;
   core->sink_ = policy.sink() != nullptr ? policy.sink() : parent->sink_;
   core->stats_ = parent->stats_;
   core->drain_default_ = parent->drain_default_.With(options.drain());
@@ -373,7 +374,7 @@ bool RegionCore::CauseLiesInside(const CancelReason& reason) const {
 
 void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, bool is_body) {
   const bool isolated = policy_.kind() == RegionPolicy::Kind::kIsolate && !is_body;
-  const bool only_panics = policy_.kind() == RegionPolicy::Kind::kOnlyPanics;
+  const bool only_panics = joins_only_panics;
   if (only_panics && !is_body && !failure.is_panicked()) return;
   if (failure.is_cancelled()) {
     if (CauseLiesInside(failure.cancel_reason())) return;  // counts as Ok here (R1)

@@ -51,7 +51,7 @@ constexpr size_t RoundUp16(size_t size) { return (size + 15) / 16 * 16; }
 
 template <class T, class C>
 struct Ops {
-  static Outcome<void> Finish(TaskCore* core, TaskFinish how, bool keep) {
+  static TaskEnd Finish(TaskCore* core, TaskFinish how, bool keep) {
     Outcome<T> outcome = how.started ? task_internal::PromiseOf<T>(how.root).TakeOutcome()
                                      : Outcome<T>::FromFailure(std::move(how.not_started));
     const SilentEnd silent(outcome.severity() >= Severity::kCancelled);
@@ -59,20 +59,24 @@ struct Ops {
     if (how.root != nullptr) DestroyChain(how.unwind_from, how.root);
     const SilentEnd silent_closure(by_another);
     if ((core->flags & kNoClosure) == 0) static_cast<C*>(core->payload())->~C();
+    const Severity severity = outcome.severity();
     if (keep) {
-      Outcome<void> failure = Ok();
-      if (!outcome.ok()) failure = Outcome<void>::FromFailure(outcome);
+      TaskEnd end(severity, Ok());
+      const bool joined = !core->scope->joins_only_panics || severity == Severity::kPanicked;
+      if (severity != Severity::kOk && joined) end.failure = Outcome<void>::FromFailure(outcome);
       new (core->payload()) Outcome<T>(std::move(outcome));
       core->flags |= kHasResult;
-      return failure;
+      return end;
     }
-    if (!outcome.ok()) return Outcome<void>::FromFailure(std::move(outcome));
+    if (!outcome.ok()) {
+      return TaskEnd(severity, Outcome<void>::FromFailure(std::move(outcome)));
+    }
     if constexpr (!std::is_void_v<T> && !std::is_trivially_destructible_v<T>) {
       // Nobody joins it. If that is so since all is being cancelled, what the value owes is aborted.
       const SilentEnd silent_value(IsCancelled(core));
       const Outcome<T> unwanted = std::move(outcome);
     }
-    return Ok();
+    return TaskEnd(severity, Ok());
   }
   static void DestroyResult(TaskCore* core) {
     static_cast<Outcome<T>*>(core->payload())->~Outcome<T>();

@@ -17,12 +17,12 @@ void EndTask(TaskCore* core, PromiseBase* root, PromiseBase* unwind_from, bool s
              Outcome<void> not_started) {
   RegionScope* region = core->scope;
   const bool keep = (core->flags & kListened) != 0 || core->OutcomeIsShared();
-  Outcome<void> failure = core->site->ops->finish(
+  TaskEnd end = core->site->ops->finish(
       core, TaskFinish(root, unwind_from, started, std::move(not_started)), keep);
-  Emit(EventKind::kTaskEnd, region->id, core->id, static_cast<uint64_t>(failure.severity()),
+  Emit(EventKind::kTaskEnd, region->id, core->id, static_cast<uint64_t>(end.severity),
        core->site->name);
   cx_internal::SetCurrentTask(nullptr, nullptr);  // before the region may close: it runs no more
-  region->ops->task_ended(core, &failure);
+  region->ops->task_ended(core, &end.failure);
 }
 
 void Run(TaskCore* core, std::coroutine_handle<> coroutine, StepFrame& frame) {

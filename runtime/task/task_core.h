@@ -59,11 +59,18 @@ struct EndListener {
   void (*on_end)(EndListener* self, TaskCore* task);
 };
 
+// What the region has to know of a task's outcome. `failure` is Ok if there is none, or if the region would not join it.
+struct TaskEnd {
+  TaskEnd(Severity severity, Outcome<void> failure)
+      : severity(severity), failure(std::move(failure)) {}
+  Severity severity;
+  Outcome<void> failure;
+};
+
 // What differs between spawns of different type.
 struct TaskOps {
-  // Destroys the frames and the callable; returns the outcome without its value, and keeps the whole
-  // of it in the block if `keep`.
-  Outcome<void> (*finish)(TaskCore* core, TaskFinish how, bool keep);
+  // Destroys the frames and the callable, and keeps the outcome in the block if `keep`.
+  TaskEnd (*finish)(TaskCore* core, TaskFinish how, bool keep);
   void (*destroy_result)(TaskCore* core);
 };
 
