@@ -237,6 +237,9 @@ class RangeBranches {
 
  private:
   Outcome<T> TakeOutcome(size_t index) {
+    if (index < tasks_.size() && tasks_[index].task == nullptr) {
+      return Panic("a container of branches threw, and this one was not started");
+    }
     return index == tasks_.size() ? *std::move(last_)
                                   : task_handle_internal::TakeResult<T>(tasks_[index].task);
   }
@@ -313,9 +316,13 @@ class BranchSet {
 
   // Threads: any.
   void Ended(size_t index, Severity severity, bool is_body) {
-    const bool stopped =
-        severity == Severity::kCancelled &&
-        (region_->word.load(std::memory_order_acquire) & region_word::kAnyCancel) != 0;
+    bool stopped = false;
+    if (severity == Severity::kCancelled) {
+      stopped = (region_->word.load(std::memory_order_acquire) & region_word::kAnyCancel) != 0;
+      // A request to the caller's task reaches the body before it reaches the region.
+      stopped |=
+          is_body && (task_->word.load(std::memory_order_acquire) & task_word::kAnyCancel) != 0;
+    }
     if (rule_.Ended(index, severity, stopped)) LoseRest(region_, is_body);
   }
 

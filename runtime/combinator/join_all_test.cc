@@ -3,6 +3,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -212,6 +213,38 @@ TEST_P(JoinAllTest, ContainerOfVoidBranches) {
   });
   EXPECT_THAT(root, IsOk());
 }
+
+#ifdef __cpp_exceptions
+// A view of branches whose second throws when it is looked at.
+TEST(JoinAllThrowTest, ContainerThatThrowsIsAPanic) {
+  TestRuntime rt(1);
+  struct View {
+    struct Iterator {
+      const View* view;
+      int at;
+      auto& operator*() const {
+        if (at == 1) throw std::runtime_error("second");
+        return view->branch;
+      }
+      Iterator& operator++() {
+        ++at;
+        return *this;
+      }
+      bool operator!=(const Iterator& other) const { return at != other.at; }
+    };
+    Iterator begin() const { return Iterator{this, 0}; }
+    Iterator end() const { return Iterator{this, 3}; }
+    size_t size() const { return 3; }
+    Task<int> (*branch)(Cx) = [](Cx) -> Task<int> { co_return 1; };
+  };
+  const View view;
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    EXPECT_THAT(co_await JoinAll(cx, view), IsPanicked("second"));
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+}
+#endif
 
 }  // namespace
 }  // namespace rules

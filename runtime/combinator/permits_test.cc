@@ -1,5 +1,6 @@
 // What the losers of a combinator owe is aborted, what its winner owes is the caller's (R8, G9).
 #include <array>
+#include <atomic>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "quiesce/runtime/combinator/pipeline.h"
 #include "quiesce/runtime/combinator/quorum.h"
 #include "quiesce/runtime/combinator/race.h"
+#include "quiesce/runtime/sync/lease.h"
 #include "quiesce/testing/rules/fixture.h"
 #include "quiesce/testing/rules/seat_permit.h"
 
@@ -86,6 +88,37 @@ TEST(CombinatorPermitsTest, ValuesThatNobodyGetsAreAborted) {
               IsOk());
   EXPECT_GE(reserving.hall.given_back, 2);
   EXPECT_EQ(reserving.hall.booked, 0);
+}
+
+// A lease cancels its holder alone, which nothing else does to a branch.
+TEST(CombinatorPermitsTest, LeaseCancelsABranchThatOverstaysIt) {
+  TestRuntime rt(2);
+  LeaseLock lock;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    std::atomic<bool> ended{false};
+    auto overstays = [&](Cx cx) -> Task<void> {
+      Lease lease = co_await OrReturn(lock.Acquire(cx, absl::Milliseconds(1)));
+      (void)co_await Forever(cx);
+      ended = true;
+      std::move(lease).Release();
+      co_return Ok();
+    };
+    auto other = [&](Cx cx) -> Task<void> {
+      co_await OrReturn(Until(cx, [&] { return ended.load(); }));
+      co_return Ok();
+    };
+    EXPECT_THAT(co_await JoinAll(cx, overstays, other), IsOk());
+    // One that ends with its lease, which outlives it.
+    auto gives = [&](Cx cx) -> Task<Lease> {
+      Lease lease = co_await OrReturn(lock.Acquire(cx, absl::Hours(1)));
+      co_return std::move(lease);
+    };
+    auto fails = [](Cx) -> Task<int> { co_return absl::UnavailableError("no"); };
+    EXPECT_THAT(co_await JoinAll(cx, gives, fails), IsError("no"));
+    EXPECT_THAT(co_await JoinAll(cx, fails, gives), IsError("no"));
+    co_return Ok();
+  }),
+              IsOk());
 }
 
 // The close of the race need not wait for it until the drain is over.

@@ -255,6 +255,39 @@ TEST_P(RaceTest, FinalizersHaveTheirTimeWhereNobodyHadToBeWaitedFor) {
   EXPECT_THAT(root, IsOk());
 }
 
+// What a loser ended with is destroyed when nothing of the region is left any more.
+TEST_P(RaceTest, LosersValueCannotSpawnIntoTheRaceAnyMore) {
+  struct Spawns {
+    Spawns(Cx cx, std::optional<Outcome<void>>* ended) : cx(cx), ended(ended) {}
+    Spawns(Spawns&& other) noexcept : cx(other.cx), ended(std::exchange(other.ended, nullptr)) {}
+    ~Spawns() {
+      if (ended == nullptr) return;
+      auto task = cx.Spawn("late", [](Cx) -> Task<void> { co_return Ok(); });
+      EXPECT_TRUE(task.ended());
+      ended->emplace(std::move(task).TakeOutcome());
+    }
+    Cx cx;
+    std::optional<Outcome<void>>* ended;
+  };
+  Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
+    std::optional<Outcome<void>> ended;
+    auto winner = [](Cx) -> Task<int> { co_return 7; };
+    auto loser = [&](Cx cx) -> Task<Spawns> {
+      Spawns spawns(cx.ForDrain(), &ended);
+      (void)co_await Forever(cx);
+      co_return std::move(spawns);
+    };
+    auto won = co_await OrReturn(Race(cx, winner, loser));
+    EXPECT_EQ(won.index(), 0u);
+    EXPECT_TRUE(ended.has_value());
+    if (ended.has_value()) {
+      EXPECT_THAT(*ended, IsError("cannot spawn"));
+    }
+    co_return Ok();
+  });
+  EXPECT_THAT(root, IsOk());
+}
+
 TEST_P(RaceTest, OnACancelledCxNothingStarts) {
   std::atomic<int> started{0};
   Outcome<void> opened = rt.Open([&](Cx cx) -> Task<void> {

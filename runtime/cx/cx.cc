@@ -67,6 +67,12 @@ uint64_t IdOfMaybeEnded(const TaskScope* task) {
 
 namespace cx_internal {
 
+// Read by name, in CurrentTask's assembly, which optimisation of the whole program does not see.
+#if defined(__clang__)
+[[gnu::used]]
+#else
+[[gnu::used, gnu::externally_visible]]
+#endif
 constinit thread_local TaskScope* current_task = nullptr;
 #if !defined(__x86_64__) || !defined(__ELF__) || defined(__ILP32__)
 [[gnu::noinline]] TaskScope* CurrentTask() { return current_task; }
@@ -78,14 +84,14 @@ constinit thread_local TaskScope* current_task = nullptr;
     slot = MakeRunningSlot();
     if (slot == nullptr) return;
   }
-  slot->site.store(site, std::memory_order_relaxed);
+  slot->site.store(site, std::memory_order_release);  // it may be new
   slot->id.store(task == nullptr ? 0 : task->id, std::memory_order_relaxed);
 }
 void VisitRunningTasks(void (*visit)(void*, const SpawnSite*, uint64_t), void* argument) {
   RunningSlots& all = AllSlots();
   SpinLockHolder lock(all.lock);
   for (RunningSlot* slot = all.slots.front(); slot != nullptr; slot = all.slots.Next(slot)) {
-    const SpawnSite* site = slot->site.load(std::memory_order_relaxed);
+    const SpawnSite* site = slot->site.load(std::memory_order_acquire);
     if (site != nullptr) visit(argument, site, slot->id.load(std::memory_order_relaxed));
   }
 }

@@ -88,6 +88,7 @@ Enqueued CloseOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result) 
 }
 
 bool CloseOp::Harvest(std::optional<Outcome<void>>& result) {
+  CoreOf(region_)->CountIsZero();
   result.emplace(Ok());
   return true;
 }

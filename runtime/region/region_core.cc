@@ -97,6 +97,8 @@ RegionCore::RegionCore(const RuntimeServices* services, RegionCore* parent, Task
 }
 
 RegionCore::~RegionCore() {
+  QUIESCE_CHECK(task_cancels_ == nullptr || task_cancels_->empty(),
+                "region: a request to a task has outlived it");
   delete[] reason_slots_.load(std::memory_order_acquire);
   const GivenReason* given = reason_.load(std::memory_order_relaxed);
   while (given != nullptr && given->before != nullptr) delete std::exchange(given, given->before);
@@ -295,23 +297,23 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
       ((shutdown_.load(std::memory_order_relaxed) & kShutdownReached) != 0 ||
        (cancelled_itself && IsTop())) &&
       (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
-  if ((task->flags & kListened) != 0) {
-    task->id = 0;
-    task->PublishEnd();
-    CountDown(drained ? 1 : 0);  // the record is the listener's from here on
-    return;
-  }
-  // With the last reference nobody can join or cancel the task any more.
-  if (task->refs.load(std::memory_order_acquire) != TaskCore::kLastRef ||
-      (task->word.load(std::memory_order_relaxed) & task_word::kCancelled) != 0) {
+  const bool listened = (task->flags & kListened) != 0;
+  // With the last reference nobody can join or cancel the task any more. (Who cancels one that is listened to is a lease
+  // of it, which has a reference too.)
+  const bool shared = task->refs.load(std::memory_order_acquire) != TaskCore::kLastRef ||
+                      (task->word.load(std::memory_order_relaxed) & task_word::kCancelled) != 0;
+  if (shared) {
     const uint32_t before = task->word.fetch_or(task_word::kEnded, std::memory_order_acq_rel);
     if ((before & task_word::kCancelled) != 0) [[unlikely]]
       ForgetTaskCancel(task);
-    task->PublishEnd();
   }
-  task->id = 0;                // a Cx of this task is stale from here on (R7)
-  CountDown(drained ? 1 : 0);  // nothing of the region is touched after this
-  task->Unref();
+  if (shared || listened) task->PublishEnd();
+  task->id = 0;  // a Cx of this task is stale from here on (R7)
+  CountDown(
+      drained
+          ? 1
+          : 0);  // nothing of the region is touched after this, nor of a record that is the listener's
+  if (!listened) task->Unref();
 }
 
 [[gnu::noinline]] uint64_t RegionCore::CountUp() {
@@ -418,9 +420,10 @@ bool RegionCore::TryCloseCount() {
   const uint64_t body = BodyCount();
   uint64_t before = word.load(std::memory_order_acquire);
   while ((before & region_word::kCountMask) == body) {
-    // With the bit set and the count zero nobody can be admitted from outside any more.
-    if (word.compare_exchange_weak(before, (before - body) | region_word::kCloserParked,
-                                   std::memory_order_acq_rel, std::memory_order_acquire)) {
+    // With the bits set and the count zero nobody can be admitted any more.
+    if (word.compare_exchange_weak(
+            before, (before - body) | region_word::kCloserParked | region_word::kFinalizing,
+            std::memory_order_acq_rel, std::memory_order_acquire)) {
       return true;
     }
   }
@@ -428,8 +431,12 @@ bool RegionCore::TryCloseCount() {
 }
 
 bool RegionCore::RunNextTask() {
+  // One that runs although the region is cancelled may go on until its drain is over, and that alarm may not be armed
+  // before the closer parks.
   const auto is_new_here = [](const Runnable* next, const void* region) {
-    return next->step == &StartStep && static_cast<const TaskCore*>(next)->scope == region;
+    if (next->step != &StartStep) return false;
+    const auto* task = static_cast<const TaskCore*>(next);
+    return task->scope == region && (task->flags & (kSpawnedForDrain | kSpawnedInGrace)) == 0;
   };
   if (!services->scheduler->RunNextIf(is_new_here, static_cast<RegionScope*>(this))) return false;
   cx_internal::SetCurrentTask(opener_, opener_->site);
@@ -447,11 +454,17 @@ bool RegionCore::ParkCloser(Waiter* waiter) {
   const uint64_t body = BodyCount();
   const uint64_t before =
       word.fetch_add(region_word::kCloserParked - body, std::memory_order_acq_rel);
-  return (before & region_word::kCountMask) != body;
+  if ((before & region_word::kCountMask) != body) return true;
+  CountIsZero();
+  return false;
+}
+
+void RegionCore::CountIsZero() {
+  word.fetch_or(region_word::kFinalizing, std::memory_order_acq_rel);
 }
 
 void RegionCore::BeginFinalizing() {
-  // Every task that may have registered one has ended. Without any, Close says so too.
+  // Every task that may have registered one has ended.
   if (finalizers_.load(std::memory_order_acquire) == nullptr) return;
   ThreadMutexLock lock(mutex_);
   const uint64_t before = word.fetch_or(region_word::kFinalizing, std::memory_order_acq_rel);
@@ -496,7 +509,6 @@ bool RegionCore::OwesPermits() {
     LedgerOf::Flush(this, opener_permits);
   if (permit_word::AllResolved(permits.load(std::memory_order_acquire))) [[likely]]
     return false;
-  word.fetch_or(region_word::kFinalizing, std::memory_order_acq_rel);
   ThreadMutexLock lock(mutex_);
   awaits_permits_ = true;
   const Instant now = Now();
@@ -604,7 +616,7 @@ Outcome<void> RegionCore::Close() {
     joined = std::move(joined_);
     joined_ = Ok();
     nodes = std::exchange(authorities_, nullptr);
-    word.fetch_or(region_word::kFinalizing | region_word::kClosed, std::memory_order_seq_cst);
+    word.fetch_or(region_word::kClosed, std::memory_order_seq_cst);
     SetAlarm(alarm_, Instant::InfiniteFuture());
     while (GuestAlarm* guest = guests_.front()) DropGuest(guest);
   }

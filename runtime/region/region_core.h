@@ -174,6 +174,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   // The structural wait for the count to become zero. The body has been counted until here.
   bool TryCloseCount();
   bool ParkCloser(Waiter* waiter);
+  // After the grant: nothing is admitted any more. (The other two say so by themselves.)
+  void CountIsZero();
   // Runs a task of the region, which has not begun, in the opener's place, if it is what would come next anyway.
   bool RunNextTask();
   void BeginFinalizing();

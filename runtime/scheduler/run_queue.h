@@ -90,12 +90,14 @@ class RunQueue {
   Runnable* PopIf(Wanted wanted) ABSL_LOCKS_EXCLUDED(gate_) {
     OwnerScope inside(gate_);
     if (shared_lanes() != 0 || urgent_ != 0 || slot_ != nullptr) return nullptr;
-    Runnable* next = ready_.front.empty() ? ready_.back.front() : ready_.front.front();
+    RunnableQueue& queue = ready_.front.empty() ? ready_.back : ready_.front;
+    Runnable* next = queue.front();
     if (next == nullptr || !wanted(next)) return nullptr;
     picker_.Next(false, false, true);
-    Runnable* runnable = PopReady();
+    slot_streak_ = 0;
+    queue.PopFront();  // this one, though something may have been shared meanwhile
     withholds_.store(ready_.size() != 0, std::memory_order_relaxed);
-    return runnable;
+    return next;
   }
 
   void Publish() ABSL_LOCKS_EXCLUDED(gate_);

@@ -76,12 +76,12 @@ bool Worker::RunNextIf(bool (*wanted)(const Runnable* next, const void* argument
   if (runnable == nullptr) return false;
   const Runnable* outer = running_.load(std::memory_order_relaxed);
   ++nested_;
+  --steps_until_check_;  // before the step, inside which there may be others
   running_.store(runnable, std::memory_order_relaxed);
   runnable->step(runnable);
   running_.store(outer, std::memory_order_relaxed);
   --nested_;
   steps_.Add(1);
-  --steps_until_check_;
   return true;
 }
 

@@ -353,6 +353,34 @@ TEST(WorkerPoolTest, StepsInsideStepsAreBounded) {
   pool->Stop();
 }
 
+TEST(WorkerPoolTest, StepsInsideStepsDoNotKeepTheWorkerFromLookingAround) {
+  auto pool = StartPool(1);
+  WorkerPool* const scheduler = pool.get();
+  const auto any = [](const Runnable*, const void*) { return true; };
+  // A chain of ten steps, each inside the one before, that makes itself anew.
+  std::atomic<bool> stop{false};
+  Count ended;
+  std::deque<Call> calls;
+  for (int i = 0; i < 10; ++i) {
+    calls.emplace_back([&, i] {
+      while (scheduler->RunNextIf(any, nullptr)) {
+      }
+      if (stop) return ended.Add();
+      Post(*scheduler, &calls[static_cast<size_t>(i)]);
+    });
+  }
+  TestTimer timer;
+  timer.when = pool->Now() + absl::Milliseconds(1);
+  RunOn(*pool, [&] {
+    for (Call& call : calls) Post(*scheduler, &call);
+    scheduler->Arm(&timer);
+  });
+  timer.fired.WaitFor(1);
+  stop = true;
+  ended.WaitFor(10);
+  pool->Stop();
+}
+
 TEST_P(WorkerPoolTest, TimerFiresAtItsInstantWhoeverArmsIt) {
   auto pool = StartPool(GetParam());
   for (int64_t delay : {int64_t{-1'000'000}, int64_t{0}, int64_t{1'000}, int64_t{3'000'000}}) {

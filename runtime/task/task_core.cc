@@ -122,7 +122,9 @@ void TaskCore::LockJoiner() {
 
 void TaskCore::PublishEnd() {
   static_assert(alignof(EndListener) > kJoinListener);
-  if ((flags & kListened) != 0) {
+  const bool listened = (flags & kListened) != 0;
+  // Nobody but the listener has the record: neither has the lock a use, nor the mark that it has ended.
+  if (listened && refs.load(std::memory_order_acquire) == kLastRef) {
     auto* listener = reinterpret_cast<EndListener*>(joiner.load(std::memory_order_relaxed));
     listener->on_end(listener, this);
     return;
@@ -130,7 +132,7 @@ void TaskCore::PublishEnd() {
   LockJoiner();
   const uintptr_t waiter = joiner.load(std::memory_order_relaxed) & ~kJoinLocked;
   // Under the lock, so that a joiner that is being cancelled cannot leave in between.
-  if ((waiter & kJoinListener) != 0) {
+  if (listened || (waiter & kJoinListener) != 0) {
     auto* listener = reinterpret_cast<EndListener*>(waiter & ~kJoinListener);
     listener->on_end(listener, this);
   } else if (waiter != 0) {
