@@ -163,10 +163,15 @@ struct Spawned {
 
 // `size` is the block's, of which the region's admission has been asked or will be. `listener`: null, or one that
 // always listens (TaskCore::ListenAlways), also to a refusal.
+//
+// Inlined always: else the linker may keep this function of one compiler and the closure that it makes of another, in a
+// program out of objects of both (testing/abi).
 template <class CxType, class F, class... Args>
-auto SpawnSized(uint32_t size, EndListener* listener, RegionScope* region,
-                const Authority* authority, uint32_t cx_flags, const CxBase* spawner,
-                Admission admission, const SpawnName& name, F&& callable, Args&&... args) {
+[[gnu::always_inline]] inline auto SpawnSized(uint32_t size, EndListener* listener,
+                                              RegionScope* region, const Authority* authority,
+                                              uint32_t cx_flags, const CxBase* spawner,
+                                              Admission admission, const SpawnName& name,
+                                              F&& callable, Args&&... args) {
   using S = Spawned<CxType, F, Args...>;
   using C = typename S::C;
   using T = typename S::T;
