@@ -186,8 +186,8 @@ Task<typename Body::Result> RunIn(CxType cx, SpawnName name, Body body, RegionPo
   while (std::unique_ptr<Finalizer> finalizer = region.NextFinalizer()) {
     Task<void> finalizing = task_internal::CallForTask<void>(
         [&] { return finalizer->Run(region.task(), region.finalizer_flags()); });
-    Outcome<void> ended = co_await finalizing;
-    region.FinalizerEnded(*finalizer, ended);
+    Outcome<void> finalized = co_await finalizing;
+    region.FinalizerEnded(*finalizer, finalized);
   }
   if (region.OwesPermits()) (void)co_await AwaitPermits(cx, region.scope());
   co_return body.Finish(region.Close());
