@@ -34,7 +34,6 @@ class Instant {
   friend constexpr auto operator<=>(Instant, Instant) = default;
 
   friend Instant operator+(Instant instant, absl::Duration duration);
-  // Whole nanoseconds, kInfiniteNanos for an infinite duration.
   friend constexpr Instant After(Instant instant, int64_t nanos);
   friend Instant operator-(Instant instant, absl::Duration duration) { return instant + -duration; }
   // Zero between equal instants; infinite if only one of them is infinite, or each on its side.

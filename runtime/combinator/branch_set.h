@@ -298,11 +298,9 @@ class BranchSet {
   }
   void BodyEnded(region_internal::Opening& region, Outcome<Value> outcome) {
     task_->masked_resumes = masked_resumes_;
-    Outcome<void> failure = Ok();
-    if (!outcome.ok()) failure = Outcome<void>::FromFailure(outcome);
+    Ended(branches_.size() - 1, outcome.severity(), /*is_body=*/true);
+    region.BodyEnded(outcome, region_internal::Opening::kBranch);
     branches_.LastEnded(std::move(outcome));
-    Ended(branches_.size() - 1, failure.severity(), /*is_body=*/true);
-    region.BodyEnded(failure, region_internal::Opening::kBranch);
   }
   void TasksEnded() {
     auto take = [this] { taken_.emplace(rule_.Take(branches_)); };

@@ -1,6 +1,7 @@
 // ended_queue.h: tasks in the order in which they end, and the wait for the next. Internal to combinators.
 //
-// Why:        "whichever of these ends first" is what every combinator asks. It is answered here, once.
+// Why:        "whichever of these ends first" is what a combinator asks whose branches come and go. It is answered here,
+//             once. (Those of a fixed set need not wait for it: branch_set.h.)
 // Example:    queue.Add(&branch, cx.Spawn("branch", Fetch).Release());
 //             Branch* first = co_await OrReturn(EndedWait(cx, &queue, 1));  // structural: cannot fail
 // Invariants: (1) each added branch is queued exactly once, when its task has ended and its outcome can be

@@ -31,7 +31,7 @@ const Authority* Opening::authority() const { return &core_->authority(); }
 uint32_t Opening::body_flags() const { return flags_ & ~static_cast<uint32_t>(kNoSpawn); }
 uint32_t Opening::finalizer_flags() const { return flags_ | kGraceTime | kNoSpawn; }
 
-void Opening::BodyEnded(const Outcome<void>& failure, Counts counts) {
+void Opening::JoinBody(const Outcome<void>& failure, Counts counts) {
   core_->BodyEnded(failure, counts == kBody);
 }
 std::unique_ptr<Finalizer> Opening::NextFinalizer() {

@@ -79,7 +79,12 @@ class Opening {
 
   // kBranch: what the body runs is one of a combinator's branches, and counts as a task of the region does.
   enum Counts : bool { kBranch, kBody };
-  void BodyEnded(const Outcome<void>& failure, Counts counts);
+  template <class T>
+  void BodyEnded(const Outcome<T>& outcome, Counts counts) {
+    Outcome<void> failure = Ok();
+    if (!outcome.ok()) failure = Outcome<void>::FromFailure(outcome);
+    JoinBody(failure, counts);
+  }
   // Null when none is left.
   std::unique_ptr<Finalizer> NextFinalizer();
   void FinalizerEnded(const Finalizer& finalizer, const Outcome<void>& outcome);
@@ -88,6 +93,8 @@ class Opening {
   Outcome<void> Close();
 
  private:
+  void JoinBody(const Outcome<void>& failure, Counts counts);
+
   RegionCore* core_ = nullptr;
   TaskScope* task_;
   uint32_t flags_;
@@ -122,7 +129,7 @@ enum class OwnCancel : uint8_t {
 
 // What the opener's task runs in the region, and what comes of it. RunIn asks a body, in this order:
 //   Task<Value> Begin(const CxType& cx)   called once
-//   void BodyEnded(Opening&, Outcome<Value>)   passes the failure to Opening::BodyEnded
+//   void BodyEnded(Opening&, Outcome<Value>)   passes it on to Opening::BodyEnded
 //   void TasksEnded()                     all tasks have ended; the finalizers have not begun
 //   Outcome<Result> Finish(Outcome<void> joined)   `joined`: what the region's close gave
 // It is moved before it begins, and not after. None of these but Begin throws.
@@ -137,9 +144,7 @@ class PlainBody {
 
   Task<T> Begin(const CxType& cx) { return callable_(cx); }
   void BodyEnded(Opening& region, Outcome<T> outcome) {
-    Outcome<void> failure = Ok();
-    if (!outcome.ok()) failure = Outcome<void>::FromFailure(outcome);
-    region.BodyEnded(failure, Opening::kBody);
+    region.BodyEnded(outcome, Opening::kBody);
     if constexpr (kKeepsResult) result_.emplace(std::move(outcome));
   }
   void TasksEnded() {}

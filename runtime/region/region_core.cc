@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/slab.h"
 #include "quiesce/runtime/obligation/ledger.h"
+#include "quiesce/runtime/region/batched_id.h"
 #include "quiesce/runtime/task/async_stack.h"
 #include "quiesce/runtime/trace/emit.h"
 
@@ -17,17 +18,7 @@ namespace quiesce {
 inline namespace v0 {
 namespace {
 
-// Handed to threads in batches, so that opening workers do not meet on one counter. Never inlined: see
-// EndedTasks.
-[[gnu::noinline]] uint64_t NextRegionId() {
-  constexpr uint64_t kIdsPerBatch = 1024;
-  static std::atomic<uint64_t> next_batch{0};
-  thread_local uint64_t next = 0;
-  if (next % kIdsPerBatch == 0) {
-    next = next_batch.fetch_add(1, std::memory_order_relaxed) * kIdsPerBatch + 1;
-  }
-  return next++;
-}
+struct RegionIds;
 
 // The default ErrorSink, see region_policy.h.
 constexpr int kSinkLines = 16;
@@ -90,7 +81,7 @@ RegionCore::RegionCore(const RuntimeServices* services, RegionCore* parent, Task
   this->services = services;
   ops = &kOps;
   parked = &registry_;
-  id = NextRegionId();
+  id = NextBatchedId<RegionIds, 1024>();
   depth = parent == nullptr ? 0 : parent->depth + 1;
   authority_.region = this;
   region_name = name;
@@ -309,10 +300,8 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
   }
   if (shared || listened) task->PublishEnd();
   task->id = 0;  // a Cx of this task is stale from here on (R7)
-  CountDown(
-      drained
-          ? 1
-          : 0);  // nothing of the region is touched after this, nor of a record that is the listener's
+  // Nothing of the region is touched after this, nor of a record that is the listener's.
+  CountDown(drained ? 1 : 0);
   if (!listened) task->Unref();
 }
 

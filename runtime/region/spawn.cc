@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/slab.h"
+#include "quiesce/runtime/region/batched_id.h"
 #include "quiesce/runtime/region/region_core.h"
 #include "quiesce/runtime/trace/emit.h"
 
@@ -14,16 +15,7 @@ inline namespace v0 {
 namespace spawn_internal {
 namespace {
 
-// Ids are handed to threads in batches, so that spawning workers do not meet on one counter.
-[[gnu::noinline]] uint64_t NextTaskId() {
-  constexpr uint64_t kIdsPerBatch = 4096;
-  static std::atomic<uint64_t> next_batch{0};
-  thread_local uint64_t next = 0;
-  if (next % kIdsPerBatch == 0) {
-    next = next_batch.fetch_add(1, std::memory_order_relaxed) * kIdsPerBatch + 1;
-  }
-  return next++;
-}
+struct TaskIds;
 
 }  // namespace
 
@@ -52,7 +44,7 @@ void ActingAs::End() {
 
 TaskCore* NewTask(const SpawnSite* site, uint32_t size, RegionScope* region, uint32_t cx_flags) {
   auto* core = new (SlabAllocate(size)) TaskCore(&StartStep);
-  core->id = NextTaskId();
+  core->id = NextBatchedId<TaskIds, 4096>();
   core->site = site;
   core->scope = region;
   core->block_units = static_cast<uint16_t>(size / 16);

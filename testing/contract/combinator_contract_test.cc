@@ -29,7 +29,7 @@ struct HeldTask {
   Mailbox gate;
 };
 
-// As Race, FirstOk, Quorum and JoinAll wait.
+// As MapReduce and Pipeline wait.
 struct BranchEndContract : WaitContractDefaults {
   static constexpr bool kStructural = true;
   static constexpr bool kChecksFirst = false;
