@@ -26,8 +26,6 @@ void Fatal(const char* format, ...) {
 
 namespace check_internal {
 
-constinit std::atomic<int8_t> debug_checks{-1};
-
 bool FindDebugChecks() {
 #ifdef NDEBUG
   bool enabled = false;
@@ -35,7 +33,8 @@ bool FindDebugChecks() {
   bool enabled = true;
 #endif
   if (const char* text = std::getenv("QUIESCE_DEBUG_CHECKS")) enabled = text[0] == '1';
-  debug_checks.store(enabled, std::memory_order_relaxed);
+  if (enabled) instrumentation::Set(instrumentation::kChecking);
+  instrumentation::Clear(instrumentation::kUndecided);
   return enabled;
 }
 

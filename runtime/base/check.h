@@ -6,9 +6,7 @@
 #ifndef QUIESCE_RUNTIME_BASE_CHECK_H_
 #define QUIESCE_RUNTIME_BASE_CHECK_H_
 
-#include <atomic>
-#include <cstdint>
-
+#include "quiesce/runtime/base/instrumentation.h"
 #include "quiesce/runtime/base/version.h"
 
 namespace quiesce {
@@ -22,8 +20,6 @@ inline namespace v0 {
 [[noreturn, gnu::cold, gnu::format(printf, 1, 2)]] void Fatal(const char* format, ...);
 
 namespace check_internal {
-// -1 until DebugChecks has been asked for the first time, then 0 or 1. Relaxed: it publishes nothing.
-extern std::atomic<int8_t> debug_checks;
 [[gnu::cold]] bool FindDebugChecks();
 }  // namespace check_internal
 
@@ -31,9 +27,9 @@ extern std::atomic<int8_t> debug_checks;
 // dropped, say). A property of the *library's* build, so that objects built with and without NDEBUG agree on it;
 // the environment variable QUIESCE_DEBUG_CHECKS=0|1 overrides it at start.
 inline bool DebugChecks() {
-  const int8_t known = check_internal::debug_checks.load(std::memory_order_relaxed);
+  using namespace instrumentation;  // NOLINT(google-build-using-namespace): its bits
   // One branch where they are off.
-  return known != 0 && (known > 0 || check_internal::FindDebugChecks());
+  return Any(kUndecided | kChecking) && (Any(kChecking) || check_internal::FindDebugChecks());
 }
 
 }  // namespace v0

@@ -109,7 +109,7 @@ class Channel {
   }
 
   // Of a permit: queues *value in its slot. False, and the slot is given back, if the Receiver is gone.
-  bool SendReserved(T* value) {
+  [[gnu::always_inline]] bool SendReserved(T* value) {
     bool sent = false;
     EndUse([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
       --reserved_;

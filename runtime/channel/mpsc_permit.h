@@ -67,8 +67,9 @@ class [[nodiscard]] SendPermit : public Permit<mpsc_internal::SendSlot<T>> {
   // Threads  any.
   std::optional<T> Send(T&& value) && {
     bool sent = false;
-    std::move(*this).Act(
-        [&](mpsc_internal::SendSlot<T>& slot) { sent = slot.channel->SendReserved(&value); });
+    std::move(*this).Act([&](mpsc_internal::SendSlot<T>& slot) __attribute__((always_inline)) {
+      sent = slot.channel->SendReserved(&value);
+    });
     if (sent) [[likely]]
       return std::nullopt;
     return std::optional<T>(std::in_place, std::move(value));

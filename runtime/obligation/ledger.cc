@@ -40,7 +40,7 @@ void Obligation::AddEntry(const TaskCore& task, const PermitKind& kind) {
   auto* entry = new Entry();
   entry->kind = kind.name;
   entry->region = region_;
-  entry->task = task_;
+  entry->task = task.id;
   entry->task_name = task.site->name;
   entry->where = std::bit_cast<std::source_location>(place_);
   Entry::Table& all = Entry::All();
@@ -62,41 +62,54 @@ void Obligation::RemoveEntry(uintptr_t place) {
 
 Obligation Obligation::ForRegionOf(const CxBase& cx, const PermitKind& kind,
                                    const std::source_location& where) {
-  Obligation obligation(where);  // its task is none, so whoever resolves it claims it
+  const auto& task = static_cast<const TaskCore&>(*cx.task());
+  Obligation obligation(where);
   obligation.region_ = cx.region();
+  obligation.task_ |= task.id;
   obligation.region_->permits.fetch_add(permit_word::kOpenOne, std::memory_order_acq_rel);
-  if (DebugChecks()) obligation.AddEntry(*static_cast<TaskCore*>(cx.task()), kind);
+  obligation.NoteReserve(task, kind);
   return obligation;
 }
 
-Obligation::Claim Obligation::ClaimElsewhere() {
+Obligation::Claimed Obligation::Claim() {
+  Claimed claimed = {
+      .region = region_, .place = place_, .task = task_id(), .elsewhere = false, .revoked = false};
+  if (region_ == nullptr || CountsHere()) return claimed;
   uint64_t word = region_->permits.load(std::memory_order_acquire);
   do {
-    if ((word & permit_word::kRevoked) != 0) return Claim::kRevoked;
+    if ((word & permit_word::kRevoked) != 0) {
+      claimed.revoked = true;
+      return claimed;
+    }
   } while (!region_->permits.compare_exchange_weak(
       word, word - permit_word::kOpenOne + permit_word::kClaimOne, std::memory_order_acq_rel,
       std::memory_order_acquire));
-  return Claim::kElsewhere;
+  claimed.elsewhere = true;
+  return claimed;
 }
 
 void Obligation::NoteReserve(const TaskCore& task, const PermitKind& kind) {
   if (DebugChecks()) AddEntry(task, kind);
-  Emit(EventKind::kPermitReserve, region_->id, task_, 0, kind.name);
+  Emit(EventKind::kPermitReserve, region_->id, task.id, 0, kind.name);
 }
 
-void Obligation::EndResolve(const PermitKind& kind, RegionScope* region, uintptr_t place,
-                            uint64_t task, PermitEnd end, Claim claim) {
-  if (DebugChecks()) RemoveEntry(place);
-  Emit(EventKind::kPermitEnd, region->id, task,
-       static_cast<uint64_t>(claim == Claim::kRevoked ? PermitEnd::kGivenBack : end), kind.name);
-  if (claim == Claim::kRevoked) {
+void Obligation::End(const PermitKind& kind, PermitEnd end, const Claimed& claimed) {
+  RegionScope* const region = claimed.region;
+  if (region == nullptr) return;
+  if (DebugChecks()) RemoveEntry(claimed.place);
+  Emit(EventKind::kPermitEnd, region->id, claimed.task,
+       static_cast<uint64_t>(claimed.revoked ? PermitEnd::kGivenBack : end), kind.name);
+  if (claimed.revoked) {
     region->ops->unref(region);
-  } else if (claim == Claim::kElsewhere) {
+  } else if (claimed.elsewhere) {
     region->ops->permit_done(region);
   }
 }
 
-void Obligation::Spill(std::atomic<int16_t>& counter) { LedgerOf::Flush(region_, counter); }
+void Obligation::Spill(std::atomic<int16_t>& counter, int16_t change) {
+  LedgerOf::Flush(region_, counter);
+  counter.store(change, std::memory_order_relaxed);
+}
 
 void Obligation::Leaked(const PermitKind& kind) const {
   const bool named = DebugChecks() && region_ != nullptr;
@@ -105,8 +118,8 @@ void Obligation::Leaked(const PermitKind& kind) const {
   const std::string what =
       named ? reinterpret_cast<const Entry*>(place_)->ToString()
             : absl::StrCat(kind.name, ", reserved at ", DescribePlace(where),
-                           task_ == kNoTask ? std::string(" by a thread that is no task")
-                                            : absl::StrCat(" by task ", task_));
+                           region_ == nullptr ? std::string(" by a thread that is no task")
+                                              : absl::StrCat(" by task ", task_id()));
   const std::string of =
       region_ == nullptr ? "" : absl::StrCat(" (region '", region_->region_name, "')");
   const std::string text = absl::StrCat(

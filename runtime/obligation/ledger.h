@@ -62,15 +62,16 @@ class Obligation {
     if (!kHasLedger) return;
     auto& task = static_cast<TaskCore&>(*cx.task());
     Count(region_ == task.scope ? task.permits : region_->opener_permits, +1);
-    if (DebugChecks() || EventsWanted()) [[unlikely]]
+    if (Instrumented()) [[unlikely]]
       NoteReserve(task, kind);
   }
-  // As if reserved through `cx`, by whatever task or thread: counted in the region's word.
+  // Reserved through `cx` by whatever task or thread, though the message of a leak names cx's task: counted in
+  // the region's word.
   static Obligation ForRegionOf(const CxBase& cx, const PermitKind& kind,
                                 const std::source_location& where);
   // Reserved by a thread that is no task: no region owes it.
   explicit Obligation(const std::source_location& where)
-      : task_(kNoTask), place_(std::bit_cast<uintptr_t>(where)) {}
+      : task_(kUncounted), place_(std::bit_cast<uintptr_t>(where)) {}
 
   Obligation(Obligation&& other) noexcept
       : region_(other.region_), task_(std::exchange(other.task_, 0)), place_(other.place_) {}
@@ -91,11 +92,16 @@ class Obligation {
   template <class Effect>
   [[gnu::always_inline]] bool Resolve(const PermitKind& kind, PermitEnd end,
                                       Effect effect) noexcept {
-    if (kHasLedger && (DebugChecks() || EventsWanted() || !CountsHere())) [[unlikely]]
-      return ResolveUnusual(kind, end, effect);
+    const bool counted = !kHasLedger || (!Instrumented() && CountsHere());
+    Claimed claimed;
+    if (!counted) [[unlikely]]
+      claimed = Claim();
     task_ = 0;
-    effect(true);  // it may wake somebody who destroys this
-    return true;
+    const bool granted = counted || !claimed.revoked;
+    effect(granted);  // it may wake somebody who destroys this
+    if (!counted) [[unlikely]]
+      End(kind, end, claimed);
+    return granted;
   }
 
   // Dropped without having been consumed: fatal where debug checks are on; else counted, and reported once for
@@ -103,21 +109,32 @@ class Obligation {
   [[gnu::cold]] void Leaked(const PermitKind& kind) const;
 
   // Has it been revoked? For a hint: it may be in the next moment. False once it is resolved.
-  bool revoked() const {
-    return live() && region_ != nullptr &&
-           (region_->permits.load(std::memory_order_acquire) & permit_word::kRevoked) != 0;
-  }
+  bool revoked() const { return live() && region_ != nullptr && RegionHasRevoked(); }
 
  private:
-  enum class Claim : uint8_t { kOwn, kElsewhere, kRevoked };
-  static constexpr uint64_t kNoTask = ~uint64_t{0};
-  static constexpr int16_t kSpillAt = 0x4000;
+  // What Resolve keeps where it does more than count.
+  struct Claimed {
+    RegionScope* region;  // null: nobody's, and nothing more is to be done
+    uintptr_t place;
+    uint64_t task;
+    bool elsewhere;  // the region's word has the claim
+    bool revoked;
+  };
+  // In task_: nobody counts it by itself, whoever resolves it claims it. Without the bit, who reserved it.
+  static constexpr uint64_t kUncounted = uint64_t{1} << 63;
 
-  void Count(std::atomic<int16_t>& counter, int change) {
-    const auto count = static_cast<int16_t>(counter.load(std::memory_order_relaxed) + change);
-    counter.store(count, std::memory_order_relaxed);
-    if (count == kSpillAt || count == -kSpillAt) [[unlikely]]
-      Spill(counter);
+  uint64_t task_id() const { return task_ & ~kUncounted; }
+  bool RegionHasRevoked() const {
+    return (region_->permits.load(std::memory_order_acquire) & permit_word::kRevoked) != 0;
+  }
+  void Count(std::atomic<int16_t>& counter, int16_t change) {
+    int16_t count;
+    if (__builtin_add_overflow(counter.load(std::memory_order_relaxed), change, &count))
+        [[unlikely]] {
+      Spill(counter, change);
+    } else {
+      counter.store(count, std::memory_order_relaxed);
+    }
   }
 
   // Is the task that reserved it the one that runs here, so that it counts by itself? Then it has.
@@ -126,38 +143,20 @@ class Obligation {
     if (now == nullptr || now->id != task_) [[unlikely]]
       return false;
     auto& task = const_cast<TaskCore&>(static_cast<const TaskCore&>(*now));
-    if (region_ == task.scope) [[likely]] {
+    if (region_ == task.scope) {
       Count(task.permits, -1);  // its region cannot have closed: the task is one of it
       return true;
     }
-    if (region_ == nullptr || revoked()) [[unlikely]]
+    if (RegionHasRevoked()) [[unlikely]]
       return false;
     Count(region_->opener_permits, -1);
     return true;
   }
 
-  // Resolve where it is not just counted. Out of line, so that the other case keeps its registers.
-  template <class Effect>
-  [[gnu::noinline]] bool ResolveUnusual(const PermitKind& kind, PermitEnd end,
-                                        Effect effect) noexcept {
-    const Claim claim = TakeClaim();
-    // The effect may wake somebody who destroys this.
-    RegionScope* const region = region_;
-    const uintptr_t place = place_;
-    const uint64_t task = std::exchange(task_, 0);
-    effect(claim != Claim::kRevoked);
-    if (region != nullptr) EndResolve(kind, region, place, task, end, claim);
-    return claim != Claim::kRevoked;
-  }
-  Claim TakeClaim() {
-    if (region_ == nullptr || CountsHere()) return Claim::kOwn;
-    return ClaimElsewhere();
-  }
-  Claim ClaimElsewhere();
-  static void EndResolve(const PermitKind& kind, RegionScope* region, uintptr_t place,
-                         uint64_t task, PermitEnd end, Claim claim);
+  [[gnu::cold]] Claimed Claim();
+  [[gnu::cold]] static void End(const PermitKind& kind, PermitEnd end, const Claimed& claimed);
   [[gnu::cold]] void NoteReserve(const TaskCore& task, const PermitKind& kind);
-  void Spill(std::atomic<int16_t>& counter);
+  [[gnu::cold]] void Spill(std::atomic<int16_t>& counter, int16_t change);
   void AddEntry(const TaskCore& task, const PermitKind& kind);
   static void RemoveEntry(uintptr_t place);
 
@@ -165,7 +164,7 @@ class Obligation {
   friend struct LedgerOf;
 
   RegionScope* region_ = nullptr;  // null: nobody's
-  uint64_t task_;                  // its id; 0: resolved
+  uint64_t task_;                  // its id, perhaps with kUncounted; 0: resolved
   // The std::source_location; or, where debug checks are on and a region owes it, the Entry* that has it.
   uintptr_t place_;
   static_assert(sizeof(std::source_location) == sizeof(uintptr_t));

@@ -123,7 +123,7 @@ class [[nodiscard]] Permit {
   // was revoked.
   template <class Effect>
   [[gnu::always_inline]] bool Act(Effect effect) && {
-    return Finish(PermitEnd::kActed, [this, &effect](bool granted) {
+    return Finish(PermitEnd::kActed, [this, &effect](bool granted) __attribute__((always_inline)) {
       if (granted) [[likely]] {
         effect(slot_);
       } else {

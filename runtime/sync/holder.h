@@ -17,6 +17,7 @@
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/sync/leaving.h"
 #include "quiesce/runtime/task/wait.h"
 
 namespace quiesce {
@@ -61,6 +62,16 @@ class LockQueue {
     drains_ -= request->drains;
     return true;
   }
+  // Who was popped could not be granted, and Withdraws by itself.
+  void PassOver() { leaving_.Add(); }
+  // After its cancel. False: it was passed over before.
+  bool Withdraw(LockRequest* request) {
+    if (Remove(request)) return true;
+    leaving_.Remove();
+    return false;
+  }
+  // For destructors; see Leaving.
+  void CheckAllLeft(const char* what, const char* wait) const { leaving_.CheckNone(what, wait); }
   // From now on the task of `request` goes in the cancel lane, queued or about to be. It never leaves that again
   // while it waits.
   void NoteDrains(LockRequest* request) {
@@ -72,6 +83,7 @@ class LockQueue {
  private:
   IntrusiveList<LockRequest> requests_;
   uint32_t drains_ = 0;
+  Leaving leaving_;
 };
 
 // The one task that holds a lock.

@@ -116,7 +116,7 @@ class LeaseCore {
   }
   void Withdraw(LockRequest* request) {
     SpinLockHolder lock(lock_);
-    queue_.Remove(request);
+    queue_.Withdraw(request);
   }
   TaskCore* LendLane(LockRequest* request) {
     SpinLockHolder lock(lock_);
@@ -136,9 +136,11 @@ class LeaseCore {
     lock_.Lock();
     holder_.Release();
     while (LockRequest* next = queue_.PopFront()) {
-      if (!holder_.TryHandTo(next, queue_.drains() > 0)) continue;
-      ++refs_;
-      break;
+      if (holder_.TryHandTo(next, queue_.drains() > 0)) {
+        ++refs_;
+        break;
+      }
+      queue_.PassOver();
     }
     Unref();
   }
@@ -151,6 +153,7 @@ class LeaseCore {
           "out of scope",
           holder_.Describe().c_str(), DescribeQueue(queue_).c_str());
     }
+    queue_.CheckAllLeft("a LeaseLock", "Acquire");
     Unref();
   }
 

@@ -457,6 +457,25 @@ TEST_F(LeaseDeathTest, AnOutcomeWithALeaseThatIsDroppedIsALeak) {
                "permit leaked: Lease #1, reserved at .*lease_test.cc:[0-9]+");
 }
 
+// The release passes over it, so it stands in line no more; but it has yet to leave.
+TEST_F(LeaseDeathTest, LockDestroyedBeforeACancelledWaitHasLeft) {
+  EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
+                 auto lock = std::make_unique<LeaseLock>();
+                 Lease lease = co_await OrReturn(lock->Acquire(cx, kTime));
+                 bool parking = false;
+                 auto late = cx.Spawn("late", [&](Cx cx) -> Task<void> {
+                   parking = true;
+                   co_return co_await AcquireAndHold(cx, lock.get());
+                 });
+                 while (!parking) co_await OrReturn(Yield(cx));
+                 late.Cancel();  // the only worker is ours
+                 std::move(lease).Release();
+                 lock.reset();
+                 co_return Ok();
+               }),
+               "a LeaseLock was destroyed before 1 of its waits, .*Let every Acquire return");
+}
+
 TEST_F(LeaseDeathTest, LockDestroyedWhileATaskWaits) {
   EXPECT_DEATH(
       RunOnce([](Cx cx) -> Task<void> {

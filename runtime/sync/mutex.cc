@@ -9,6 +9,7 @@ using sync_internal::LockRequest;
 
 Mutex::~Mutex() {
   SpinLockHolder lock(lock_);
+  queue_.CheckAllLeft("a Mutex", "Lock");
   if (holder_.free()) return;
   Fatal(
       "a Mutex was destroyed while it is held by %s%s. Unlock it, and let those who wait end, "
@@ -20,6 +21,7 @@ Mutex::~Mutex() {
 void Mutex::HandOver() {
   while (LockRequest* next = queue_.PopFront()) {
     if (holder_.TryHandTo(next, queue_.drains() > 0)) return;
+    queue_.PassOver();
   }
 }
 
@@ -50,7 +52,7 @@ Enqueued MutexRequest::Queue(Waiter& waiter) {
 
 void MutexRequest::Withdraw(Waiter&) {
   SpinLockHolder lock(mutex_->lock_);
-  mutex_->queue_.Remove(&request_);
+  mutex_->queue_.Withdraw(&request_);
 }
 
 TaskCore* MutexRequest::LendLane() {

@@ -24,6 +24,7 @@ Turns::~Turns() {
         "before the cell goes out of scope",
         DescribeTask(*request->waiter->task()).c_str(), DescribePlace(request->where).c_str());
   }
+  leaving_.CheckNone("a OnceCell", "Get and Wait");
 }
 
 bool Turns::TryTake(TaskCore* task, const std::source_location& where) {
@@ -53,7 +54,9 @@ void Turns::Set() {
   SpinLockHolder lock(lock_);
   state_.store(kSet, std::memory_order_release);
   EndTurn();
-  while (Request* request = queue_.PopFront()) request->waiter->Grant();
+  while (Request* request = queue_.PopFront()) {
+    if (!request->waiter->Grant()) leaving_.Add();
+  }
 }
 
 void Turns::Pass() {
@@ -67,6 +70,7 @@ void Turns::Pass() {
       // Before the grant, after which the request may be gone.
       TakeFor(request->waiter->task(), request->where);
       if (request->waiter->Grant()) return;
+      leaving_.Add();
       EndTurn();
       state_.store(kEmpty, std::memory_order_relaxed);
     }
@@ -109,7 +113,11 @@ Enqueued TurnOp::EnqueueAs(const char* call, Waiter& waiter, std::optional<Outco
 
 void TurnOp::Withdraw(Waiter&) {
   SpinLockHolder lock(turns_->lock_);
-  if (request_.linked()) turns_->queue_.Remove(&request_);
+  if (request_.linked()) {
+    turns_->queue_.Remove(&request_);
+  } else {
+    turns_->leaving_.Remove();
+  }
 }
 
 TaskCore* TurnOp::LendLane() {

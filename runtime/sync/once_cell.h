@@ -44,6 +44,7 @@
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/sync/leaving.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
@@ -97,6 +98,7 @@ class Turns {
   std::source_location where_ ABSL_GUARDED_BY(lock_);  // owner_'s Get
   struct Request;
   IntrusiveList<Request> queue_ ABSL_GUARDED_BY(lock_);
+  Leaving leaving_ ABSL_GUARDED_BY(lock_);
 };
 
 // A wait in the cell's queue.

@@ -275,6 +275,37 @@ TEST(OnceCellDeathTest, DestroyedWhileItsValueIsBeingMadeIsFatal) {
       ".*once_cell_test.cc:[0-9]+");
 }
 
+// The initialiser's end passes over it, so it stands in line no more; but it has yet to leave.
+TEST(OnceCellDeathTest, DestroyedBeforeACancelledWaitHasLeftIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  for (const bool fails : {false, true}) {
+    EXPECT_DEATH(
+        {
+          TestRuntime rt(1);
+          (void)rt.Run([&](Cx cx) -> Task<void> {
+            auto cell = std::make_unique<OnceCell<int>>();
+            bool parking = false;
+            auto late = cx.Spawn("late", [&](Cx cx) -> Task<void> {
+              auto init = [](Cx) -> Task<int> { co_return 1; };
+              parking = true;
+              co_await OrReturn(cell->Get(cx, init));
+              co_return Ok();
+            });
+            auto init = [&](Cx cx) -> Task<int> {
+              while (!parking) co_await OrReturn(Yield(cx));
+              late.Cancel();  // the only worker is ours
+              if (fails) co_return absl::UnavailableError("no");
+              co_return 1;
+            };
+            (void)co_await cell->Get(cx, init);
+            cell.reset();
+            co_return Ok();
+          });
+        },
+        "a OnceCell was destroyed before 1 of its waits, .*Let every Get and Wait return");
+  }
+}
+
 TEST(OnceCellDeathTest, DestroyedWhileATaskWaitsIsFatal) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(

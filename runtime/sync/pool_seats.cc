@@ -35,6 +35,7 @@ bool PoolSeats::HandOver(PooledThing* thing) {
   while (Request* request = line_.PopFront()) {
     request->thing = thing;
     if (request->waiter->Grant()) return true;
+    leaving_.Add();
   }
   return false;
 }
@@ -42,7 +43,9 @@ bool PoolSeats::HandOver(PooledThing* thing) {
 bool PoolSeats::GiveBack(uint32_t seats) {
   taken_ -= seats;
   if (taken_ != 0) return false;
-  while (Waiter* waiter = closers_.PopFront()) waiter->Grant();
+  while (Waiter* waiter = closers_.PopFront()) {
+    if (!waiter->Grant()) leaving_.Add();
+  }
   return pool_gone_;
 }
 
@@ -89,7 +92,7 @@ void PoolSeats::Close() {
     taken_ += seats;  // until they are destroyed: another who closes waits for that
     while (Request* request = line_.PopFront()) {
       request->closed = true;
-      request->waiter->Grant();
+      if (!request->waiter->Grant()) leaving_.Add();
     }
   }
   if (seats == 0) return;
@@ -109,6 +112,7 @@ void PoolSeats::DropPool() {
           "them end, before it goes out of scope",
           DescribeTask(*waiter->task()).c_str(), waiter->ops()->name);
     }
+    leaving_.CheckNone("a Pool", "Checkout and Close");
   }
   Close();
   bool last;
@@ -156,7 +160,11 @@ bool SeatOp::Harvest(std::optional<Outcome<PooledThing*>>& result) {
 
 void SeatOp::Withdraw(Waiter&) {
   SpinLockHolder lock(seats_->lock_);
-  if (request_.linked()) seats_->line_.Remove(&request_);
+  if (request_.linked()) {
+    seats_->line_.Remove(&request_);
+  } else {
+    seats_->leaving_.Remove();
+  }
 }
 
 bool PoolCloseOp::Try(std::optional<Outcome<void>>& result) {
@@ -178,7 +186,11 @@ Enqueued PoolCloseOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& resu
 
 void PoolCloseOp::Withdraw(Waiter& waiter) {
   SpinLockHolder lock(seats_->lock_);
-  if (seats_->closers_.Linked(&waiter)) seats_->closers_.Remove(&waiter);
+  if (seats_->closers_.Linked(&waiter)) {
+    seats_->closers_.Remove(&waiter);
+  } else {
+    seats_->leaving_.Remove();
+  }
 }
 
 }  // namespace sync_internal

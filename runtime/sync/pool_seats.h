@@ -16,6 +16,7 @@
 #include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/sync/leaving.h"
 #include "quiesce/runtime/task/wait.h"
 
 namespace quiesce {
@@ -96,6 +97,7 @@ class PoolSeats {
   // Not empty only while no seat is free.
   IntrusiveList<Request> line_ ABSL_GUARDED_BY(lock_);
   IntrusiveList<Waiter, QueueHook> closers_ ABSL_GUARDED_BY(lock_);
+  Leaving leaving_ ABSL_GUARDED_BY(lock_);
 };
 
 // Takes a seat; yields what is in it, or null.

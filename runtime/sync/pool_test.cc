@@ -713,6 +713,35 @@ TEST(PoolDeathTest, DestroyedWhileACheckoutWaitsIsFatal) {
       "a Pool was destroyed while task 'client' .* waits in Pool::Checkout");
 }
 
+// They are passed over, so they stand in line no more; but they have yet to leave.
+TEST(PoolDeathTest, DestroyedBeforeACancelledWaitHasLeftIsFatal) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  for (const bool close : {false, true}) {
+    EXPECT_DEATH(
+        {
+          TestRuntime rt(1);
+          (void)rt.Run([&](Cx cx) -> Task<void> {
+            auto pool = std::make_unique<Pool<int>>(PoolOptions().WithMaxSize(1),
+                                                    [](Cx) -> Task<int> { co_return 1; });
+            PoolPermit<int> held = co_await OrReturn(pool->Checkout(cx));
+            auto late = cx.Spawn("late", [raw = pool.get(), close](Cx cx) -> Task<void> {
+              if (close) co_return co_await raw->Close(cx);
+              PoolPermit<int> got = co_await OrReturn(raw->Checkout(cx));
+              std::move(got).Return();
+              co_return Ok();
+            });
+            const char* const wait = close ? "in Pool::Close" : "in Pool::Checkout";
+            co_await OrReturn(Until(cx, [&] { return Stands(rt, wait); }));
+            late.Cancel();  // the only worker is ours
+            std::move(held).Return();
+            pool.reset();
+            co_return Ok();
+          });
+        },
+        "a Pool was destroyed before 1 of its waits, .*Let every Checkout and Close return");
+  }
+}
+
 TEST(PoolDeathTest, DestroyedWhileACloseWaitsIsFatal) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(

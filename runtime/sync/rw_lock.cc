@@ -19,6 +19,8 @@ struct sync_internal::Reader : ListHook {
 
 RwLock::~RwLock() {
   SpinLockHolder lock(lock_);
+  writers_.CheckAllLeft("an RwLock", "WriteLock");
+  waiting_readers_.CheckAllLeft("an RwLock", "ReadLock");
   if (writer_.free() && readers_ == 0) return;
   std::string held;
   if (!writer_.free()) {
@@ -39,13 +41,18 @@ RwLock::~RwLock() {
 
 void RwLock::AdmitReaders() {
   while (LockRequest* next = waiting_readers_.PopFront()) {
-    if (next->waiter->Grant()) ++readers_;
+    if (next->waiter->Grant()) {
+      ++readers_;
+    } else {
+      waiting_readers_.PassOver();
+    }
   }
 }
 
 bool RwLock::AdmitWriter() {
   while (LockRequest* next = writers_.PopFront()) {
     if (writer_.TryHandTo(next, writers_.drains() + waiting_readers_.drains() > 0)) return true;
+    writers_.PassOver();
   }
   return false;
 }
@@ -119,7 +126,7 @@ Enqueued ReadRequest::Queue(Waiter& waiter) {
 
 void ReadRequest::Withdraw(Waiter&) {
   SpinLockHolder lock(lock_->lock_);
-  lock_->waiting_readers_.Remove(&request_);
+  lock_->waiting_readers_.Withdraw(&request_);
 }
 
 TaskCore* ReadRequest::LendLane() {
@@ -143,7 +150,7 @@ Enqueued WriteRequest::Queue(Waiter& waiter) {
 
 void WriteRequest::Withdraw(Waiter&) {
   SpinLockHolder lock(lock_->lock_);
-  if (!lock_->writers_.Remove(&request_)) return;
+  if (!lock_->writers_.Withdraw(&request_)) return;
   // It may have been all that kept the readers out.
   if (lock_->writers_.empty() && lock_->writer_.free()) lock_->AdmitReaders();
 }

@@ -378,6 +378,34 @@ TEST_F(RwLockDeathTest, GuardThatHoldsNothing) {
       "WriteGuard::Detach: this guard holds no lock");
 }
 
+// The unlock passes over it, so it stands in line no more; but it has yet to leave.
+TEST_F(RwLockDeathTest, DestroyedBeforeACancelledWaitHasLeft) {
+  for (const bool writes : {false, true}) {
+    EXPECT_DEATH(
+        RunOnce([&](Cx cx) -> Task<void> {
+          auto lock = std::make_unique<RwLock>();
+          WriteGuard guard = co_await OrReturn(lock->WriteLock(cx));
+          bool parking = false;
+          auto late = cx.Spawn("late", [&](Cx cx) -> Task<void> {
+            parking = true;
+            if (writes) {
+              WriteGuard guard = co_await OrReturn(lock->WriteLock(cx));
+            } else {
+              ReadGuard guard = co_await OrReturn(lock->ReadLock(cx));
+            }
+            co_return Ok();
+          });
+          while (!parking) co_await OrReturn(Yield(cx));
+          late.Cancel();  // the only worker is ours
+          std::move(guard).Unlock();
+          lock.reset();
+          co_return Ok();
+        }),
+        writes ? "an RwLock was destroyed before 1 of its waits, .*Let every WriteLock return"
+               : "an RwLock was destroyed before 1 of its waits, .*Let every ReadLock return");
+  }
+}
+
 TEST_F(RwLockDeathTest, DestroyedWhileItIsLocked) {
   EXPECT_DEATH(
       {

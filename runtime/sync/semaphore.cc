@@ -34,7 +34,7 @@ Enqueued SemaphoreCore::Queue(AcquireRequest* request, Waiter& waiter) {
 
 void SemaphoreCore::Withdraw(AcquireRequest* request) {
   SpinLockHolder lock(lock_);
-  if (!request->linked()) return;
+  if (!request->linked()) return leaving_.Remove();
   queue_.Remove(request);
   Serve();  // it may have stood before one that fits
 }
@@ -44,7 +44,11 @@ void SemaphoreCore::Serve() {
        next = queue_.front()) {
     const int64_t count = next->count;
     queue_.Remove(next);
-    if (next->waiter->Grant()) available_ -= count;  // or it was cancelled, and leaves by itself
+    if (next->waiter->Grant()) {
+      available_ -= count;
+    } else {
+      leaving_.Add();
+    }
   }
   UpdateSpecial();
 }
@@ -77,7 +81,7 @@ void SemaphoreCore::Close() {
   closed_ = true;
   while (AcquireRequest* next = queue_.PopFront()) {
     next->closed = true;
-    next->waiter->Grant();
+    if (!next->waiter->Grant()) leaving_.Add();
   }
   UpdateSpecial();
 }
@@ -91,6 +95,7 @@ void SemaphoreCore::Abandon() {
         DescribeLocker(*first->waiter->task()).c_str(), static_cast<long long>(first->count),
         DescribePlace(first->where).c_str());
   }
+  leaving_.CheckNone("a Semaphore", "Acquire");
   abandoned_ = true;
   UpdateSpecial();
   UnlockOrDelete();

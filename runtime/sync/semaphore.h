@@ -44,6 +44,7 @@
 #include "quiesce/runtime/obligation/ledger.h"
 #include "quiesce/runtime/obligation/permit.h"
 #include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/sync/leaving.h"
 #include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
 
@@ -129,6 +130,7 @@ class SemaphoreCore {
   int64_t available_ ABSL_GUARDED_BY(lock_);
   int64_t total_ ABSL_GUARDED_BY(lock_);
   IntrusiveList<AcquireRequest> queue_ ABSL_GUARDED_BY(lock_);
+  Leaving leaving_ ABSL_GUARDED_BY(lock_);
 };
 
 // What a SemaphorePermit holds.

@@ -340,6 +340,31 @@ TEST_F(SemaphoreDeathTest, NumbersThatMakeNoSense) {
   EXPECT_DEATH(Semaphore(INT64_MAX).AddPermits(1), "more than 2\\^63 cannot be counted");
 }
 
+// It is passed over, by a permit's end or by Close, so it stands in line no more; but it has yet to leave.
+TEST_F(SemaphoreDeathTest, DestroyedBeforeACancelledWaitHasLeft) {
+  for (const bool close : {false, true}) {
+    EXPECT_DEATH(RunOnce([&](Cx cx) -> Task<void> {
+                   auto semaphore = std::make_unique<Semaphore>(0);
+                   bool parking = false;
+                   auto late = cx.Spawn("late", [&](Cx cx) -> Task<void> {
+                     parking = true;
+                     (co_await OrReturn(semaphore->Acquire(cx))).Release();
+                     co_return Ok();
+                   });
+                   while (!parking) co_await OrReturn(Yield(cx));
+                   late.Cancel();  // the only worker is ours
+                   if (close) {
+                     semaphore->Close();
+                   } else {
+                     semaphore->AddPermits(1);
+                   }
+                   semaphore.reset();
+                   co_return Ok();
+                 }),
+                 "a Semaphore was destroyed before 1 of its waits, .*Let every Acquire return");
+  }
+}
+
 TEST_F(SemaphoreDeathTest, DestroyedWhileATaskWaits) {
   EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
                  auto semaphore = std::make_unique<Semaphore>(0);

@@ -24,6 +24,7 @@
 #include <optional>
 #include <utility>
 
+#include "quiesce/runtime/base/instrumentation.h"
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
@@ -207,7 +208,7 @@ class ResultWait : public Waiter {
   using Value = V;
 
   [[gnu::always_inline]] bool await_ready() {
-    if (awaited_ || AnyCancel() || DebugChecks() || EventsWanted()) [[unlikely]]
+    if (awaited_ || AnyCancel() || Instrumented()) [[unlikely]]
       return BeginUnusual();
     awaited_ = true;
     // Others go first while nothing is taken: if it held a lock, they would all have to queue for that.

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "quiesce/runtime/base/instrumentation.h"
 #include "quiesce/runtime/trace/observer.h"
 #include "quiesce/runtime/trace/rings.h"
 
@@ -18,7 +19,6 @@ std::atomic<EventObserver*> observer{nullptr};
 
 namespace trace_internal {
 
-std::atomic<uint8_t> wanted{0};
 std::atomic<int64_t (*)()> time_hook{nullptr};
 std::atomic<uint32_t (*)()> worker_hook{nullptr};
 
@@ -86,10 +86,9 @@ void SetTraceWorker(uint32_t worker) { trace_internal::this_thread_worker = work
 
 EventObserver* SetEventObserver(EventObserver* next) {
   if (next != nullptr) {
-    trace_internal::wanted.fetch_or(trace_internal::kObserving, std::memory_order_relaxed);
+    instrumentation::Set(instrumentation::kObserving);
   } else {
-    trace_internal::wanted.fetch_and(static_cast<uint8_t>(~trace_internal::kObserving),
-                                     std::memory_order_relaxed);
+    instrumentation::Clear(instrumentation::kObserving);
   }
   return observer.exchange(next, std::memory_order_acq_rel);
 }

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "quiesce/runtime/base/instrumentation.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/trace/event.h"
 
@@ -17,13 +18,6 @@ namespace quiesce {
 inline namespace v0 {
 
 namespace trace_internal {
-// Who wants events: one word, so that nobody costs one branch. Relaxed: it publishes nothing.
-//   kRecording  moved by StartRecording and StopRecording; the ring's lock decides whether a late
-//               event still counts
-//   kObserving  moved by SetEventObserver
-inline constexpr uint8_t kRecording = 1;
-inline constexpr uint8_t kObserving = 2;
-extern std::atomic<uint8_t> wanted;
 // Set by SetRecorderHooks; null: the default. Relaxed: what they point at was there before any thread.
 extern std::atomic<int64_t (*)()> time_hook;
 extern std::atomic<uint32_t (*)()> worker_hook;
@@ -31,12 +25,11 @@ extern std::atomic<uint32_t (*)()> worker_hook;
                                            uint64_t arg, const char* name);
 }  // namespace trace_internal
 
-inline bool Recording() {
-  return (trace_internal::wanted.load(std::memory_order_relaxed) & trace_internal::kRecording) != 0;
-}
+// The ring's lock decides whether a late event still counts.
+inline bool Recording() { return instrumentation::Any(instrumentation::kRecording); }
 
 // Would Emit do anything? For who would have to fetch what it says.
-inline bool EventsWanted() { return trace_internal::wanted.load(std::memory_order_relaxed) != 0; }
+inline bool EventsWanted() { return instrumentation::Any(instrumentation::kEvents); }
 
 // The number that the events of this thread carry, unless a hook of the recorder says otherwise. A worker
 // sets it when it starts.

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/base/instrumentation.h"
 #include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/trace/rings.h"
 
@@ -60,13 +61,12 @@ void StartRecording(RecorderOptions options) {
                 "StartRecording: capacity_per_thread must be at least 1");
   ThreadMutexLock lock(switch_mutex);
   Rings::Get().Open(options.capacity_per_thread);
-  trace_internal::wanted.fetch_or(trace_internal::kRecording, std::memory_order_relaxed);
+  instrumentation::Set(instrumentation::kRecording);
 }
 
 void StopRecording() {
   ThreadMutexLock lock(switch_mutex);
-  trace_internal::wanted.fetch_and(static_cast<uint8_t>(~trace_internal::kRecording),
-                                   std::memory_order_relaxed);
+  instrumentation::Clear(instrumentation::kRecording);
   Rings::Get().Close();
 }
 

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "quiesce/runtime/trace/recorder.h"
 #include "quiesce/testing/contract/stepped_runtime.h"
 #include "quiesce/testing/rules/fixture.h"
 #include "quiesce/testing/rules/seat_permit.h"
@@ -387,6 +388,46 @@ TEST(PermitCloseTest, ReboundPermitIsOwedByTheOtherRegion) {
               IsOk());
   EXPECT_EQ(hall.booked, 1);
   EXPECT_EQ(rt->counters().permits_revoked, 0u);
+}
+
+TEST(PermitEventTest, AReboundPermitEndsInOneRegionAndIsReservedInTheOther) {
+  TestRuntime rt;
+  Hall hall;
+  std::vector<uint64_t> regions;  // that of the task, and the inner one
+  StartRecording();
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto body = [&](Cx inner) -> Task<void> {
+      regions = {cx.region()->id, inner.region()->id};
+      SeatPermit permit(inner, &hall);
+      EXPECT_TRUE(permit.Rebind(cx).ok());
+      EXPECT_TRUE(std::move(permit).Book());
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "inner", body);
+  }),
+              IsOk());
+  StopRecording();
+  struct Seen {
+    EventKind kind;
+    uint64_t region;
+    uint64_t arg;
+    bool operator==(const Seen&) const = default;
+  };
+  std::vector<Seen> seen;
+  uint64_t task = 0;
+  for (const Event& event : CollectEvents()) {
+    if (event.kind != EventKind::kPermitReserve && event.kind != EventKind::kPermitEnd) continue;
+    if (task == 0) task = event.task;
+    EXPECT_EQ(event.task, task);
+    seen.push_back({event.kind, event.region, event.arg});
+  }
+  const auto end = [](PermitEnd end) { return static_cast<uint64_t>(end); };
+  EXPECT_EQ(seen, (std::vector<Seen>{
+                      {EventKind::kPermitReserve, regions[1], 0},
+                      {EventKind::kPermitEnd, regions[1], end(PermitEnd::kRebound)},
+                      {EventKind::kPermitReserve, regions[0], 0},
+                      {EventKind::kPermitEnd, regions[0], end(PermitEnd::kActed)},
+                  }));
 }
 
 TEST(PermitCloseTest, MorePermitsThanATaskCountsItself) {

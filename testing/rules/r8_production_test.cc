@@ -38,6 +38,24 @@ TEST(PermitLeakInProductionTest, IsAbortedCountedAndReportedOnceForEachPlace) {
                                "[0-9]+ by task [0-9]+ \\(region 'root'\\) was dropped"));
 }
 
+TEST(PermitLeakInProductionTest, OfAReboundPermitNamesTheTaskAndTheRegionThatOweIt) {
+  TestRuntime rt;
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto body = [cx, &hall](Cx inner) -> Task<void> {
+      SeatPermit permit(inner, &hall);
+      EXPECT_TRUE(permit.Rebind(cx).ok());
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "inner", body);
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 1);
+  ASSERT_EQ(rt.reports.All().size(), 1u);
+  EXPECT_THAT(rt.reports.All()[0],
+              ::testing::ContainsRegex("by task [0-9]+ \\(region 'root'\\) was dropped"));
+}
+
 TEST(PermitLeakInProductionTest, RevokedPermitsAreCountedWithoutNames) {
   TestRuntime rt;
   Hall hall;
