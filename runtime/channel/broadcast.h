@@ -46,6 +46,7 @@
 
 #include "absl/time/time.h"
 #include "quiesce/runtime/channel/broadcast_channel.h"
+#include "quiesce/runtime/channel/moved_from.h"
 #include "quiesce/runtime/channel/sending_end.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/obligation/permit.h"
@@ -241,7 +242,7 @@ class BroadcastReceiver {
   // Cancel   safe (G8): takes nothing; the message is there for the next Receive.
   // Threads  one Receive at a time.
   BroadcastReceiveWait<T> Receive(const CxBase& cx) {
-    return BroadcastReceiveWait<T>(cx, end_->channel, &end_->reader);
+    return BroadcastReceiveWait<T>(cx, end().channel, &end().reader);
   }
   // The same for a plain thread, which it blocks. Cancelled (kDeadline) once `timeout` has passed. Fatal in a
   // task.
@@ -249,16 +250,16 @@ class BroadcastReceiver {
       absl::Duration timeout = absl::InfiniteDuration()) {
     return BlockThread<broadcast_internal::ReceiveOp<T>>("BroadcastReceiver::BlockingReceive",
                                                          "co_await OrReturn(receiver.Receive(cx))",
-                                                         timeout, end_->channel, &end_->reader);
+                                                         timeout, end().channel, &end().reader);
   }
   // The next message if there is one now. Suspends never; usable anywhere.
   std::optional<Broadcasted<T>> TryReceive() {
     typename broadcast_internal::Channel<T>::Result result;
-    if (!end_->channel->Receive(end_->reader, /*granted=*/false, result)) return std::nullopt;
+    if (!end().channel->Receive(end().reader, /*granted=*/false, result)) return std::nullopt;
     return **std::move(result);
   }
   // Closed, and everything is delivered: Receive would yield nullopt, for ever.
-  bool at_end() const { return end_->channel->AtEnd(end_->reader); }
+  bool at_end() const { return end().channel->AtEnd(end().reader); }
 
  private:
   friend class BroadcastSender<T>;
@@ -276,6 +277,8 @@ class BroadcastReceiver {
   explicit BroadcastReceiver(broadcast_internal::Channel<T>* channel)
       : end_(std::make_unique<End>(channel)) {}
 
+  End& end() const { return *channel_internal::NotMovedFrom(end_.get(), "a BroadcastReceiver"); }
+
   std::unique_ptr<End> end_;
 };
 
@@ -285,14 +288,14 @@ template <class T>
 class BroadcastSender {
  public:
   // A receiver of what is sent from now on. One allocation. Threads: any.
-  BroadcastReceiver<T> Subscribe() { return BroadcastReceiver<T>(end_.get()); }
+  BroadcastReceiver<T> Subscribe() { return BroadcastReceiver<T>(channel()); }
 
   // Sends without waiting: where the channel is full, whoever has not taken the oldest message misses it. What room
   // others have reserved stays theirs.
   // Returns  how many receivers will get it, unless they miss it. 0: there is none, or the channel is closed, or all of
   //          its room is reserved, and `value` has not been moved from. Nobody has missed it then.
   // Threads  any, also of no task.
-  size_t Send(T&& value) { return end_->Publish(value, /*into_room=*/false); }
+  size_t Send(T&& value) { return channel()->Publish(value, /*into_room=*/false); }
 
   // Sends so that nobody misses anything by it: waits until the slowest receiver has taken enough.
   // Returns  how many receivers will get it | Cancelled | Error(kFailedPrecondition) if closed. 0: there is none.
@@ -301,14 +304,14 @@ class BroadcastSender {
   // Cancel   safe (G8): nothing is sent; loses its place in line.
   // Threads  any.
   BroadcastSendWait<T> Send(const CxBase& cx, T&& value) {
-    return BroadcastSendWait<T>(cx, end_.get(), &value);
+    return BroadcastSendWait<T>(cx, channel(), &value);
   }
   // The same for a plain thread, which it blocks. Cancelled (kDeadline) once `timeout` has passed. Fatal in a
   // task.
   Outcome<size_t> BlockingSend(T&& value, absl::Duration timeout = absl::InfiniteDuration()) {
     return BlockThread<broadcast_internal::SendOp<T>>("BroadcastSender::BlockingSend",
                                                       "co_await OrReturn(sender.Send(cx, value))",
-                                                      timeout, end_.get(), &value);
+                                                      timeout, channel(), &value);
   }
 
   // Waits for room, then holds it for the caller.
@@ -319,24 +322,28 @@ class BroadcastSender {
   // Threads  any; the permit may outlive the sender.
   BroadcastReserveWait<T> Reserve(const CxBase& cx,
                                   std::source_location where = std::source_location::current()) {
-    return BroadcastReserveWait<T>(cx, end_.get(), cx, where);
+    return BroadcastReserveWait<T>(cx, channel(), cx, where);
   }
 
   // Nothing new is taken from now on, from any sender: who waits for room gets Error(kFailedPrecondition). What
   // was sent, and what permits are still to send, is delivered. Threads: any.
-  void Close() { end_->Close(); }
+  void Close() { channel()->Close(); }
 
   // For metrics; another moment may say otherwise.
-  size_t receivers() const { return end_->receivers(); }
-  size_t size() const { return end_->size(); }          // kept for the slowest receiver
-  size_t reserved() const { return end_->reserved(); }  // room that permits hold
-  size_t capacity() const { return end_->capacity(); }
-  bool closed() const { return end_->closed(); }
+  size_t receivers() const { return channel()->receivers(); }
+  size_t size() const { return channel()->size(); }          // kept for the slowest receiver
+  size_t reserved() const { return channel()->reserved(); }  // room that permits hold
+  size_t capacity() const { return channel()->capacity(); }
+  bool closed() const { return channel()->closed(); }
 
  private:
   template <class U>
   friend BroadcastSender<U> MakeBroadcast(size_t capacity);
   explicit BroadcastSender(broadcast_internal::Channel<T>* channel) : end_(channel) {}
+  broadcast_internal::Channel<T>* channel() const {
+    return channel_internal::NotMovedFrom(end_.get(), "a BroadcastSender");
+  }
+
   channel_internal::SendingEnd<broadcast_internal::Channel<T>> end_;
 };
 

@@ -585,6 +585,15 @@ TEST(BroadcastStressTest, NobodyMissesWhatIsSentWithRoom) {
 
 // ---- bad use ----------------------------------------------------------------------------------------
 
+TEST(BroadcastDeathTest, AnEndThatWasMovedFrom) {
+  BroadcastSender<int> sender = MakeBroadcast<int>(1);
+  BroadcastReceiver<int> receiver = sender.Subscribe();
+  BroadcastReceiver<int> elsewhere = std::move(receiver);
+  EXPECT_DEATH(receiver.TryReceive(), "a BroadcastReceiver was used after it had been moved from");
+  BroadcastSender<int> other = std::move(sender);
+  EXPECT_DEATH(sender.Send(1), "a BroadcastSender was used after it had been moved from");
+}
+
 TEST(BroadcastDeathTest, CapacityZero) {
   EXPECT_DEATH((void)MakeBroadcast<int>(0), "capacity 0.*Use 1 or more");
 }

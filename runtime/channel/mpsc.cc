@@ -27,10 +27,6 @@ void ZeroCapacity() {
       "let the senders run ahead");
 }
 
-void MovedFrom(const char* what) {
-  Fatal("%s was used after it had been moved from. Use the one that it was moved to", what);
-}
-
 void TwoReceivers(const char* operation, const Waiter* waiting) {
   Fatal(
       "%s while task %llu '%s' waits in %s on the same channel: a Receiver has one consumer. Let "

@@ -35,6 +35,7 @@
 
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/version.h"
+#include "quiesce/runtime/channel/moved_from.h"
 #include "quiesce/runtime/channel/mpsc_channel.h"
 #include "quiesce/runtime/channel/mpsc_ops.h"
 #include "quiesce/runtime/channel/mpsc_permit.h"
@@ -121,9 +122,7 @@ class Sender {
   friend struct Mpsc<T>;
   explicit Sender(mpsc_internal::Channel<T>* channel) : end_(channel) {}
   mpsc_internal::Channel<T>* channel() const {
-    if (end_.get() == nullptr) [[unlikely]]
-      mpsc_internal::MovedFrom("a Sender");
-    return end_.get();
+    return channel_internal::NotMovedFrom(end_.get(), "a Sender");
   }
 
   channel_internal::SendingEnd<mpsc_internal::Channel<T>> end_;  // null: moved from
@@ -200,9 +199,7 @@ class Receiver {
   friend struct Mpsc<T>;
   explicit Receiver(mpsc_internal::Channel<T>* channel) : channel_(channel) {}
   mpsc_internal::Channel<T>* channel() const {
-    if (channel_ == nullptr) [[unlikely]]
-      mpsc_internal::MovedFrom("a Receiver");
-    return channel_;
+    return channel_internal::NotMovedFrom(channel_, "a Receiver");
   }
 
   mpsc_internal::Channel<T>* channel_;  // null: moved from

@@ -39,7 +39,6 @@ using channel_internal::ChunkQueue;
 
 absl::Status ClosedError(const char* operation);
 [[noreturn, gnu::cold]] void ZeroCapacity();
-[[noreturn, gnu::cold]] void MovedFrom(const char* what);
 [[noreturn, gnu::cold]] void TwoReceivers(const char* operation, const Waiter* waiting);
 [[noreturn, gnu::cold]] void ReceiverDestroyedInUse(const Waiter* waiting);
 [[noreturn, gnu::cold]] void SenderDestroyedInUse(const Waiter* waiting);

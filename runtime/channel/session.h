@@ -44,6 +44,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "quiesce/runtime/channel/moved_from.h"
 #include "quiesce/runtime/channel/sending_end.h"
 #include "quiesce/runtime/channel/session_core.h"
 #include "quiesce/runtime/cx/cx.h"
@@ -278,25 +279,29 @@ class SessionClient {
   //          is with the server: given up, the server is told. So it cannot be an arm of a Select: race tasks.
   // Threads  any. `request` stays where it is until then.
   SessionCallWait<Request, R> Call(const CxBase& cx, Request&& request) {
-    return SessionCallWait<Request, R>(cx, end_.get(), &request);
+    return SessionCallWait<Request, R>(cx, session(), &request);
   }
   // The same for a plain thread, which it blocks. Cancelled (kDeadline) once `timeout` has passed. Fatal in a
   // task.
   Outcome<R> BlockingCall(Request&& request, absl::Duration timeout = absl::InfiniteDuration()) {
     return BlockThread<session_internal::CallOp<Request, R>>(
         "SessionClient::BlockingCall", "co_await OrReturn(client.Call(cx, request))", timeout,
-        end_.get(), &request);
+        session(), &request);
   }
 
   // For metrics; another moment may say otherwise.
-  size_t waiting() const { return end_->waiting(); }          // in line
-  size_t with_server() const { return end_->with_server(); }  // taken, and not answered
-  size_t capacity() const { return end_->capacity(); }
+  size_t waiting() const { return session()->waiting(); }          // in line
+  size_t with_server() const { return session()->with_server(); }  // taken, and not answered
+  size_t capacity() const { return session()->capacity(); }
 
  private:
   template <class Q, class U>
   friend std::pair<SessionClient<Q, U>, SessionServer<Q, U>> MakeSession(size_t capacity);
   explicit SessionClient(session_internal::Session<Request, R>* session) : end_(session) {}
+  session_internal::Session<Request, R>* session() const {
+    return channel_internal::NotMovedFrom(end_.get(), "a SessionClient");
+  }
+
   channel_internal::SendingEnd<session_internal::Session<Request, R>> end_;
 };
 
@@ -325,7 +330,7 @@ class SessionServer {
   // Threads  any number of tasks at once.
   SessionNextWait<Request, R> Next(const CxBase& cx,
                                    std::source_location where = std::source_location::current()) {
-    return SessionNextWait<Request, R>(cx, session_, cx, where);
+    return SessionNextWait<Request, R>(cx, session(), cx, where);
   }
   // The same for a plain thread, which it blocks; no region owes the reply. Cancelled (kDeadline) once `timeout` has
   // passed. Fatal in a task.
@@ -333,14 +338,14 @@ class SessionServer {
       absl::Duration timeout = absl::InfiniteDuration(),
       std::source_location where = std::source_location::current()) {
     return BlockThread<session_internal::NextOp<Request, R>>(
-        "SessionServer::BlockingNext", "co_await OrReturn(server.Next(cx))", timeout, session_,
+        "SessionServer::BlockingNext", "co_await OrReturn(server.Next(cx))", timeout, session(),
         std::nullopt, where);
   }
   // The next call if there is one now and nobody waits for it; the region of `cx` owes the reply. Suspends never.
   std::optional<Incoming<Request, R>> TryNext(
       const CxBase& cx, std::source_location where = std::source_location::current()) {
     cx.Verify();
-    session_internal::NextOp<Request, R> next(session_, cx, where);
+    session_internal::NextOp<Request, R> next(session(), cx, where);
     typename session_internal::Session<Request, R>::Result result;
     if (!next.Try(result)) return std::nullopt;
     return **std::move(result);
@@ -348,13 +353,17 @@ class SessionServer {
 
   // No new calls from now on: Call fails with Error(kFailedPrecondition). Those that wait in line are still served,
   // then Next yields nullopt. Threads: any.
-  void Close() { session_->Close(); }
+  void Close() { session()->Close(); }
 
  private:
   template <class Q, class U>
   friend std::pair<SessionClient<Q, U>, SessionServer<Q, U>> MakeSession(size_t capacity);
   explicit SessionServer(session_internal::Session<Request, R>* session) : session_(session) {}
-  session_internal::Session<Request, R>* session_;
+  session_internal::Session<Request, R>* session() const {
+    return channel_internal::NotMovedFrom(session_, "a SessionServer");
+  }
+
+  session_internal::Session<Request, R>* session_;  // null: moved from
 };
 
 // At most `capacity` calls are with the server at once; all the memory that they need now. Fatal if it is 0. `R` may

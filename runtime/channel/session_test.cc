@@ -469,6 +469,14 @@ TEST(SessionStressTest, EachReplyGoesToItsOwnCaller) {
 
 // ---- bad use ----------------------------------------------------------------------------------------
 
+TEST(SessionDeathTest, AnEndThatWasMovedFrom) {
+  auto [client, server] = MakeSession<int, int>(1);
+  SessionServer<int, int> elsewhere = std::move(server);
+  EXPECT_DEATH(server.Close(), "a SessionServer was used after it had been moved from");
+  SessionClient<int, int> other = std::move(client);
+  EXPECT_DEATH(client.waiting(), "a SessionClient was used after it had been moved from");
+}
+
 TEST(SessionDeathTest, CapacityZero) {
   EXPECT_DEATH((void)(MakeSession<int, int>(0)), "MakeSession: capacity 0");
 }

@@ -45,6 +45,7 @@
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/channel/moved_from.h"
 #include "quiesce/runtime/channel/sending_end.h"
 #include "quiesce/runtime/channel/shared_value.h"
 #include "quiesce/runtime/cx/cx.h"
@@ -230,14 +231,14 @@ class WatchReceiver {
   }
   // Another receiver, which has seen what this one has.
   WatchReceiver Clone() const {
-    watched_->AddReceiver();
-    return WatchReceiver(watched_, watcher_.seen);
+    watched()->AddReceiver();
+    return WatchReceiver(watched(), watcher_.seen);
   }
 
   // A copy of the latest value, which it has seen then; not if the copy throws. Suspends never.
   T Get() {
     uint64_t version = 0;
-    T value = watched_->Latest(&version).Take();
+    T value = watched()->Latest(&version).Take();
     HasSeen(version);
     return value;
   }
@@ -246,7 +247,7 @@ class WatchReceiver {
   template <class Visit>
   auto With(Visit&& visit) {
     uint64_t version = 0;
-    const channel_internal::SharedValue<T> latest = watched_->Latest(&version);
+    const channel_internal::SharedValue<T> latest = watched()->Latest(&version);
     if constexpr (std::is_void_v<std::invoke_result_t<Visit, const T&>>) {
       std::forward<Visit>(visit)(*latest);
       HasSeen(version);
@@ -263,13 +264,13 @@ class WatchReceiver {
   // Suspends until one of these. A checkpoint also when it need not wait.
   // Cancel   safe (G8): nothing has been seen; the next Changed says it.
   // Threads  one Changed at a time.
-  WatchChangedWait Changed(const CxBase& cx) { return WatchChangedWait(cx, watched_, &watcher_); }
+  WatchChangedWait Changed(const CxBase& cx) { return WatchChangedWait(cx, watched(), &watcher_); }
   // The same for a plain thread, which it blocks. Cancelled (kDeadline) once `timeout` has passed. Fatal in a
   // task.
   Outcome<bool> BlockingChanged(absl::Duration timeout = absl::InfiniteDuration()) {
     return BlockThread<watch_internal::ChangedOp>("WatchReceiver::BlockingChanged",
                                                   "co_await OrReturn(receiver.Changed(cx))",
-                                                  timeout, watched_, &watcher_);
+                                                  timeout, watched(), &watcher_);
   }
 
  private:
@@ -283,7 +284,11 @@ class WatchReceiver {
   // The visit of a value may have seen a later one.
   void HasSeen(uint64_t version) { watcher_.seen = std::max(watcher_.seen, version); }
 
-  watch_internal::Watched<T>* watched_;
+  watch_internal::Watched<T>* watched() const {
+    return channel_internal::NotMovedFrom(watched_, "a WatchReceiver");
+  }
+
+  watch_internal::Watched<T>* watched_;  // null: moved from
   watch_internal::Watcher watcher_;
 };
 
@@ -292,38 +297,42 @@ template <class T>
 class WatchSender {
  public:
   // Makes `value` the latest, also if nobody receives, and wakes who waits for it. Suspends never. Threads: any.
-  void Send(T value) { end_->Send(std::move(value)); }
+  void Send(T value) { watched()->Send(std::move(value)); }
   // Makes the latest of what change(T&) makes of a copy of the latest. Another sender may be faster: then it is
   // called again, with a copy of that one's, so that no change is lost. Suspends never. Threads: any.
   template <class Change>
   void Modify(Change change) {
     while (true) {
       uint64_t version = 0;
-      T value = end_->Latest(&version).Take();
+      T value = watched()->Latest(&version).Take();
       change(value);
-      if (end_->TryReplace(std::move(value), version)) return;
+      if (watched()->TryReplace(std::move(value), version)) return;
     }
   }
   // A copy of the latest.
   T Get() const {
     uint64_t version = 0;
-    return end_->Latest(&version).Take();
+    return watched()->Latest(&version).Take();
   }
 
   // A receiver that has seen the latest: its Changed waits for the next. Threads: any.
   WatchReceiver<T> Subscribe() {
     uint64_t seen = 0;
-    (void)end_->Latest(&seen);
-    end_->AddReceiver();
-    return WatchReceiver<T>(end_.get(), seen);
+    (void)watched()->Latest(&seen);
+    watched()->AddReceiver();
+    return WatchReceiver<T>(watched(), seen);
   }
   // Does anybody receive? For a sender that could save the work; another moment may say otherwise.
-  size_t receivers() const { return end_->receivers(); }
+  size_t receivers() const { return watched()->receivers(); }
 
  private:
   template <class U>
   friend std::pair<WatchSender<U>, WatchReceiver<U>> MakeWatch(U initial);
   explicit WatchSender(watch_internal::Watched<T>* watched) : end_(watched) {}
+  watch_internal::Watched<T>* watched() const {
+    return channel_internal::NotMovedFrom(end_.get(), "a WatchSender");
+  }
+
   channel_internal::SendingEnd<watch_internal::Watched<T>> end_;
 };
 

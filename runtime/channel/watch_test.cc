@@ -303,6 +303,14 @@ void WhileATaskWaits(Act act) {
   });
 }
 
+TEST(WatchDeathTest, AnEndThatWasMovedFrom) {
+  auto [sender, receiver] = MakeWatch<int>(1);
+  WatchReceiver<int> elsewhere = std::move(receiver);
+  EXPECT_DEATH(receiver.Get(), "a WatchReceiver was used after it had been moved from");
+  WatchSender<int> other = std::move(sender);
+  EXPECT_DEATH(sender.Send(1), "a WatchSender was used after it had been moved from");
+}
+
 TEST(WatchDeathTest, AReceiverThatIsDestroyedWhileATaskWaitsInIt) {
   EXPECT_DEATH(WhileATaskWaits([](Cx, std::optional<WatchReceiver<int>>& receiver) -> Task<void> {
                  receiver.reset();
