@@ -182,6 +182,9 @@ inline constexpr uint32_t kPinned = 1u << 11;
 inline constexpr uint32_t kCutOff = 1u << 12;  // one of its waits failed with the drain budget
 inline constexpr uint32_t kEnded = 1u << 13;
 inline constexpr uint32_t kMetered = 1u << 14;  // was cancelled with a poll or cost quota to drain
+// Nobody will take the task's value, since it was cancelled, or who could have joined it was: what the value owes is
+// aborted (R8).
+inline constexpr uint32_t kAbortsValue = 1u << 15;
 inline constexpr uint32_t kAnySpent = kSpent | kGraceSpent;
 inline constexpr uint32_t kAnyCancel = kCancelled | kAnySpent;
 // How many of the locks that the task holds lend it the cancel lane: TaskCore::Boost.

@@ -19,9 +19,11 @@ struct TaskIds;
 
 }  // namespace
 
-bool IsCancelled(const TaskCore* core) {
-  return ((core->scope->word.load(std::memory_order_relaxed) & region_word::kAnyCancel) |
-          (core->word.load(std::memory_order_relaxed) & task_word::kAnyCancel)) != 0;
+void AbortValueIfCancelled(TaskCore* core) {
+  const uint64_t cancelled =
+      (core->scope->word.load(std::memory_order_relaxed) & region_word::kAnyCancel) |
+      (core->word.load(std::memory_order_relaxed) & task_word::kAnyCancel);
+  if (cancelled != 0) core->SetAbortsValue();
 }
 
 uint32_t BlockSize(const SpawnSite* site, size_t frame_offset) {

@@ -44,8 +44,9 @@ struct Closure {
   [[no_unique_address]] std::tuple<Args...> arguments;
 };
 
-// Has the task, or its region, been asked to stop?
-bool IsCancelled(const TaskCore* core);
+// A value that nobody joins may be one of a cancelled task, or of a cancelled region: then it is to be aborted.
+void AbortValueIfCancelled(TaskCore* core);
+using task_handle_internal::kMayOwe;
 
 constexpr size_t RoundUp16(size_t size) { return (size + 15) / 16 * 16; }
 
@@ -66,14 +67,15 @@ struct Ops {
       if (severity != Severity::kOk && joined) end.failure = Outcome<void>::FromFailure(outcome);
       new (core->payload()) Outcome<T>(std::move(outcome));
       core->flags |= kHasResult;
+      if constexpr (kMayOwe<T>) AbortValueIfCancelled(core);
       return end;
     }
     if (!outcome.ok()) {
       return TaskEnd(severity, Outcome<void>::FromFailure(std::move(outcome)));
     }
-    if constexpr (!std::is_void_v<T> && !std::is_trivially_destructible_v<T>) {
-      // Nobody joins it. If that is so since all is being cancelled, what the value owes is aborted.
-      const SilentEnd silent_value(IsCancelled(core));
+    if constexpr (kMayOwe<T>) {
+      AbortValueIfCancelled(core);
+      const SilentEnd silent_value(core->AbortsValue());
       const Outcome<T> unwanted = std::move(outcome);
     }
     return TaskEnd(severity, Ok());

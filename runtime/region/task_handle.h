@@ -7,11 +7,13 @@
 #define QUIESCE_RUNTIME_REGION_TASK_HANDLE_H_
 
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/string_view.h"
 #include "quiesce/runtime/budget/budget.h"
 #include "quiesce/runtime/outcome/cancel_reason.h"
+#include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/task_core.h"
 #include "quiesce/runtime/task/wait.h"
 
@@ -19,6 +21,12 @@ namespace quiesce {
 inline namespace v0 {
 
 namespace task_handle_internal {
+
+// Can a T hold a permit?
+template <class T>
+inline constexpr bool kMayOwe = !std::is_trivially_destructible_v<T>;
+template <>
+inline constexpr bool kMayOwe<void> = false;
 
 bool Ended(const TaskCore* core);
 Enqueued EnqueueJoiner(TaskCore* core, Waiter& waiter);
@@ -74,14 +82,14 @@ class TaskHandle {
   TaskHandle(TaskHandle&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
   TaskHandle& operator=(TaskHandle&& other) noexcept {
     if (this != &other) {
-      if (core_ != nullptr) core_->Unref();
+      LetGo();
       core_ = std::exchange(other.core_, nullptr);
     }
     return *this;
   }
-  ~TaskHandle() {
-    if (core_ != nullptr) core_->Unref();
-  }
+  // A value that owes something, which is never taken, is aborted if this is destroyed by a cancel, a failure or a panic;
+  // else it is a leak (R8).
+  ~TaskHandle() { LetGo(); }
 
   // Waits for the end of the task. The outer outcome is the joiner's own wait, the inner one is the
   // task's: co_await OrReturn(handle.Join(cx)) yields the task's Outcome<T>.
@@ -107,6 +115,13 @@ class TaskHandle {
   }
 
  private:
+  void LetGo() {
+    if (core_ == nullptr) return;
+    if constexpr (task_handle_internal::kMayOwe<T>) {
+      if (EndingSilently()) core_->SetAbortsValue();
+    }
+    core_->Unref();
+  }
   TaskCore* core_;
 };
 

@@ -5,6 +5,7 @@
 #include "absl/base/thread_annotations.h"
 #include "quiesce/runtime/base/slab.h"
 #include "quiesce/runtime/task/promise.h"
+#include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/wait.h"
 #include "quiesce/runtime/trace/emit.h"
 
@@ -152,6 +153,11 @@ void TaskCore::Unlisten() {
   if ((joiner.load(std::memory_order_acquire) & kJoinDone) != 0) return;
   LockJoiner();
   UnlockJoiner(joiner.load(std::memory_order_relaxed) & kJoinDone);
+}
+
+void TaskCore::DropValue() {
+  const SilentEnd silent(AbortsValue());
+  site->ops->destroy_result(this);
 }
 
 void TaskCore::Free() {

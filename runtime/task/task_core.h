@@ -186,6 +186,12 @@ struct TaskCore : Runnable, TaskScope {
     }
   }
 
+  // What the value owes is aborted, should nobody take it. Threads: any that holds one of the two references.
+  void SetAbortsValue() { word.fetch_or(task_word::kAbortsValue, std::memory_order_relaxed); }
+  bool AbortsValue() const {
+    return (word.load(std::memory_order_relaxed) & task_word::kAbortsValue) != 0;
+  }
+
   // Queues the task in the lane that its state asks for. `waited_in` is the region of
   // the Cx that it waited with.
   void Post(const RegionScope& waited_in, Place place);
@@ -216,8 +222,9 @@ struct TaskCore : Runnable, TaskScope {
 
  private:
   void DropOutcome() {
-    if (flags & kHasResult) site->ops->destroy_result(this);
+    if (flags & kHasResult) DropValue();
   }
+  void DropValue();
   void Free();
 };
 

@@ -184,6 +184,50 @@ TEST(PermitDropTest, InTheValueOfACancelledTaskThatNobodyJoinsIsAborted) {
   EXPECT_EQ(hall.given_back, 1);
 }
 
+// Whoever lets the handle go, and whether the task has ended by then.
+TEST(PermitDropTest, InTheValueOfACancelledTaskWhoseHandleIsLetGoIsAborted) {
+  TestRuntime rt(1);
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    {
+      auto reserves = cx.ForDrain().Spawn("reserves", [&hall](Cx cx) -> Task<SeatPermit> {
+        SeatPermit permit(cx, &hall);
+        co_return std::move(permit);
+      });
+      reserves.Cancel();
+      while (!reserves.ended()) co_await OrReturn(Yield(cx));
+    }
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 1);
+}
+
+TEST(PermitDropTest, InTheValueThatACancelledTaskWouldHaveJoinedIsAborted) {
+  TestRuntime rt(1);
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    bool may_end = false;
+    auto joins = cx.Spawn("joins", [&](Cx cx) -> Task<void> {
+      auto reserves = cx.Spawn("reserves", [&](Cx cx) -> Task<SeatPermit> {
+        SeatPermit permit(cx, &hall);
+        while (!may_end) co_await OrReturn(Yield(cx));
+        co_return std::move(permit);
+      });
+      Outcome<SeatPermit> permit = co_await OrReturn(reserves.Join(cx));
+      EXPECT_FALSE(permit.ok()) << "joined";
+      co_return Ok();
+    });
+    for (int i = 0; i < 10; ++i) co_await OrReturn(Yield(cx));
+    joins.Cancel();
+    EXPECT_THAT(co_await OrReturn(joins.Join(cx)), IsCancelled(CancelKind::kUser));
+    may_end = true;
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 1);
+}
+
 TEST(PermitDropTest, InTheValueOfARegionThatFailsIsAborted) {
   TestRuntime rt;
   Hall hall;
