@@ -31,7 +31,6 @@ class SendingEnd {
   }
 
   Channel* get() const { return channel_; }  // null: moved from
-  Channel* operator->() const { return channel_; }
 
  private:
   Channel* channel_;

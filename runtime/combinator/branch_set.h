@@ -104,8 +104,7 @@ class FixedBranches {
   static constexpr size_t kLast = sizeof...(F) - 1;
   using Last = BranchValue<std::tuple_element_t<kLast, std::tuple<F...>>, CxType>;
   // Is there something that a value may owe?
-  static constexpr bool kMayOwe =
-      !(... && std::is_trivially_destructible_v<NonVoid<BranchValue<F, CxType>>>);
+  static constexpr bool kMayOwe = (... || task_handle_internal::kMayOwe<BranchValue<F, CxType>>);
 
   explicit FixedBranches(F&&... callables) : callables_(std::forward<F>(callables)...) {}
   FixedBranches(FixedBranches&& other) : callables_(std::move(other.callables_)) {}
@@ -192,7 +191,7 @@ class RangeBranches {
   using Values = std::conditional_t<std::is_void_v<T>, void, std::vector<NonVoid<T>>>;
   using Winner = quiesce::Winner<T>;
   using Last = T;
-  static constexpr bool kMayOwe = !std::is_trivially_destructible_v<NonVoid<T>>;
+  static constexpr bool kMayOwe = task_handle_internal::kMayOwe<T>;
 
   explicit RangeBranches(R&& range)
       : range_(std::forward<R>(range)), tasks_(std::size(range_) - 1) {}

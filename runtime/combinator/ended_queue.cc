@@ -17,8 +17,13 @@ void Branch::OnEnd(EndListener* self, TaskCore*) {
 void Branch::Forget() {
   if (task_ == nullptr) return;
   task_->Unlisten();
-  const SilentEnd silent(true);  // an outcome that nobody took: what is owed in it is aborted (R8)
+  if (EndingSilently()) task_->SetAbortsValue();
   std::exchange(task_, nullptr)->Unref();
+}
+
+void Branch::ForgetSilently() {
+  const SilentEnd silent(true);
+  Forget();
 }
 
 void EndedQueue::Add(Branch* branch, TaskCore* task) {

@@ -38,14 +38,17 @@ class EndedQueue;
 class Branch : public EndListener {
  public:
   Branch() : EndListener(&OnEnd) {}
-  ~Branch() { Forget(); }
+  ~Branch() { ForgetSilently(); }
   Branch(const Branch&) = delete;
   Branch& operator=(const Branch&) = delete;
 
-  // Null before Add and after Forget.
+  // Null before Add and after it was forgotten.
   TaskCore* task() const { return task_; }
-  // Lets the task go, which lives on if it has not ended. Not while it is queued, but at the queue's end.
+  // Lets the task go, which lives on if it has not ended. Not while it is queued, but at the queue's end. A value that
+  // nobody took is dropped as by ~TaskHandle.
   void Forget();
+  // The same, but what such a value owes is aborted: a combinator takes what it wants, and nobody else can (R8).
+  void ForgetSilently();
 
   // For the owner: which one this is; and the next of those it does not use now.
   uint32_t index = 0;

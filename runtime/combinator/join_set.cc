@@ -4,6 +4,10 @@ namespace quiesce {
 inline namespace v0 {
 namespace combinator_internal {
 
+TaskSet::~TaskSet() {
+  for (Branch& place : places_) place.Forget();
+}
+
 void TaskSet::Add(TaskCore* task) {
   Branch* place = free_;
   if (place == nullptr) {

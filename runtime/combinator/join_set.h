@@ -37,6 +37,10 @@ namespace combinator_internal {
 // A JoinSet without its type.
 class TaskSet {
  public:
+  TaskSet() = default;
+  ~TaskSet();
+  TaskSet(const TaskSet&) = delete;
+  TaskSet& operator=(const TaskSet&) = delete;
   // Takes over one reference.
   void Add(TaskCore* task);
   void CancelAll(const Budget& drain);
@@ -91,6 +95,8 @@ template <class T>
 class JoinSet {
  public:
   JoinSet() = default;
+  // Lets the tasks go, as ~TaskHandle does: they live on in their regions.
+  ~JoinSet() = default;
   JoinSet(const JoinSet&) = delete;
   JoinSet& operator=(const JoinSet&) = delete;
 

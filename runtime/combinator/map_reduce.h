@@ -235,7 +235,7 @@ class MapReduceBody {
   }
   static uint64_t NumberOf(Branch* branch) { return static_cast<Place*>(branch)->number; }
   void Free(Branch* branch) {
-    branch->Forget();
+    branch->ForgetSilently();
     free_.push_back(static_cast<Place*>(branch));
   }
 

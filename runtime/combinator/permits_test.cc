@@ -11,6 +11,7 @@
 #include "quiesce/runtime/combinator/first_ok.h"
 #include "quiesce/runtime/combinator/hedge.h"
 #include "quiesce/runtime/combinator/join_all.h"
+#include "quiesce/runtime/combinator/join_set.h"
 #include "quiesce/runtime/combinator/map_reduce.h"
 #include "quiesce/runtime/combinator/pipeline.h"
 #include "quiesce/runtime/combinator/quorum.h"
@@ -145,6 +146,53 @@ TEST(CombinatorPermitsTest, WhatALoserEndedWithIsAbortedBeforeTheClose) {
 }
 
 // Each of these ends with an Error, of which nobody can say that it has to do with the permit.
+// A JoinSet is many handles: whichever of the two ends first.
+TEST(CombinatorPermitsTest, ValuesThatACancelledTaskWouldHaveTakenFromAJoinSetAreAborted) {
+  for (const bool ends_first : {false, true}) {
+    TestRuntime rt(1);
+    Hall hall;
+    EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+      bool may_end = ends_first;
+      auto joins = cx.Spawn("joins", [&](Cx cx) -> Task<void> {
+        JoinSet<SeatPermit> set;
+        set.Spawn(cx, "reserves", [&](Cx cx) -> Task<SeatPermit> {
+          SeatPermit permit(cx, &hall);
+          while (!may_end) co_await OrReturn(Yield(cx));
+          co_return std::move(permit);
+        });
+        while (true) co_await OrReturn(Yield(cx));
+      });
+      for (int i = 0; i < 10; ++i) co_await OrReturn(Yield(cx));
+      joins.Cancel();
+      EXPECT_THAT(co_await OrReturn(joins.Join(cx)), IsCancelled(CancelKind::kUser));
+      may_end = true;
+      co_return Ok();
+    }),
+                IsOk());
+    EXPECT_EQ(hall.given_back, 1);
+  }
+}
+
+TEST(CombinatorPermitsDeathTest, ValuesThatAreLeftInAJoinSetLeak) {
+  if (!DebugChecks()) GTEST_SKIP() << "the library is built without debug checks";
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        TestRuntime rt(1);
+        Hall hall;
+        (void)rt.Run([&](Cx cx) -> Task<void> {
+          JoinSet<SeatPermit> set;
+          set.Spawn(cx, "reserves", [&](Cx cx) -> Task<SeatPermit> {
+            SeatPermit permit(cx, &hall);
+            co_return std::move(permit);
+          });
+          for (int i = 0; i < 10; ++i) co_await OrReturn(Yield(cx));
+          co_return Ok();
+        });
+      },
+      "permit leaked: SeatPermit #1");
+}
+
 TEST(CombinatorPermitsTest, ValuesThatMapReduceHasWhenAMapFailsAreAborted) {
   TestRuntime rt(1);
   Hall hall;

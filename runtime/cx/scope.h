@@ -182,8 +182,8 @@ inline constexpr uint32_t kPinned = 1u << 11;
 inline constexpr uint32_t kCutOff = 1u << 12;  // one of its waits failed with the drain budget
 inline constexpr uint32_t kEnded = 1u << 13;
 inline constexpr uint32_t kMetered = 1u << 14;  // was cancelled with a poll or cost quota to drain
-// Nobody will take the task's value, since it was cancelled, or who could have joined it was: what the value owes is
-// aborted (R8).
+// What the task's value owes is aborted, should nobody take it: the task or its region was cancelled when it ended, or
+// its handle went with what failed or was cancelled (R8).
 inline constexpr uint32_t kAbortsValue = 1u << 15;
 inline constexpr uint32_t kAnySpent = kSpent | kGraceSpent;
 inline constexpr uint32_t kAnyCancel = kCancelled | kAnySpent;

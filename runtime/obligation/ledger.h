@@ -120,8 +120,9 @@ class Obligation {
     bool elsewhere;  // the region's word has the claim
     bool revoked;
   };
-  // In task_: nobody counts it by itself, whoever resolves it claims it. Without the bit, who reserved it.
-  static constexpr uint64_t kUncounted = uint64_t{1} << 63;
+  // In task_: nobody counts it by itself, whoever resolves it claims it. Without the bit, who reserved it. It is in no
+  // id, of a task (counted from 1) or of a thread (counted from 2^63, thread_wait.cc), so that none is equal to task_.
+  static constexpr uint64_t kUncounted = uint64_t{1} << 62;
 
   uint64_t task_id() const { return task_ & ~kUncounted; }
   bool RegionHasRevoked() const {

@@ -24,7 +24,8 @@
 // Owed:       by the region of the Cx it was reserved with, wherever it travels, until it is consumed or Rebind is
 //             called (R8). That region's close waits for it, at most as long as a drain may take, and then
 //             revokes it: a later action does nothing but an abort, and says so.
-// Dropped:    with a frame that ended through OrReturn, by a cancel or by a panic: aborted. Anywhere else:
+// Dropped:    with a frame that ended through OrReturn, by a cancel or by a panic, or in the value of a task that was
+//             cancelled, or whose handle went with such a frame: aborted. Anywhere else:
 //             a leak, which is fatal where debug checks are on; in production aborted, counted
 //             (Runtime::counters) and reported once for each place.
 // Threads:    as a value. It may be moved to any thread and be consumed there.

@@ -87,8 +87,8 @@ class TaskHandle {
     }
     return *this;
   }
-  // A value that owes something, which is never taken, is aborted if this is destroyed by a cancel, a failure or a panic;
-  // else it is a leak (R8).
+  // What a value owes that is never taken is aborted if this is destroyed by a cancel, a failure or a panic, and if the
+  // task or its region was cancelled when the task ended; else it is a leak (R8). T is complete here.
   ~TaskHandle() { LetGo(); }
 
   // Waits for the end of the task. The outer outcome is the joiner's own wait, the inner one is the

@@ -127,7 +127,7 @@ using LeaseWait = Wait<sync_internal::LeaseOp>;
 class LeaseLock {
  public:
   LeaseLock();
-  // Fatal while some wait. A lease may live on.
+  // Fatal while some wait, or one that was passed over has yet to return. A lease may live on.
   ~LeaseLock();
   LeaseLock(const LeaseLock&) = delete;
   LeaseLock& operator=(const LeaseLock&) = delete;

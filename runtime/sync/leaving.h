@@ -1,7 +1,8 @@
 // leaving.h: waits that stand in no queue any more, and have yet to leave.
 //
-// Why:        a wait that was cancelled before it could be granted is passed over: it is taken from the queue, and comes
-//             by itself, later, to withdraw. A primitive that was destroyed in between would be used after that.
+// Why:        a wait that cannot be granted, since it was cancelled or another arm of its Select was faster, is passed
+//             over: it is taken from the queue, and comes by itself, later, to withdraw. A primitive that was destroyed
+//             in between would be used after that.
 // Threads:    guarded by the lock of the primitive.
 #ifndef QUIESCE_RUNTIME_SYNC_LEAVING_H_
 #define QUIESCE_RUNTIME_SYNC_LEAVING_H_
@@ -23,7 +24,7 @@ class Leaving {
   void CheckNone(const char* what, const char* wait) const {
     if (count_ == 0) return;
     Fatal(
-        "%s was destroyed before %u of its waits, cancelled when it was passed over, has ended. "
+        "%s was destroyed before %u of its waits, which the queue has let go, could return. "
         "Let "
         "every %s return before it goes out of scope",
         what, count_, wait);

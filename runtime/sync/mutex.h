@@ -21,7 +21,9 @@
 // … by the holder   | –               | fatal; fails       | fatal; fails
 // unlock            | –               | free               | handed to the first that is not cancelled, or free
 // cancel of a waiter| –               | –                  | it leaves the queue; the order of the others stays
-// destroyed         | ok              | fatal, both named  | fatal, both named
+// destroyed         | ok (1)          | fatal, both named  | fatal, both named
+//
+// (1) Fatal before a wait that was passed over, since it was cancelled or lost a Select, has returned.
 //
 // Lifetime:   the mutex outlives its guards and waits.
 // Threads:    any. A guard is unlocked by the task (or thread) that locked it, unless it was Detached. What happened
@@ -108,7 +110,7 @@ using MutexGuardOf = GuardOf<MutexGuard, T>;
 class Mutex {
  public:
   Mutex() = default;
-  // Fatal if it is locked: the guard, or a wait, would be left with nothing.
+  // Fatal if it is locked, or a wait that was passed over has yet to return: either would be left with nothing.
   ~Mutex();
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;

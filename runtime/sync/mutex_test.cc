@@ -478,24 +478,23 @@ TEST_F(MutexDeathTest, UnlockedByAnotherTask) {
 
 // The unlock passes over it, so it stands in line no more; but it has yet to leave.
 TEST_F(MutexDeathTest, DestroyedBeforeACancelledWaitHasLeft) {
-  EXPECT_DEATH(
-      RunOnce([](Cx cx) -> Task<void> {
-        auto mutex = std::make_unique<Mutex>();
-        MutexGuard guard = co_await OrReturn(mutex->Lock(cx));
-        bool parking = false;
-        auto late = cx.Spawn("late", [&](Cx cx) -> Task<void> {
-          parking = true;
-          MutexGuard guard = co_await OrReturn(mutex->Lock(cx));
-          co_return Ok();
-        });
-        while (!parking) co_await OrReturn(Yield(cx));
-        late.Cancel();  // the only worker is ours
-        std::move(guard).Unlock();
-        mutex.reset();
-        co_return Ok();
-      }),
-      "a Mutex was destroyed before 1 of its waits, cancelled when it was passed over, has "
-      "ended. Let every Lock return");
+  EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {
+                 auto mutex = std::make_unique<Mutex>();
+                 MutexGuard guard = co_await OrReturn(mutex->Lock(cx));
+                 bool parking = false;
+                 auto late = cx.Spawn("late", [&](Cx cx) -> Task<void> {
+                   parking = true;
+                   MutexGuard guard = co_await OrReturn(mutex->Lock(cx));
+                   co_return Ok();
+                 });
+                 while (!parking) co_await OrReturn(Yield(cx));
+                 late.Cancel();  // the only worker is ours
+                 std::move(guard).Unlock();
+                 mutex.reset();
+                 co_return Ok();
+               }),
+               "a Mutex was destroyed before 1 of its waits, which the queue has let go, could "
+               "return. Let every Lock return");
 }
 
 TEST_F(MutexDeathTest, DestroyedWhileItIsHeldNamesHolderAndWaiter) {

@@ -55,7 +55,8 @@ void Turns::Set() {
   state_.store(kSet, std::memory_order_release);
   EndTurn();
   while (Request* request = queue_.PopFront()) {
-    if (!request->waiter->Grant()) leaving_.Add();
+    leaving_.Add();  // it reads the value first
+    request->waiter->Grant();
   }
 }
 
@@ -67,10 +68,10 @@ void Turns::Pass() {
     Request* const next = queue_.Next(request);
     if (request->makes) {
       queue_.Remove(request);
+      leaving_.Add();
       // Before the grant, after which the request may be gone.
       TakeFor(request->waiter->task(), request->where);
       if (request->waiter->Grant()) return;
-      leaving_.Add();
       EndTurn();
       state_.store(kEmpty, std::memory_order_relaxed);
     }
@@ -85,6 +86,11 @@ void Turns::FatalRecursion(const char* call, const std::source_location& where) 
       "ever. Let the initialiser make it without asking the cell",
       call, DescribePlace(where).c_str(), DescribeTask(*owner_).c_str(),
       DescribePlace(where_).c_str());
+}
+
+void Turns::HasLeft() {
+  SpinLockHolder lock(lock_);
+  leaving_.Remove();
 }
 
 bool TurnOp::Try(std::optional<Outcome<bool>>& result) {

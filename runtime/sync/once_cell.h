@@ -22,7 +22,8 @@
 // TryGet                | null               | null                            | the value
 // the initialiser is Ok | –                  | set; all waits end              | –
 // … is not              | –                  | the next Get's turn, or empty   | –
-// destroyed             | ok; fatal if somebody waits | fatal                  | ok, with the value
+// destroyed             | ok; fatal if somebody waits | fatal                  | ok, with the value; fatal before a
+//                       |                    |                                 | wait that was granted has returned
 //
 // Lifetime:   it outlives its waits, and what is read through the pointers it has given.
 // Threads:    any. What the initialiser did happens before the return of each call that yields the value; the value is
@@ -85,6 +86,8 @@ class Turns {
   void TakeFor(TaskCore* task, const std::source_location& where)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void EndTurn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // A wait that was granted goes on.
+  void HasLeft() ABSL_LOCKS_EXCLUDED(lock_);
   [[noreturn]] void FatalRecursion(const char* call, const std::source_location& where) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
@@ -122,6 +125,7 @@ class TurnOp {
   bool Harvest(std::optional<Outcome<bool>>& result) {
     // Nobody but the one whose turn it is sets the value.
     result.emplace(!turns_->set());
+    turns_->HasLeft();
     return true;
   }
   void Withdraw(Waiter&);
@@ -159,26 +163,30 @@ class OnceCell {
 
     bool Try(std::optional<Outcome<Value>>& result) {
       if (!cell_->turns_.set()) return false;
-      return Harvest(result);
+      Take(result);
+      return true;
     }
     Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
       std::optional<Outcome<bool>> set;
       const Enqueued enqueued = EnqueueAs(kName, waiter, set);
-      if (enqueued == Enqueued::kDone) Harvest(result);
+      if (enqueued == Enqueued::kDone) Take(result);
       return enqueued;
     }
     bool Harvest(std::optional<Outcome<Value>>& result) {
-      result.emplace(&*cell_->value_);
+      std::optional<Outcome<bool>> set;
+      TurnOp::Harvest(set);
+      Take(result);
       return true;
     }
 
    private:
+    void Take(std::optional<Outcome<Value>>& result) { result.emplace(&*cell_->value_); }
     OnceCell* cell_;
   };
 
  public:
   OnceCell() = default;
-  // Fatal if a wait is queued, or the value is being made.
+  // Fatal if a wait is queued or has yet to return, or the value is being made.
   ~OnceCell() = default;
   OnceCell(const OnceCell&) = delete;
   OnceCell& operator=(const OnceCell&) = delete;

@@ -275,10 +275,11 @@ TEST(OnceCellDeathTest, DestroyedWhileItsValueIsBeingMadeIsFatal) {
       ".*once_cell_test.cc:[0-9]+");
 }
 
-// The initialiser's end passes over it, so it stands in line no more; but it has yet to leave.
-TEST(OnceCellDeathTest, DestroyedBeforeACancelledWaitHasLeftIsFatal) {
+// The initialiser's end grants it or passes over it, so it stands in line no more; but it has yet to return.
+TEST(OnceCellDeathTest, DestroyedBeforeAWaitHasLeftIsFatal) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  for (const bool fails : {false, true}) {
+  enum Case { kGranted, kCancelled, kFails };
+  for (const Case which : {kGranted, kCancelled, kFails}) {
     EXPECT_DEATH(
         {
           TestRuntime rt(1);
@@ -293,8 +294,8 @@ TEST(OnceCellDeathTest, DestroyedBeforeACancelledWaitHasLeftIsFatal) {
             });
             auto init = [&](Cx cx) -> Task<int> {
               while (!parking) co_await OrReturn(Yield(cx));
-              late.Cancel();  // the only worker is ours
-              if (fails) co_return absl::UnavailableError("no");
+              if (which != kGranted) late.Cancel();  // the only worker is ours
+              if (which == kFails) co_return absl::UnavailableError("no");
               co_return 1;
             };
             (void)co_await cell->Get(cx, init);

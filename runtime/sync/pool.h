@@ -147,7 +147,7 @@ class Pool {
   // `factory` makes one; it runs in the task that calls Checkout, with its cx, in several at a time.
   Pool(const PoolOptions& options, Factory factory)
       : core_(new Core(options, std::move(factory))) {}
-  // Fatal if a Checkout or a Close waits.
+  // Fatal if a Checkout or a Close waits, or one that was passed over has yet to return.
   ~Pool() { core_->DropPool(); }
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;

@@ -26,7 +26,9 @@
 // last one unlocks| –       | free               | the first writer's | all readers', or the first writer's, or free
 // writer cancelled| –       | –                  | if it was the only | leaves the queue
 //                 |         |                    | one: readers go in |
-// destroyed       | ok      | fatal              | fatal              | fatal
+// destroyed       | ok (1)  | fatal              | fatal              | fatal
+//
+// (1) Fatal before a wait that was passed over, since it was cancelled or lost a Select, has returned.
 //
 // Twice:      a task that waits for a lock that it reads itself waits for ever: to write while it reads, or to read
 //             again while a writer waits. Readers are not recorded, so this is found, and fatal, only where debug
@@ -165,7 +167,7 @@ using WriteLockWait = Wait<sync_internal::WriteLockOp>;
 class RwLock {
  public:
   RwLock() = default;
-  // Fatal if it is locked: a guard, or a wait, would be left with nothing.
+  // Fatal if it is locked, or a wait that was passed over has yet to return: either would be left with nothing.
   ~RwLock();
   RwLock(const RwLock&) = delete;
   RwLock& operator=(const RwLock&) = delete;

@@ -248,7 +248,7 @@ class Semaphore {
  public:
   // Fatal if `permits` is negative.
   explicit Semaphore(int64_t permits);
-  // Fatal while some wait. Permits may live on.
+  // Fatal while some wait, or one that was passed over has yet to return. Permits may live on.
   ~Semaphore() { core_->Abandon(); }
   Semaphore(const Semaphore&) = delete;
   Semaphore& operator=(const Semaphore&) = delete;

@@ -340,6 +340,39 @@ TEST_F(SemaphoreDeathTest, NumbersThatMakeNoSense) {
   EXPECT_DEATH(Semaphore(INT64_MAX).AddPermits(1), "more than 2\\^63 cannot be counted");
 }
 
+// Who was passed over and has left is not missed: neither one that was cancelled nor a Select's arm that has lost.
+TEST(SemaphoreLifetimeTest, MayBeDestroyedOnceThoseThatWerePassedOverHaveLeft) {
+  auto runtime = MakeRuntime(1);
+  const Outcome<void> ended = runtime->BlockOn([](Cx cx) -> Task<void> {
+    auto one = std::make_unique<Semaphore>(0);
+    auto other = std::make_unique<Semaphore>(0);
+    int parking = 0;
+    auto cancelled = cx.Spawn("cancelled", [&](Cx cx) -> Task<void> {
+      ++parking;
+      (co_await OrReturn(one->Acquire(cx))).Release();
+      co_return Ok();
+    });
+    auto selects = cx.Spawn("selects", [&](Cx cx) -> Task<void> {
+      ++parking;
+      auto won = co_await OrReturn(Select(cx, one->Acquire(cx), other->Acquire(cx)));
+      EXPECT_EQ(won.index(), 1u);
+      std::move(*std::get<1>(won)).Release();
+      co_return Ok();
+    });
+    while (parking < 2) co_await OrReturn(Yield(cx));
+    cancelled.Cancel();  // the only worker is ours
+    other->AddPermits(1);
+    one->AddPermits(1);  // passes over both
+    EXPECT_EQ(one->available(), 1);
+    (void)co_await OrReturn(cancelled.Join(cx));
+    EXPECT_TRUE((co_await OrReturn(selects.Join(cx))).ok());
+    one.reset();
+    other.reset();
+    co_return Ok();
+  });
+  EXPECT_TRUE(ended.ok()) << ended.ToString();
+}
+
 // It is passed over, by a permit's end or by Close, so it stands in line no more; but it has yet to leave.
 TEST_F(SemaphoreDeathTest, DestroyedBeforeACancelledWaitHasLeft) {
   for (const bool close : {false, true}) {

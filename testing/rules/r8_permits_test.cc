@@ -184,7 +184,6 @@ TEST(PermitDropTest, InTheValueOfACancelledTaskThatNobodyJoinsIsAborted) {
   EXPECT_EQ(hall.given_back, 1);
 }
 
-// Whoever lets the handle go, and whether the task has ended by then.
 TEST(PermitDropTest, InTheValueOfACancelledTaskWhoseHandleIsLetGoIsAborted) {
   TestRuntime rt(1);
   Hall hall;
@@ -222,6 +221,26 @@ TEST(PermitDropTest, InTheValueThatACancelledTaskWouldHaveJoinedIsAborted) {
     joins.Cancel();
     EXPECT_THAT(co_await OrReturn(joins.Join(cx)), IsCancelled(CancelKind::kUser));
     may_end = true;
+    co_return Ok();
+  }),
+              IsOk());
+  EXPECT_EQ(hall.given_back, 1);
+}
+
+TEST(PermitDropTest, InTheValueThatAFailingTaskWouldHaveJoinedIsAborted) {
+  TestRuntime rt(1);
+  Hall hall;
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto body = [&](Cx cx) -> Task<void> {
+      auto reserves = cx.Spawn("reserves", [&](Cx cx) -> Task<SeatPermit> {
+        SeatPermit permit(cx, &hall);
+        co_return std::move(permit);
+      });
+      while (!reserves.ended()) co_await OrReturn(Yield(cx));
+      co_await OrReturn(Fails(cx));
+      co_return Ok();
+    };
+    EXPECT_THAT(co_await Region::Open(cx, "r", body), IsError("no"));
     co_return Ok();
   }),
               IsOk());
@@ -320,6 +339,23 @@ TEST(PermitLeakTest, CoroutineThatReturnsAnErrorLeaksItsParameters) {
         "permit leaked");
   }
 }
+// Nothing was cancelled and nothing failed, whoever ends first.
+TEST(PermitLeakTest, InTheValueOfATaskThatNobodyJoinsIsFatal) {
+  for (const bool ends_first : {false, true}) {
+    EXPECT_DEATH(RunDropping([&](Cx cx, Hall* hall) {
+                   cx.Spawn("parent", [=](Cx cx) -> Task<void> {
+                     auto reserves = cx.Spawn("reserves", [=](Cx cx) -> Task<SeatPermit> {
+                       SeatPermit permit(cx, hall);
+                       co_return std::move(permit);
+                     });
+                     while (ends_first && !reserves.ended()) co_await OrReturn(Yield(cx));
+                     co_return Ok();
+                   });
+                 }),
+                 "permit leaked: SeatPermit #1");
+  }
+}
+
 TEST(PermitLeakTest, OfAThreadIsFatalToo) {
   if (!DebugChecks()) GTEST_SKIP() << "the library is built without debug checks";
   EXPECT_DEATH(
