@@ -16,8 +16,8 @@ constexpr int kShownBeforeRoot = 4;
 }  // namespace
 
 struct CancelReason::Record {
-  Record(CancelKind kind, CancelOrigin origin, Instant time, absl::string_view message,
-         CancelReason the_cause)
+  Record(CancelKind kind, CancelOrigin&& origin, Instant time, absl::string_view message,
+         CancelReason&& the_cause)
       : origin(std::move(origin)),
         time(time),
         message(message),

@@ -98,13 +98,13 @@ void RegionCore::RearmAlarm() {
 }
 
 void RegionCore::ArmGuest(GuestAlarm* alarm, Instant when) {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   guests_.PushBack(alarm);
   SetAlarm(*alarm, when);
 }
 
 void RegionCore::DisarmGuest(GuestAlarm* alarm) {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   if (guests_.Linked(alarm)) DropGuest(alarm);
 }
 
@@ -115,7 +115,7 @@ void RegionCore::DropGuest(GuestAlarm* alarm) {
 }
 
 void RegionCore::GuestIsDue(GuestAlarm* alarm) {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   alarm->pending = false;
   if (guests_.Linked(alarm)) guests_.Remove(alarm);
 }
@@ -132,7 +132,7 @@ void RegionCore::AlarmDue() {
   bool deadline = false, shutdown = false, spent = false, grace_spent = false, report = false;
   absl::Duration overdue;
   {
-    ThreadMutexLock lock(mutex_);
+    SpinLockHolder lock(lock_);
     alarm_.pending = false;
     if ((word.load(std::memory_order_relaxed) & region_word::kClosed) != 0) return;
     const Instant now = Now();
@@ -204,7 +204,7 @@ bool RegionCore::Mark(CancelRequest& request, bool top, std::vector<RegionCore*>
                       ArmAlarm alarm) {
   const Instant requested_at = request.reason.time();
   const CancelKind kind = request.reason.kind();
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   // One that is opened from now on takes over what is marked here.
   AppendChildren(children);
   const bool alone = children_.empty();
@@ -245,7 +245,7 @@ bool RegionCore::Mark(CancelRequest& request, bool top, std::vector<RegionCore*>
 }
 
 void RegionCore::CollectChildren(std::vector<RegionCore*>& to) {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   AppendChildren(to);
 }
 
@@ -285,8 +285,8 @@ void RegionCore::SpendSubtrees(std::vector<RegionCore*> regions, uint64_t bits, 
     // The parent is in the list too, and so not gone; that of a root may be.
     if (i >= roots) above = region->parent_->reason();
     {
-      ThreadMutexLock lock(
-          region->mutex_);  // a child being opened copies the bit or is in the list below
+      SpinLockHolder lock(
+          region->lock_);  // a child being opened copies the bit or is in the list below
       if (region->reason() == nullptr && above != nullptr) {
         region->SetReason(CancelReason::Caused(CancelKind::kParent, region->Origin(nullptr),
                                                above->time(), "", *above));
@@ -307,7 +307,7 @@ void RegionCore::BeginDrain(const Budget& budget) {
   const Instant by = budget.Resolve(Now()).deadline();
   const bool limited = IsLimited(budget.polls(), budget.cost());
   {
-    ThreadMutexLock lock(mutex_);
+    SpinLockHolder lock(lock_);
     gentle_by_ = std::min(gentle_by_, by);
     RearmAlarm();
   }
@@ -317,7 +317,7 @@ void RegionCore::BeginDrain(const Budget& budget) {
   std::vector<RegionCore*> regions = {this};
   for (size_t i = 0; i < regions.size(); ++i) {
     {
-      ThreadMutexLock lock(regions[i]->mutex_);
+      SpinLockHolder lock(regions[i]->lock_);
       regions[i]->word.fetch_or(region_word::kGentle, std::memory_order_acq_rel);
       if (limited) regions[i]->metered.store(true, std::memory_order_relaxed);
     }
@@ -363,7 +363,7 @@ CancelReason RegionCore::ReasonFor(TaskScope* scope) {
   std::optional<CancelReason> reason = CopyReason();
   if ((task_state & task_word::kAnyCancel) != 0) {
     RegionCore* home = CoreOf(task->scope);
-    ThreadMutexLock lock(home->mutex_);
+    SpinLockHolder lock(home->lock_);
     const TaskCancel* cancel = home->FindTaskCancel(task);
     if (cancel != nullptr && (!reason.has_value() || IsMoreSevere(cancel->reason, *reason))) {
       reason = cancel->reason;
@@ -440,8 +440,8 @@ void RegionCore::CancelTask(TaskCore* task, CancelKind kind, absl::string_view m
   std::optional<CancelRequest> made;
   std::vector<RegionCore*> opened;
   {
-    ThreadMutexLock lock(mutex_);
-    // With the bit set, the end of the task takes this mutex to forget what is made here; what changes
+    SpinLockHolder lock(lock_);
+    // With the bit set, the end of the task takes this lock to forget what is made here; what changes
     // after that (the task's id) can be read until then.
     const uint32_t before = task->word.fetch_or(task_word::kCancelled, std::memory_order_acq_rel);
     if ((before & task_word::kEnded) != 0) return;
@@ -478,7 +478,7 @@ void RegionCore::ChargeTaskCancel(TaskCore* task, int64_t polls, int64_t cost) {
   RegionCore* home = CoreOf(task->scope);
   bool spent = false;
   {
-    ThreadMutexLock lock(home->mutex_);
+    SpinLockHolder lock(home->lock_);
     TaskCancel* cancel = home->FindTaskCancel(task);
     if (cancel != nullptr) {
       spent = UseUp(cancel->drain_polls_left, polls);
@@ -493,7 +493,7 @@ void RegionCore::SpendTask(TaskCore* task, uint32_t task_bits) {
   std::vector<RegionCore*> opened;
   std::optional<CancelReason> cause;
   {
-    ThreadMutexLock lock(mutex_);
+    SpinLockHolder lock(lock_);
     const uint32_t before = task->word.fetch_or(task_bits, std::memory_order_acq_rel);
     if ((before & task_word::kEnded) != 0) return;
     Emit(EventKind::kBudgetSpent, id, task->id, grace_spent, task->site->name);
@@ -525,7 +525,7 @@ void RegionCore::InheritTaskCancel(const TaskCancel* cancel, uint32_t task_state
 }
 
 void RegionCore::ForgetTaskCancel(TaskCore* task) {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   const auto found = task_cancels_->find(task);
   TaskCancel* cancel = found->second;
   task_cancels_->erase(found);
@@ -549,7 +549,7 @@ void RegionCore::TaskAlarmDue(TaskCancel* cancel) {
   bool report;
   absl::Duration overdue;
   {
-    ThreadMutexLock lock(mutex_);
+    SpinLockHolder lock(lock_);
     cancel->pending = false;
     task = cancel->task;
     if (task == nullptr) {

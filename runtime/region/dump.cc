@@ -66,7 +66,7 @@ void RegionCore::DescribeTo(const std::string& indent, bool stacks, std::string&
     absl::StrAppend(&to, ", polls left ", left(polls_left_), ", cost left ", left(cost_left_));
   }
   {
-    ThreadMutexLock lock(mutex_);
+    SpinLockHolder lock(lock_);
     if (const CancelReason* given = reason()) {
       absl::StrAppend(&to, ", ", given->ToString(), ", drain budget ends ", In(now, drain_by_),
                       ", finalizers' ", In(now, finalize_by_));

@@ -146,7 +146,7 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
   core->deadline = budget.deadline() < parent->deadline ? budget.deadline() : parent->deadline;
   core->word.store(region_word::kOne, std::memory_order_relaxed);  // the body
   {
-    ThreadMutexLock lock(parent->mutex_);
+    SpinLockHolder lock(parent->lock_);
     const uint64_t above = parent->word.load(std::memory_order_acquire);
     core->metered.store(core->own_quota_ || parent->metered.load(std::memory_order_relaxed),
                         std::memory_order_relaxed);
@@ -162,7 +162,7 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
       opener->opened = core;
     }
     if (budget.deadline() < parent->deadline) {
-      ThreadMutexLock own_lock(core->mutex_);
+      SpinLockHolder own_lock(core->lock_);
       core->own_deadline_ = budget.deadline();
       core->RearmAlarm();
     }
@@ -174,7 +174,7 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
 }
 
 void RegionCore::Inherit(RegionCore* parent, uint64_t inherited, uint32_t task_state) {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   const Instant now = Now();
   if (inherited != 0) {
     // Opened for drain, or in a finalizer: what is being drained above is drained here too.
@@ -375,7 +375,7 @@ void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, 
     } else {
       bool print;
       {
-        ThreadMutexLock lock(mutex_);
+        SpinLockHolder lock(lock_);
         print = sink_lines_ < kSinkLines;
         ++sink_lines_;
       }
@@ -386,10 +386,10 @@ void RegionCore::JoinChild(const Outcome<void>& failure, const char* task_name, 
     }
     if (failure.is_error()) return;
   }
-  // A tie changes nothing: a million cancelled tasks need not meet at the mutex.
+  // A tie changes nothing: a million cancelled tasks need not meet at the lock.
   const auto severity = static_cast<uint8_t>(failure.severity());
   if (severity > joined_severity_.load(std::memory_order_acquire)) {
-    ThreadMutexLock lock(mutex_);
+    SpinLockHolder lock(lock_);
     JoinInto(joined_, failure);
     joined_severity_.store(static_cast<uint8_t>(joined_.severity()), std::memory_order_release);
   }
@@ -435,7 +435,7 @@ bool RegionCore::RunNextTask() {
 bool RegionCore::ParkCloser(Waiter* waiter) {
   if (alarm_is_due_to_arm_) {
     alarm_is_due_to_arm_ = false;
-    ThreadMutexLock lock(mutex_);
+    SpinLockHolder lock(lock_);
     RearmAlarm();
   }
   closer_ = waiter;
@@ -455,7 +455,7 @@ void RegionCore::CountIsZero() {
 void RegionCore::BeginFinalizing() {
   // Every task that may have registered one has ended.
   if (finalizers_.load(std::memory_order_acquire) == nullptr) return;
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   const uint64_t before = word.fetch_or(region_word::kFinalizing, std::memory_order_acq_rel);
   if ((before & region_word::kCancelled) == 0) {
     // Ended by itself: the finalizers' time starts now.
@@ -466,7 +466,7 @@ void RegionCore::BeginFinalizing() {
 }
 
 void RegionCore::AddFinalizer(Finalizer* finalizer) {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   finalizer->next = finalizers_.load(std::memory_order_relaxed);
   finalizers_.store(finalizer, std::memory_order_release);
 }
@@ -487,7 +487,7 @@ void RegionCore::FinalizerEnded(const char* name, const Outcome<void>& outcome) 
   Emit(EventKind::kFinalizerEnd, id, opener_ == nullptr ? 0 : opener_->id,
        static_cast<uint64_t>(outcome.severity()), name);
   if (outcome.ok() || (outcome.is_cancelled() && CauseLiesInside(outcome.cancel_reason()))) return;
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   JoinInto(joined_, outcome);
 }
 
@@ -498,7 +498,7 @@ bool RegionCore::OwesPermits() {
     LedgerOf::Flush(this, opener_permits);
   if (permit_word::AllResolved(permits.load(std::memory_order_acquire))) [[likely]]
     return false;
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   awaits_permits_ = true;
   const Instant now = Now();
   const uint64_t state = word.load(std::memory_order_acquire);
@@ -513,12 +513,12 @@ bool RegionCore::OwesPermits() {
 }
 
 bool RegionCore::PermitsSettled() {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   return permits_over_ || permit_word::AllResolved(permits.load(std::memory_order_acquire));
 }
 
 Enqueued RegionCore::AwaitPermits(Waiter* waiter) {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   // seq_cst, against PermitDone: it sees the bit, or we see that nothing is open any more.
   const uint64_t before = permits.fetch_or(permit_word::kAwaited, std::memory_order_seq_cst);
   if (permits_over_ || permit_word::AllResolved(before)) return Enqueued::kRetry;
@@ -543,7 +543,7 @@ void RegionCore::PermitDone() {
       !permit_word::AllResolved(before - permit_word::kClaimOne)) {
     return;
   }
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   WakePermitWaiter();
 }
 
@@ -581,7 +581,7 @@ void RegionCore::RevokePermits() {
 }
 
 void RegionCore::AddAuthority(Authority* node) {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   node->next_owned = authorities_;
   authorities_ = node;
 }
@@ -590,7 +590,7 @@ Outcome<void> RegionCore::Close() {
   if (!permit_word::AllResolved(permits.load(std::memory_order_acquire))) [[unlikely]]
     RevokePermits();
   if (parent_ != nullptr) {
-    ThreadMutexLock lock(parent_->mutex_);
+    SpinLockHolder lock(parent_->lock_);
     parent_->children_.Remove(this);
     if (opener_->scope == parent_) {
       RegionCore** link = &opener_->opened;
@@ -598,23 +598,34 @@ Outcome<void> RegionCore::Close() {
       *link = next_opened_;
     }
   }
-  Outcome<void> joined = Ok();
-  Authority* nodes;
-  {
-    ThreadMutexLock lock(mutex_);
-    joined = std::move(joined_);
-    joined_ = Ok();
-    nodes = std::exchange(authorities_, nullptr);
-    word.fetch_or(region_word::kClosed, std::memory_order_seq_cst);
-    SetAlarm(alarm_, Instant::InfiniteFuture());
-    while (GuestAlarm* guest = guests_.front()) DropGuest(guest);
+  if (IsTheOpenersAlone()) {
+    word.store(word.load(std::memory_order_relaxed) | region_word::kClosed,
+               std::memory_order_relaxed);
+  } else {
+    {
+      SpinLockHolder lock(lock_);
+      word.fetch_or(region_word::kClosed, std::memory_order_seq_cst);
+      SetAlarm(alarm_, Instant::InfiniteFuture());
+      while (GuestAlarm* guest = guests_.front()) DropGuest(guest);
+    }
+    // Calls that came before. They are short, and what they use may go away with the last region.
+    while (calls_.load(std::memory_order_seq_cst) != 0) sched_yield();
   }
-  // Calls that came before. They are short, and what they use may go away with the last region.
-  while (calls_.load(std::memory_order_seq_cst) != 0) sched_yield();
-  while (nodes != nullptr) delete std::exchange(nodes, nodes->next_owned);
+  Outcome<void> joined = TakeWhatTasksLeft();
   Emit(EventKind::kRegionClose, id, opener_ == nullptr ? 0 : opener_->id,
        static_cast<uint64_t>(joined.severity()), region_name);
   return joined;
+}
+
+bool RegionCore::IsTheOpenersAlone() const {
+  return parent_ != nullptr && refs_.load(std::memory_order_acquire) == 1 && !alarm_.pending;
+}
+
+Outcome<void> RegionCore::TakeWhatTasksLeft() {
+  for (Authority* node = std::exchange(authorities_, nullptr); node != nullptr;) {
+    delete std::exchange(node, node->next_owned);
+  }
+  return std::exchange(joined_, Ok());
 }
 
 // --- admission -----------------------------------------------------------------------------------
@@ -627,7 +638,7 @@ bool RegionCore::Fits(uint32_t size) const {
 
 bool RegionCore::TryReserveAdmission(uint32_t size) {
   if (!limited_) return true;
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   if (!admission_queue_.empty() || !Fits(size)) return false;
   ++admitted_tasks_;
   admitted_bytes_ += size;
@@ -635,7 +646,7 @@ bool RegionCore::TryReserveAdmission(uint32_t size) {
 }
 
 Enqueued RegionCore::QueueForAdmission(AdmissionRequest* request) {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   if (admission_queue_.empty() && Fits(request->size)) {
     if (!request->waiter->MayTake()) return Enqueued::kLost;
     ++admitted_tasks_;
@@ -647,13 +658,13 @@ Enqueued RegionCore::QueueForAdmission(AdmissionRequest* request) {
 }
 
 void RegionCore::LeaveAdmissionQueue(AdmissionRequest* request) {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   if (admission_queue_.Linked(request)) admission_queue_.Remove(request);
   GrantAdmissions();  // it may have stood before one that fits
 }
 
 void RegionCore::ReturnAdmission(uint32_t size) {
-  ThreadMutexLock lock(mutex_);
+  SpinLockHolder lock(lock_);
   --admitted_tasks_;
   admitted_bytes_ -= size;
   GrantAdmissions();

@@ -2,12 +2,12 @@
 //
 // Invariants: (1) the parent outlives the child, since a child region is opened by a task of its parent
 //             and that task does not end before the close (G1); (2) a request marks the words from the
-//             top down, one region's mutex at a time; a child that is being opened copies its parent's
-//             state under the parent's mutex, so it is marked by one or by the other (G4); (3) drain
+//             top down, one region's lock at a time; a child that is being opened copies its parent's
+//             state under the parent's lock, so it is marked by one or by the other (G4); (3) drain
 //             deadlines only move to the earlier, kinds only to the more severe (G3); (4) only the
 //             region or task that a request was aimed at keeps an alarm for it (R5).
-// Threads:    any. Lock order: mutex, then a registry's shard, the clock, a run queue. Never two
-//             regions' mutexes at once but child's after parent's in Open and Close.
+// Threads:    any. Lock order: lock_, then a registry's shard, the clock, a run queue. Never two
+//             regions' locks at once but child's after parent's in Open and Close.
 #ifndef QUIESCE_RUNTIME_REGION_REGION_CORE_H_
 #define QUIESCE_RUNTIME_REGION_REGION_CORE_H_
 
@@ -21,7 +21,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/thread_mutex.h"
+#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/cx/authority.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/region/finalizer.h"
@@ -48,7 +48,7 @@ struct DrainStats {
   std::atomic<int64_t> first_request_ns{0};  // 0: there was none
 };
 
-// A timer that, when due, runs a step on the cancel lane. Guarded by the owning region's mutex.
+// A timer that, when due, runs a step on the cancel lane. Guarded by the owning region's lock.
 struct Alarm : Timer, Runnable {
   Alarm(RegionCore* region, Runnable::Step on_due);
   RegionCore* const region;
@@ -59,7 +59,7 @@ struct Alarm : Timer, Runnable {
 // is never armed with the clock of a runtime that has gone.
 struct GuestHook : ListHook {};
 struct GuestAlarm : Alarm, GuestHook {
-  // `dropped` is called, with the region's mutex held, once the alarm will not come any more, if it was disarmed.
+  // `dropped` is called, with the region's lock held, once the alarm will not come any more, if it was disarmed.
   GuestAlarm(RegionCore* region, Runnable::Step on_due, void (*dropped)(GuestAlarm*))
       : Alarm(region, on_due), dropped(dropped) {}
   void (*const dropped)(GuestAlarm*);
@@ -233,7 +233,7 @@ class RegionCore : public RegionScope, public SiblingHook {
 
   // Takes over, before anybody knows this region, what has been requested of the parent and of the opener.
   void Inherit(RegionCore* parent, uint64_t inherited, uint32_t task_state)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(parent->mutex_);
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(parent->lock_);
   // One task more, one less: in the word, or in this thread's EndedTasks. CountUp returns the word, and is
   // for tasks of the region.
   uint64_t CountUp();
@@ -253,7 +253,7 @@ class RegionCore : public RegionScope, public SiblingHook {
   }
   // A copy of it: of the worker's own where there are such.
   std::optional<CancelReason> CopyReason();
-  void SetReason(CancelReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetReason(CancelReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   Instant Now() const { return services->clock->Now(); }
   void JoinChild(const Outcome<void>& failure, const char* task_name, bool is_body);
   bool CauseLiesInside(const CancelReason& reason) const;
@@ -273,33 +273,39 @@ class RegionCore : public RegionScope, public SiblingHook {
                             const std::optional<CancelReason>& cause = std::nullopt);
   // Adds references to the children to `to`.
   void CollectChildren(std::vector<RegionCore*>& to);
-  void AppendChildren(std::vector<RegionCore*>& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AppendChildren(std::vector<RegionCore*>& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   static void CollectOpened(const TaskCore* task, std::vector<RegionCore*>& to);
 
-  TaskCancel* FindTaskCancel(const TaskCore* task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  TaskCancel* FindTaskCancel(const TaskCore* task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void ForgetTaskCancel(TaskCore* task);
   // Counts what `task`, or a task below it, has used against the quotas that it was cancelled with.
   static void ChargeTaskCancel(TaskCore* task, int64_t polls, int64_t cost);
   // Ends the drain, or the grace too, of a cancelled task and of all below it.
   void SpendTask(TaskCore* task, uint32_t task_bits);
   void InheritTaskCancel(const TaskCancel* cancel, uint32_t task_word, Instant now)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   // Moves `alarm` to `when`; it holds a reference to the region while pending.
-  void SetAlarm(Alarm& alarm, Instant when) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void DropGuest(GuestAlarm* alarm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void RearmAlarm() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetAlarm(Alarm& alarm, Instant when) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void DropGuest(GuestAlarm* alarm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void RearmAlarm() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   static void OnAlarm(Runnable* alarm);
   static void OnTaskAlarm(Runnable* alarm);
   void AlarmDue();
   void TaskAlarmDue(TaskCancel* cancel);
 
-  void EndPermitsTime() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void WakePermitWaiter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // At the close, below no region any more: has nobody a reference but the opener, and will no alarm come? Then nothing
+  // can reach it: a lock is of no use. Tasks were counted, and everybody else had a reference, by which what they did
+  // happened before.
+  bool IsTheOpenersAlone() const ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // What only the body, tasks and finalizers write, all of which have ended.
+  Outcome<void> TakeWhatTasksLeft() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void EndPermitsTime() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void WakePermitWaiter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void RevokePermits();
 
-  bool Fits(uint32_t size) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void GrantAdmissions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Fits(uint32_t size) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void GrantAdmissions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   // Constant after construction.
   RegionCore* const parent_;
@@ -332,7 +338,7 @@ class RegionCore : public RegionScope, public SiblingHook {
   std::atomic<int64_t> gentle_cost_left_{Budget::kUnlimited};
   // That of joined_, written with it; only rises while the region is open.
   std::atomic<uint8_t> joined_severity_{0};
-  // What a shutdown has done here, see DrainStats: bits that are only set, under mutex_, before the word
+  // What a shutdown has done here, see DrainStats: bits that are only set, under lock_, before the word
   // says so. Relaxed: they only decide what is counted.
   static constexpr uint8_t kShutdownReached = 1;
   static constexpr uint8_t kShutdownSpent = 2;
@@ -348,7 +354,7 @@ class RegionCore : public RegionScope, public SiblingHook {
     const CancelReason reason;
     const GivenReason* const before;
   };
-  // Stored with release, under mutex_.
+  // Stored with release, under lock_.
   std::atomic<const GivenReason*> reason_{nullptr};
   // A reason's count is touched by every task that it ends. In a big region each worker gets a copy of the
   // record, so that they do not meet there. A slot belongs to its worker.
@@ -359,37 +365,39 @@ class RegionCore : public RegionScope, public SiblingHook {
   // Null until a request finds many tasks; set once, with release.
   std::atomic<ReasonSlot*> reason_slots_{nullptr};
 
-  ThreadMutex mutex_;
-  IntrusiveList<RegionCore, SiblingHook> children_ ABSL_GUARDED_BY(mutex_);
-  RegionCore* next_opened_ = nullptr;  // opener_->opened list; guarded by the parent's mutex
-  std::optional<GivenReason> first_reason_ ABSL_GUARDED_BY(mutex_);
-  Outcome<void> joined_ ABSL_GUARDED_BY(mutex_) = Ok();
-  Instant own_deadline_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
-  Instant gentle_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
+  // A spin lock: each region is opened and closed under its parent's, and it is free nearly always. What is held longest
+  // is the list of children, while a request copies it.
+  SpinLock lock_;
+  IntrusiveList<RegionCore, SiblingHook> children_ ABSL_GUARDED_BY(lock_);
+  RegionCore* next_opened_ = nullptr;  // opener_->opened list; guarded by the parent's lock
+  std::optional<GivenReason> first_reason_ ABSL_GUARDED_BY(lock_);
+  Outcome<void> joined_ ABSL_GUARDED_BY(lock_) = Ok();
+  Instant own_deadline_ ABSL_GUARDED_BY(lock_) = Instant::InfiniteFuture();
+  Instant gentle_by_ ABSL_GUARDED_BY(lock_) = Instant::InfiniteFuture();
   // Effective, and those that this region keeps the alarm for.
-  Instant drain_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
-  Instant finalize_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
-  Instant own_drain_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
-  Instant own_finalize_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
+  Instant drain_by_ ABSL_GUARDED_BY(lock_) = Instant::InfiniteFuture();
+  Instant finalize_by_ ABSL_GUARDED_BY(lock_) = Instant::InfiniteFuture();
+  Instant own_drain_by_ ABSL_GUARDED_BY(lock_) = Instant::InfiniteFuture();
+  Instant own_finalize_by_ ABSL_GUARDED_BY(lock_) = Instant::InfiniteFuture();
   // While the close waits for open permits: until when; and once that time is over.
-  Instant permits_by_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
-  bool awaits_permits_ ABSL_GUARDED_BY(mutex_) = false;
-  bool permits_over_ ABSL_GUARDED_BY(mutex_) = false;
-  Waiter* permit_waiter_ ABSL_GUARDED_BY(mutex_) = nullptr;
-  Instant report_at_ ABSL_GUARDED_BY(mutex_) = Instant::InfiniteFuture();
-  absl::Duration report_again_ ABSL_GUARDED_BY(mutex_) = kFirstReportInterval;
-  Alarm alarm_ ABSL_GUARDED_BY(mutex_){this, &OnAlarm};
+  Instant permits_by_ ABSL_GUARDED_BY(lock_) = Instant::InfiniteFuture();
+  bool awaits_permits_ ABSL_GUARDED_BY(lock_) = false;
+  bool permits_over_ ABSL_GUARDED_BY(lock_) = false;
+  Waiter* permit_waiter_ ABSL_GUARDED_BY(lock_) = nullptr;
+  Instant report_at_ ABSL_GUARDED_BY(lock_) = Instant::InfiniteFuture();
+  absl::Duration report_again_ ABSL_GUARDED_BY(lock_) = kFirstReportInterval;
+  Alarm alarm_ ABSL_GUARDED_BY(lock_){this, &OnAlarm};
   // Null before the first: few regions have any, but one may have them of a million tasks.
   using TaskCancels = absl::flat_hash_map<const TaskCore*, TaskCancel*>;
-  std::unique_ptr<TaskCancels> task_cancels_ ABSL_GUARDED_BY(mutex_);
-  // The last registered first. Pushed under mutex_ (release); popped by the opener, when nobody pushes any more.
+  std::unique_ptr<TaskCancels> task_cancels_ ABSL_GUARDED_BY(lock_);
+  // The last registered first. Pushed under lock_ (release); popped by the opener, when nobody pushes any more.
   std::atomic<Finalizer*> finalizers_{nullptr};
-  Authority* authorities_ ABSL_GUARDED_BY(mutex_) = nullptr;
-  IntrusiveList<GuestAlarm, GuestHook> guests_ ABSL_GUARDED_BY(mutex_);
-  int64_t admitted_tasks_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t admitted_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  int sink_lines_ ABSL_GUARDED_BY(mutex_) = 0;
-  IntrusiveList<AdmissionRequest> admission_queue_ ABSL_GUARDED_BY(mutex_);
+  Authority* authorities_ ABSL_GUARDED_BY(lock_) = nullptr;
+  IntrusiveList<GuestAlarm, GuestHook> guests_ ABSL_GUARDED_BY(lock_);
+  int64_t admitted_tasks_ ABSL_GUARDED_BY(lock_) = 0;
+  int64_t admitted_bytes_ ABSL_GUARDED_BY(lock_) = 0;
+  int sink_lines_ ABSL_GUARDED_BY(lock_) = 0;
+  IntrusiveList<AdmissionRequest> admission_queue_ ABSL_GUARDED_BY(lock_);
 };
 
 inline RegionCore* CoreOf(RegionScope* scope) { return static_cast<RegionCore*>(scope); }

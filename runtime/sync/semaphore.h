@@ -29,6 +29,7 @@
 #ifndef QUIESCE_RUNTIME_SYNC_SEMAPHORE_H_
 #define QUIESCE_RUNTIME_SYNC_SEMAPHORE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <source_location>
@@ -75,8 +76,10 @@ class SemaphoreCore {
 
   // False if there are too few, somebody waits, or it is closed.
   bool TryTake(int64_t count) {
+    // Who has to wait would take the lock twice.
+    if (special_.load(std::memory_order_relaxed)) return false;
     SpinLockHolder lock(lock_);
-    if (special_ || available_ < count) return false;
+    if (special_.load(std::memory_order_relaxed) || available_ < count) return false;
     available_ -= count;
     return true;
   }
@@ -87,7 +90,7 @@ class SemaphoreCore {
   void GiveBack(int64_t count) {
     lock_.Lock();
     available_ += count;
-    if (special_) [[unlikely]]
+    if (special_.load(std::memory_order_relaxed)) [[unlikely]]
       return GiveBackSpecial();
     lock_.Unlock();
   }
@@ -111,7 +114,7 @@ class SemaphoreCore {
   void GiveBackSpecial() ABSL_UNLOCK_FUNCTION(lock_);
   // After each change of what it is made of.
   void UpdateSpecial() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
-    special_ = closed_ || abandoned_ || !queue_.empty();
+    special_.store(closed_ || abandoned_ || !queue_.empty(), std::memory_order_relaxed);
   }
   // Unlocks; deletes the core if the Semaphore is gone and all its permits are.
   void UnlockOrDelete() ABSL_UNLOCK_FUNCTION(lock_) {
@@ -122,8 +125,9 @@ class SemaphoreCore {
 
   // Held over Waiter::Grant: before a run queue's.
   mutable SpinLock lock_;
-  // Is there more to do than to count: it is closed, some wait, or the Semaphore is gone?
-  bool special_ ABSL_GUARDED_BY(lock_) = false;
+  // Is there more to do than to count: it is closed, some wait, or the Semaphore is gone? Written under the lock, read
+  // without: a hint, hence relaxed. What happened before the read is seen by coherence.
+  std::atomic<bool> special_{false};
   bool closed_ ABSL_GUARDED_BY(lock_) = false;
   bool abandoned_ ABSL_GUARDED_BY(lock_) = false;  // the Semaphore is gone
   // The rest of total_ is held by permits, and by grants that have not become permits yet. Both keep the core.

@@ -110,7 +110,7 @@ struct TaskCore : Runnable, TaskScope {
   // its own bit (acquire, release).
   std::atomic<uintptr_t> joiner{0};
   RegionCore* opened =
-      nullptr;  // regions that this task has opened in its own; guarded by its mutex
+      nullptr;  // regions that this task has opened in its own; guarded by its lock
   // kOutcomeRef for each of the running task (unless kListened) and its handle or listener, which keep the outcome; 1 for these together, and for each
   // of the others, which keep the block. Given up with acq_rel, as always.
   std::atomic<uint32_t> refs{2 * kOutcomeRef + 1};
