@@ -106,6 +106,15 @@ for compiler in clang++-19 g++-12; do
   rejects "a permit that is used and kept (G7)" 'rvalue|lvalue|discards|not viable' 'void F(SendPermit<int>& p) { (void)p.Send(1); }'
   rejects "a copied permit (G7)" 'delete' 'void F(SendPermit<int>& p) { SendPermit<int> copy = p; }'
   rejects "a dropped reservation" 'nodiscard|unused' 'void F(Cx cx, Sender<int>& s) { s.Reserve(cx); }'
+  [ "$compiler" = g++-12 ] || rejects "a dropped permit of a channel (G7)" 'nodiscard|unused' 'Task<void> F(Cx cx, Sender<int>& s) { co_await OrReturn(s.Reserve(cx)); co_return Ok(); }'
+  # Every kind, with its actions.
+  for permit in 'Ack<int> Commit() Nack()' 'Lease Release()' 'SemaphorePermit Release()' 'ReplyPermit<int> Reply(1)' 'IoPermit<std::string> Fail(absl::OkStatus())' 'PoolPermit<int> Return() Discard()'; do
+    read -r kind actions <<<"$permit"
+    rejects "a copied $kind (G7)" 'delete' "void F($kind& p) { $kind copy = p; }"
+    for action in $actions 'Abort()' 'Complete()'; do
+      rejects "$action on an lvalue $kind (G7)" 'rvalue|lvalue|discards|not viable' "void F($kind& p) { (void)p.$action; }"
+    done
+  done
   rejects "a second receiver" 'delete' 'void F(Receiver<int>& r) { Receiver<int> copy = r; }'
   rejects "a message whose move may throw (G8)" 'nothrow move constructible' 'struct M { M() {} M(M&&) {} }; void F() { (void)MakeMpsc<M>(1); }'
 done
