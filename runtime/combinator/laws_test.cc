@@ -1,7 +1,7 @@
 // The algebra of the combinators (G9, G11), over generated trees that really run.
 //
-// A tree's leaves end Ok, with an Error, a Panic or a Cancelled of their own, some after a few yields, or never;
-// its inner nodes are combinators. Free(tree) is what the documentation allows as its outcome, as a set, since
+// A tree's leaves end Ok, with an Error, a Panic or a Cancelled of their own, some after a few yields, or never; cancelled,
+// some take a few yields to drain. Its inner nodes are combinators. Free(tree) is what the documentation allows as its outcome, as a set, since
 // the schedule decides who is first. A law "A is B" is then: A, when run, ends in one of Free(B).
 // After every combinator of every tree it is checked that nothing of what it started is alive (G9).
 #include <algorithm>
@@ -59,6 +59,7 @@ struct Node {
   Kind kind;
   int value = 0;      // of a leaf
   int yields = 0;     // of a leaf, before it ends
+  int drains = 0;     // of a leaf, how many yields after its cancel
   int wanted = 0;     // of a quorum
   bool pack = false;  // two children, passed one by one and not in a container
   std::vector<const Node*> children;
@@ -74,9 +75,14 @@ class Forest {
     Node& leaf = New(static_cast<Kind>(Pick({6, 2, 1, 1})));
     leaf.value = 1 << Below(10);
     leaf.yields = Below(4);
+    leaf.drains = Below(4);
     return &leaf;
   }
-  const Node* Never() { return &New(Kind::kNever); }
+  const Node* Never() {
+    Node& never = New(Kind::kNever);
+    never.drains = Below(4);
+    return &never;
+  }
 
   const Node* Tree(int depth) {
     if (depth == 0 || Below(6) == 0) return Leaf();
@@ -105,6 +111,7 @@ class Forest {
     Node& node = New(from->kind);
     node.value = from->value;
     node.yields = from->yields;
+    node.drains = from->drains;
     node.wanted = from->wanted;
     node.pack = from->pack;
     for (const Node* child : from->children) node.children.push_back(Copy(child));
@@ -241,7 +248,12 @@ Task<int> RunCombinator(Cx cx, const Node* node) {
 
 Task<int> RunTree(Cx cx, const Node* node) {
   Witness witness(&node->alive);
-  if (node->children.empty()) co_return co_await RunLeaf(cx, node);
+  if (node->children.empty()) {
+    Outcome<int> ended = co_await RunLeaf(cx, node);
+    const int yields = ended.is_cancelled() ? node->drains : 0;
+    for (int i = 0; i < yields; ++i) (void)co_await Yield(cx.ForDrain());
+    co_return ended;
+  }
   Outcome<int> ended = co_await RunCombinator(cx, node);
   EXPECT_FALSE(AliveBelow(*node)) << "a combinator has returned before a branch of it had ended";
   co_return ended;

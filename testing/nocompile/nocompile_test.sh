@@ -108,10 +108,11 @@ for compiler in clang++-19 g++-12; do
   rejects "a dropped reservation" 'nodiscard|unused' 'void F(Cx cx, Sender<int>& s) { s.Reserve(cx); }'
   [ "$compiler" = g++-12 ] || rejects "a dropped permit of a channel (G7)" 'nodiscard|unused' 'Task<void> F(Cx cx, Sender<int>& s) { co_await OrReturn(s.Reserve(cx)); co_return Ok(); }'
   # Every kind, with its actions.
-  for permit in 'Ack<int> Commit() Nack()' 'Lease Release()' 'SemaphorePermit Release()' 'ReplyPermit<int> Reply(1)' 'IoPermit<std::string> Fail(absl::OkStatus())' 'PoolPermit<int> Return() Discard()'; do
+  for permit in 'Ack<int> Commit() Nack() Complete()' 'Lease Release() Complete()' 'SemaphorePermit Release() Complete()' 'ReplyPermit<int> Reply(1) Complete()' \
+    'IoPermit<std::string> Fail(absl::OkStatus()) Complete(1)' 'PoolPermit<int> Return() Discard() Complete()'; do
     read -r kind actions <<<"$permit"
     rejects "a copied $kind (G7)" 'delete' "void F($kind& p) { $kind copy = p; }"
-    for action in $actions 'Abort()' 'Complete()'; do
+    for action in $actions 'Abort()'; do
       rejects "$action on an lvalue $kind (G7)" 'rvalue|lvalue|discards|not viable' "void F($kind& p) { (void)p.$action; }"
     done
   done
