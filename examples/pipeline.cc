@@ -174,7 +174,9 @@ absl::Status Fill(const File& file, int64_t mebibytes) {
 
 Task<void> Main(Cx cx) {
   const std::string path = absl::GetFlag(FLAGS_input);
-  File input = co_await OrReturn(path.empty() ? File::OpenTemporary() : File::Open(path, O_RDONLY));
+  // Named: g++ 12 destroys what a ?: picks twice in a co_await expression (R10).
+  absl::StatusOr<File> opened = path.empty() ? File::OpenTemporary() : File::Open(path, O_RDONLY);
+  File input = co_await OrReturn(std::move(opened));
   if (path.empty()) {
     auto fill = [&] { return Fill(input, absl::GetFlag(FLAGS_mebibytes)); };
     co_await OrReturn(RunBlocking(cx, "fill", fill));
