@@ -618,6 +618,8 @@ Outcome<void> RegionCore::Close() {
 }
 
 bool RegionCore::IsTheOpenersAlone() const {
+  // Who resolves a permit has no reference. Its call began before the permit was resolved, and so before we are here.
+  if (calls_.load(std::memory_order_acquire) != 0) return false;
   return parent_ != nullptr && refs_.load(std::memory_order_acquire) == 1 && !alarm_.pending;
 }
 
