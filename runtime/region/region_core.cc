@@ -598,36 +598,22 @@ Outcome<void> RegionCore::Close() {
       *link = next_opened_;
     }
   }
-  if (IsTheOpenersAlone()) {
-    word.store(word.load(std::memory_order_relaxed) | region_word::kClosed,
-               std::memory_order_relaxed);
-  } else {
-    {
-      SpinLockHolder lock(lock_);
-      word.fetch_or(region_word::kClosed, std::memory_order_seq_cst);
-      SetAlarm(alarm_, Instant::InfiniteFuture());
-      while (GuestAlarm* guest = guests_.front()) DropGuest(guest);
-    }
-    // Calls that came before. They are short, and what they use may go away with the last region.
-    while (calls_.load(std::memory_order_seq_cst) != 0) sched_yield();
+  Outcome<void> joined = Ok();
+  Authority* nodes;
+  {
+    SpinLockHolder lock(lock_);
+    joined = std::exchange(joined_, Ok());
+    nodes = std::exchange(authorities_, nullptr);
+    word.fetch_or(region_word::kClosed, std::memory_order_seq_cst);
+    SetAlarm(alarm_, Instant::InfiniteFuture());
+    while (GuestAlarm* guest = guests_.front()) DropGuest(guest);
   }
-  Outcome<void> joined = TakeWhatTasksLeft();
+  // Calls that came before. They are short, and what they use may go away with the last region.
+  while (calls_.load(std::memory_order_seq_cst) != 0) sched_yield();
+  while (nodes != nullptr) delete std::exchange(nodes, nodes->next_owned);
   Emit(EventKind::kRegionClose, id, opener_ == nullptr ? 0 : opener_->id,
        static_cast<uint64_t>(joined.severity()), region_name);
   return joined;
-}
-
-bool RegionCore::IsTheOpenersAlone() const {
-  // Who resolves a permit has no reference. Its call began before the permit was resolved, and so before we are here.
-  if (calls_.load(std::memory_order_acquire) != 0) return false;
-  return parent_ != nullptr && refs_.load(std::memory_order_acquire) == 1 && !alarm_.pending;
-}
-
-Outcome<void> RegionCore::TakeWhatTasksLeft() {
-  for (Authority* node = std::exchange(authorities_, nullptr); node != nullptr;) {
-    delete std::exchange(node, node->next_owned);
-  }
-  return std::exchange(joined_, Ok());
 }
 
 // --- admission -----------------------------------------------------------------------------------

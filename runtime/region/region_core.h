@@ -294,12 +294,6 @@ class RegionCore : public RegionScope, public SiblingHook {
   void AlarmDue();
   void TaskAlarmDue(TaskCancel* cancel);
 
-  // At the close, below no region any more: has nobody a reference but the opener, is no call under way, and will no
-  // alarm come? Then nothing can reach it: a lock is of no use. Tasks were counted, and everybody else had one of these,
-  // by which what they did happened before.
-  bool IsTheOpenersAlone() const ABSL_NO_THREAD_SAFETY_ANALYSIS;
-  // What only the body, tasks and finalizers write, all of which have ended.
-  Outcome<void> TakeWhatTasksLeft() ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void EndPermitsTime() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void WakePermitWaiter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void RevokePermits();
