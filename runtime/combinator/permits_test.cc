@@ -182,10 +182,7 @@ TEST(CombinatorPermitsDeathTest, ValuesThatAreLeftInAJoinSetLeak) {
         Hall hall;
         (void)rt.Run([&](Cx cx) -> Task<void> {
           JoinSet<SeatPermit> set;
-          set.Spawn(cx, "reserves", [&](Cx cx) -> Task<SeatPermit> {
-            SeatPermit permit(cx, &hall);
-            co_return std::move(permit);
-          });
+          set.Spawn(cx, "reserves", ReserveSeat, &hall);
           for (int i = 0; i < 10; ++i) co_await OrReturn(Yield(cx));
           co_return Ok();
         });

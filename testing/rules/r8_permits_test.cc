@@ -171,10 +171,7 @@ TEST(PermitDropTest, InTheValueOfACancelledTaskThatNobodyJoinsIsAborted) {
   Hall hall;
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     auto body = [&](Cx cx) -> Task<void> {
-      (void)cx.ForDrain().Spawn("reserves", [&hall](Cx cx) -> Task<SeatPermit> {
-        SeatPermit permit(cx, &hall);
-        co_return std::move(permit);
-      });
+      (void)cx.ForDrain().Spawn("reserves", ReserveSeat, &hall);
       cx.Ref().Cancel();
       co_return Ok();
     };
@@ -190,10 +187,7 @@ TEST(PermitDropTest, InTheValueOfACancelledTaskWhoseHandleIsLetGoIsAborted) {
   Hall hall;
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     {
-      auto reserves = cx.ForDrain().Spawn("reserves", [&hall](Cx cx) -> Task<SeatPermit> {
-        SeatPermit permit(cx, &hall);
-        co_return std::move(permit);
-      });
+      auto reserves = cx.ForDrain().Spawn("reserves", ReserveSeat, &hall);
       reserves.Cancel();
       while (!reserves.ended()) co_await OrReturn(Yield(cx));
     }
@@ -233,10 +227,7 @@ TEST(PermitDropTest, InTheValueThatAFailingTaskWouldHaveJoinedIsAborted) {
   Hall hall;
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     auto body = [&](Cx cx) -> Task<void> {
-      auto reserves = cx.Spawn("reserves", [&](Cx cx) -> Task<SeatPermit> {
-        SeatPermit permit(cx, &hall);
-        co_return std::move(permit);
-      });
+      auto reserves = cx.Spawn("reserves", ReserveSeat, &hall);
       while (!reserves.ended()) co_await OrReturn(Yield(cx));
       co_await OrReturn(Fails(cx));
       co_return Ok();
@@ -340,16 +331,14 @@ TEST(PermitLeakTest, CoroutineThatReturnsAnErrorLeaksItsParameters) {
         "permit leaked");
   }
 }
+
 // Nothing was cancelled and nothing failed, whoever ends first.
 TEST(PermitLeakTest, InTheValueOfATaskThatNobodyJoinsIsFatal) {
   if (!DebugChecks()) GTEST_SKIP() << "the library is built without debug checks";
   for (const bool ends_first : {false, true}) {
     EXPECT_DEATH(RunDropping([&](Cx cx, Hall* hall) {
                    cx.Spawn("parent", [=](Cx cx) -> Task<void> {
-                     auto reserves = cx.Spawn("reserves", [=](Cx cx) -> Task<SeatPermit> {
-                       SeatPermit permit(cx, hall);
-                       co_return std::move(permit);
-                     });
+                     auto reserves = cx.Spawn("reserves", ReserveSeat, hall);
                      while (ends_first && !reserves.ended()) co_await OrReturn(Yield(cx));
                      co_return Ok();
                    });

@@ -6,7 +6,9 @@
 #include <source_location>
 #include <utility>
 
+#include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/obligation/permit.h"
+#include "quiesce/runtime/task/task.h"
 
 namespace quiesce {
 namespace rules {
@@ -40,6 +42,12 @@ class [[nodiscard]] SeatPermit : public Permit<SeatSlot> {
     return std::move(*this).Act([](SeatSlot& slot) { ++slot.hall->booked; });
   }
 };
+
+// A task that ends with a seat.
+inline Task<SeatPermit> ReserveSeat(Cx cx, Hall* hall) {
+  SeatPermit permit(cx, hall);
+  co_return std::move(permit);
+}
 
 }  // namespace rules
 }  // namespace quiesce
