@@ -151,8 +151,8 @@ TEST(CombinatorPermitsTest, ValuesThatACancelledTaskWouldHaveTakenFromAJoinSetAr
   for (const bool ends_first : {false, true}) {
     TestRuntime rt(1);
     Hall hall;
+    bool may_end = ends_first;  // out here: the task that reads it outlives the body
     EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
-      bool may_end = ends_first;
       auto joins = cx.Spawn("joins", [&](Cx cx) -> Task<void> {
         JoinSet<SeatPermit> set;
         set.Spawn(cx, "reserves", [&](Cx cx) -> Task<SeatPermit> {

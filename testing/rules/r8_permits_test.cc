@@ -200,8 +200,8 @@ TEST(PermitDropTest, InTheValueOfACancelledTaskWhoseHandleIsLetGoIsAborted) {
 TEST(PermitDropTest, InTheValueThatACancelledTaskWouldHaveJoinedIsAborted) {
   TestRuntime rt(1);
   Hall hall;
+  bool may_end = false;  // out here: the task that reads it outlives the body
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
-    bool may_end = false;
     auto joins = cx.Spawn("joins", [&](Cx cx) -> Task<void> {
       auto reserves = cx.Spawn("reserves", [&](Cx cx) -> Task<SeatPermit> {
         SeatPermit permit(cx, &hall);
