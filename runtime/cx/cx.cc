@@ -4,6 +4,7 @@
 
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/cx/running_task.h"
 #include "quiesce/runtime/scheduler/clock.h"
 
 namespace quiesce {
@@ -11,47 +12,34 @@ inline namespace v0 {
 
 namespace {
 
-// What a thread runs now. The owner writes, reports of other threads read: relaxed, since nothing is
-// reached through them but sites, which live for ever.
-struct RunningSlot : ListHook {
-  RunningSlot();
-  ~RunningSlot();
-  std::atomic<const SpawnSite*> site{nullptr};
-  std::atomic<uint64_t> id{0};
+// Every thread that has run a task, while it lives. Reports of other threads read it.
+struct RunningThread : ListHook {
+  RunningThread();
+  ~RunningThread();
+  cx_internal::RunningSlot* const slot;
 };
 
-struct RunningSlots {
+struct RunningThreads {
   SpinLock lock;
-  IntrusiveList<RunningSlot> slots;
+  IntrusiveList<RunningThread> threads;
 };
-RunningSlots& AllSlots() {
-  static auto* all = new RunningSlots();
+RunningThreads& AllThreads() {
+  static auto* all = new RunningThreads();
   return *all;
 }
-RunningSlot::RunningSlot() {
-  SpinLockHolder lock(AllSlots().lock);
-  AllSlots().slots.PushBack(this);
-}
 
-// Read and written only in functions that are never inlined into coroutines: compilers keep the
-// address of a thread-local across a suspension, after which the thread may be another.
-// constinit: an access is one instruction, without a look whether it has been constructed.
-constinit thread_local RunningSlot* running = nullptr;
 constinit thread_local bool thread_ends = false;
 
-RunningSlot::~RunningSlot() {
-  running = nullptr;
-  thread_ends = true;
-  SpinLockHolder lock(AllSlots().lock);
-  AllSlots().slots.Remove(this);
+RunningThread::RunningThread() : slot(&cx_internal::running_slot) {
+  slot->listed = true;
+  SpinLockHolder lock(AllThreads().lock);
+  AllThreads().threads.PushBack(this);
 }
-
-// Null while the thread ends.
-[[gnu::noinline, gnu::cold]] RunningSlot* MakeRunningSlot() {
-  if (thread_ends) return nullptr;
-  thread_local RunningSlot own;
-  running = &own;
-  return running;
+RunningThread::~RunningThread() {
+  slot->listed = false;
+  thread_ends = true;
+  SpinLockHolder lock(AllThreads().lock);
+  AllThreads().threads.Remove(this);
 }
 
 // A stale Cx may point into memory that has been given back: slab memory stays readable, and what is
@@ -73,26 +61,25 @@ namespace cx_internal {
 #else
 [[gnu::used, gnu::externally_visible]]
 #endif
-constinit thread_local TaskScope* current_task = nullptr;
+constinit thread_local RunningSlot running_slot;
+
+void ListThisThread() {
+  if (thread_ends) return;
+  thread_local RunningThread own;
+}
 #if !defined(__x86_64__) || !defined(__ELF__) || defined(__ILP32__)
-[[gnu::noinline]] TaskScope* CurrentTask() { return current_task; }
+[[gnu::noinline]] TaskScope* CurrentTask() { return running_slot.task; }
 #endif
 [[gnu::noinline]] void SetCurrentTask(TaskScope* task, const SpawnSite* site) {
-  current_task = task;
-  RunningSlot* slot = running;
-  if (slot == nullptr) [[unlikely]] {
-    slot = MakeRunningSlot();
-    if (slot == nullptr) return;
-  }
-  slot->site.store(site, std::memory_order_release);  // it may be new
-  slot->id.store(task == nullptr ? 0 : task->id, std::memory_order_relaxed);
+  running_slot.Set(task, site);
 }
 void VisitRunningTasks(void (*visit)(void*, const SpawnSite*, uint64_t), void* argument) {
-  RunningSlots& all = AllSlots();
+  RunningThreads& all = AllThreads();
   SpinLockHolder lock(all.lock);
-  for (RunningSlot* slot = all.slots.front(); slot != nullptr; slot = all.slots.Next(slot)) {
-    const SpawnSite* site = slot->site.load(std::memory_order_acquire);
-    if (site != nullptr) visit(argument, site, slot->id.load(std::memory_order_relaxed));
+  for (RunningThread* thread = all.threads.front(); thread != nullptr;
+       thread = all.threads.Next(thread)) {
+    const SpawnSite* site = thread->slot->site.load(std::memory_order_acquire);
+    if (site != nullptr) visit(argument, site, thread->slot->id.load(std::memory_order_relaxed));
   }
 }
 
@@ -102,8 +89,7 @@ uint8_t FlagMode(const CxBase& cx) {
   return task_word::kParkedOrdinary;
 }
 
-uint8_t WaitMode(const CxBase& cx, bool structural) {
-  if (structural) return task_word::kParkedStructural;
+uint8_t UnusualWaitMode(const CxBase& cx) {
   const uint8_t mode = FlagMode(cx);
   const bool masked = mode == task_word::kParkedOrdinary && cx.task()->masked_resumes > 0;
   return masked ? task_word::kParkedDrain : mode;

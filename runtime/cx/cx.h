@@ -101,8 +101,14 @@ class CxBase {
 
 namespace cx_internal {
 
+uint8_t UnusualWaitMode(const CxBase& cx);
 // How a wait made with `cx` now would stand to a cancel: one of task_word::kParked… (R2, R3).
-uint8_t WaitMode(const CxBase& cx, bool structural);
+inline uint8_t WaitMode(const CxBase& cx, bool structural) {
+  if (structural) return task_word::kParkedStructural;
+  if ((cx.flags() & (kForDrain | kGraceTime)) != 0 || cx.task()->masked_resumes != 0) [[unlikely]]
+    return UnusualWaitMode(cx);
+  return task_word::kParkedOrdinary;
+}
 // The same, without a mask of the task: what a spawn or a region made with `cx` inherits.
 uint8_t FlagMode(const CxBase& cx);
 // Must a wait of `mode` fail at once, given the words of its region and its task? The order is R3's:
@@ -116,13 +122,12 @@ CancelReason FailReason(const CxBase& cx, uint8_t mode);
 // The task whose step runs on this thread, or null. For checks and reports, never to find a Cx.
 #if defined(__x86_64__) && defined(__ELF__) && !defined(__ILP32__)
 // A coroutine may be on another thread after a suspension, and compilers keep the address of a thread-local: hence
-// by hand, two instructions that they know nothing of, instead of a call for which registers are spilled.
-extern constinit thread_local TaskScope* current_task asm("quiesce_v0_current_task")
-    __attribute__((tls_model("initial-exec")));
+// by hand, two instructions that they know nothing of, instead of a call for which registers are spilled. The
+// variable is RunningSlot::task, of running_task.h.
 [[gnu::always_inline]] inline TaskScope* CurrentTask() {
   TaskScope* task;
   asm volatile(
-      "movq quiesce_v0_current_task@gottpoff(%%rip), %0\n\t"
+      "movq quiesce_v0_running_slot@gottpoff(%%rip), %0\n\t"
       "movq %%fs:(%0), %0"
       : "=r"(task));
   return task;

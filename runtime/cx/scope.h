@@ -173,6 +173,8 @@ inline constexpr uint32_t kGranted = 4;
 inline constexpr uint32_t kDecidedCancelled = 5;
 inline constexpr uint32_t kDecidedSpent = 6;
 inline constexpr uint32_t kParkedGrace = 7;
+// A sweep has passed by that did not end a wait of this task: before it parks again it looks at its region's word.
+inline constexpr uint32_t kLook = 1u << 4;
 inline constexpr uint32_t kCancelled = 1u << 8;
 inline constexpr uint32_t kSpent = 1u << 9;
 inline constexpr uint32_t kGraceSpent = 1u << 10;

@@ -32,7 +32,7 @@ struct EndedTasks {
   uint32_t count = 0;
   uint32_t drained = 0;
 };
-thread_local EndedTasks ended_tasks;
+constinit thread_local EndedTasks ended_tasks;
 constexpr uint64_t kPoolFrom = 1024;
 constexpr uint32_t kMostPooled = 256;
 
@@ -274,6 +274,7 @@ Outcome<void> RegionCore::Full() const {
 }
 
 void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
+  ParkRegistry::Unregister(task);
   if (!failure->ok()) [[unlikely]]
     JoinChild(*failure, task->site->name, /*is_body=*/false);
   if (limited_) [[unlikely]]
@@ -283,11 +284,12 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
   // What comes after PublishEnd shares the record with a joiner or a listener, who takes the result out of it.
   const uint32_t own = task->word.load(std::memory_order_relaxed);
   const bool cancelled_itself = (own & task_word::kCancelled) != 0;
-  const bool drained =
-      ((word.load(std::memory_order_relaxed) & region_word::kCancelled) != 0 || cancelled_itself) &&
-      ((shutdown_.load(std::memory_order_relaxed) & kShutdownReached) != 0 ||
-       (cancelled_itself && IsTop())) &&
-      (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
+  const bool cancelled =
+      cancelled_itself || (word.load(std::memory_order_relaxed) & region_word::kCancelled) != 0;
+  const bool drained = cancelled &&
+                       ((shutdown_.load(std::memory_order_relaxed) & kShutdownReached) != 0 ||
+                        (cancelled_itself && IsTop())) &&
+                       (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
   const bool listened = (task->flags & kListened) != 0;
   // With the last reference nobody can join or cancel the task any more. (Who cancels one that is listened to is a lease
   // of it, which has a reference too.)
@@ -590,6 +592,7 @@ Outcome<void> RegionCore::Close() {
   if (!permit_word::AllResolved(permits.load(std::memory_order_acquire))) [[unlikely]]
     RevokePermits();
   if (parent_ != nullptr) {
+    registry_.Leave(opener_);
     SpinLockHolder lock(parent_->lock_);
     parent_->children_.Remove(this);
     if (opener_->scope == parent_) {

@@ -143,6 +143,20 @@ class RegionCore : public RegionScope, public SiblingHook {
   // Counts a new task in. `size` is its block's. Not Ok: refused, and why (R3, admission).
   // `reserved`: SpawnWhenAdmitted has taken the admission already.
   Outcome<void> AdmitFromInside(const CxBase& cx, uint32_t size, bool reserved);
+  // The same where nothing stands against it; false: ask AdmitFromInside.
+  bool TryAdmit(const CxBase& cx) {
+    constexpr uint64_t kAgainst = region_word::kAnyCancel | region_word::kFinalizing;
+    if ((word.load(std::memory_order_relaxed) & kAgainst) != 0 || limited_ ||
+        (cx.flags() & kNoSpawn) != 0 ||
+        (cx.task()->word.load(std::memory_order_relaxed) & task_word::kAnyCancel) != 0)
+        [[unlikely]] {
+      return false;
+    }
+    if ((CountUp() & region_word::kAnyCancel) == 0) [[likely]]
+      return true;
+    CountDown(/*drained=*/0);
+    return false;
+  }
   // From other tasks and threads: also refused once the region has nothing left to wait for.
   Outcome<void> AdmitFromOutside(uint32_t size, bool for_drain);
   void TaskEnded(TaskCore* task, Outcome<void>* failure);

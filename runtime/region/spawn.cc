@@ -17,6 +17,35 @@ namespace {
 
 struct TaskIds;
 
+// While the callable makes the coroutine, in a step of the spawner or on a foreign thread, the new task's
+// Cx may be used (R7). Does nothing where there are no debug checks.
+class ActingAs {
+ public:
+  explicit ActingAs(TaskCore* core) {
+    if (DebugChecks()) [[unlikely]]
+      Begin(core);
+  }
+  ~ActingAs() {
+    if (acting_) [[unlikely]]
+      End();
+  }
+  ActingAs(const ActingAs&) = delete;
+  ActingAs& operator=(const ActingAs&) = delete;
+
+ private:
+  void Begin(TaskCore* core) {
+    acting_ = true;
+    before_ = cx_internal::CurrentTask();
+    cx_internal::SetCurrentTask(core, core->site);
+  }
+  void End() {
+    cx_internal::SetCurrentTask(
+        before_, before_ == nullptr ? nullptr : static_cast<TaskCore*>(before_)->site);
+  }
+  bool acting_ = false;
+  TaskScope* before_ = nullptr;
+};
+
 }  // namespace
 
 void AbortValueIfCancelled(TaskCore* core) {
@@ -26,52 +55,37 @@ void AbortValueIfCancelled(TaskCore* core) {
   if (cancelled != 0) core->SetAbortsValue();
 }
 
-uint32_t BlockSize(const SpawnSite* site, size_t frame_offset) {
-  const size_t frame = RoundUp16(site->frame_size.load(std::memory_order_relaxed));
-  const size_t without = TaskCore::kPayloadOffset + frame_offset;
-  // Over the slab's largest block the frame goes its own way: it is freed by its own size.
-  return static_cast<uint32_t>(without + frame > kMaxSlabBlock ? without : without + frame);
-}
-
-void ActingAs::Begin(const TaskCore* core) {
-  acting_ = true;
-  before_ = cx_internal::CurrentTask();
-  cx_internal::SetCurrentTask(const_cast<TaskCore*>(core), core->site);
-}
-
-void ActingAs::End() {
-  cx_internal::SetCurrentTask(before_,
-                              before_ == nullptr ? nullptr : static_cast<TaskCore*>(before_)->site);
-}
-
-TaskCore* NewTask(const SpawnSite* site, uint32_t size, RegionScope* region, uint32_t cx_flags) {
-  auto* core = new (SlabAllocate(size)) TaskCore(&StartStep);
-  core->id = NextBatchedId<TaskIds, 4096>();
-  core->site = site;
-  core->scope = region;
-  core->block_units = static_cast<uint16_t>(size / 16);
-  if (cx_flags & kForDrain) core->flags |= kSpawnedForDrain;
-  if (cx_flags & kGraceTime) core->flags |= kSpawnedInGrace;
-  return core;
-}
-
-void Launch(TaskCore* core, PromiseBase* root, size_t frame_offset, const FrameArena& arena,
-            SpawnSite* site, const CxBase* spawner) {
+void Start(SpawnRamp& ramp, size_t frame_offset, SpawnSite* site, const CxBase* spawner) {
+  TaskCore* core = ramp.core;
+  char* embedded = static_cast<char*>(core->payload()) + frame_offset;
+  FrameArena arena(embedded, reinterpret_cast<char*>(core) + core->block_size() - embedded);
+  {
+    const ActingAs acting_as(core);
+    std::optional<Panic> panic = CallCatching(
+        [](void* given) { static_cast<SpawnRamp*>(given)->make(static_cast<SpawnRamp*>(given)); },
+        &ramp);
+    if (panic.has_value()) [[unlikely]]
+      ramp.root = site->ops->panicked(*std::move(panic));
+  }
+  if (!ramp.has_closure) [[unlikely]]
+    core->flags |= kNoClosure;
+  PromiseBase* root = ramp.root;
   core->root = root;
   root->set_task(core);
-  const auto* frame = static_cast<const char*>(root->handle().address());
-  const char* embedded = static_cast<const char*>(core->payload()) + frame_offset;
-  if (arena.taken() != nullptr && frame != embedded) {
+  if (arena.taken() != nullptr && root->handle().address() != embedded) [[unlikely]] {
     // The callable made another coroutine first, whose frame now lives in this block.
     core->flags |= kAdoptsForeignFrame;
     core->RefRecord();
   }
   const auto wanted = static_cast<uint32_t>(arena.wanted());
-  if (wanted > site->frame_size.load(std::memory_order_relaxed) && wanted <= kMaxSlabBlock) {
+  if (wanted > site->frame_size.load(std::memory_order_relaxed) && wanted <= kMaxSlabBlock)
+      [[unlikely]] {
     site->frame_size.store(wanted, std::memory_order_relaxed);
   }
-  Emit(EventKind::kSpawn, core->scope->id, core->id, spawner == nullptr ? 0 : spawner->task()->id,
-       site->name);
+  if (EventsWanted()) [[unlikely]] {
+    Emit(EventKind::kSpawn, core->scope->id, core->id, spawner == nullptr ? 0 : spawner->task()->id,
+         site->name);
+  }
   core->Post(*core->scope, Place::kBack);
 }
 
@@ -82,12 +96,32 @@ void MarkRefused(TaskCore* core) {
   core->refs.store(TaskCore::kLastRef, std::memory_order_relaxed);
 }
 
-Outcome<void> Admit(Admission admission, RegionScope* region, const CxBase* spawner,
-                    uint32_t cx_flags, uint32_t size) {
+namespace {
+
+[[gnu::noinline]] Outcome<void> AdmitUnusual(Admission admission, RegionScope* region,
+                                             const CxBase* spawner, uint32_t cx_flags,
+                                             uint32_t size) {
   if (admission == Admission::kOutside) {
     return CoreOf(region)->AdmitFromOutside(size, (cx_flags & kForDrain) != 0);
   }
   return CoreOf(region)->AdmitFromInside(*spawner, size, admission == Admission::kReserved);
+}
+
+}  // namespace
+
+TaskCore* AdmitTask(Admission admission, const SpawnSite* site, uint32_t size, RegionScope* region,
+                    uint32_t cx_flags, const CxBase* spawner, Outcome<void>& refused) {
+  if (admission != Admission::kInside || !CoreOf(region)->TryAdmit(*spawner)) [[unlikely]] {
+    refused = AdmitUnusual(admission, region, spawner, cx_flags, size);
+  }
+  auto* core = new (SlabAllocate(size)) TaskCore(&StartStep);
+  core->id = NextBatchedId<TaskIds, 4096>();
+  core->site = site;
+  core->scope = region;
+  core->block_units = static_cast<uint16_t>(size / 16);
+  static_assert(uint32_t{kSpawnedForDrain} == kForDrain && uint32_t{kSpawnedInGrace} == kGraceTime);
+  core->flags = static_cast<uint8_t>(cx_flags & (kForDrain | kGraceTime));
+  return core;
 }
 
 AdmissionOp::AdmissionOp(RegionScope* region, uint32_t size) : region_(region), request_(size) {}

@@ -15,6 +15,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "quiesce/runtime/base/slab.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/region/finalizer.h"
 #include "quiesce/runtime/region/region_ref.h"
@@ -52,12 +53,17 @@ constexpr size_t RoundUp16(size_t size) { return (size + 15) / 16 * 16; }
 
 template <class T, class C>
 struct Ops {
-  static TaskEnd Finish(TaskCore* core, TaskFinish how, bool keep) {
-    Outcome<T> outcome = how.started ? task_internal::PromiseOf<T>(how.root).TakeOutcome()
-                                     : Outcome<T>::FromFailure(std::move(how.not_started));
+  static TaskEnd Finish(TaskCore* core, const TaskFinish& how, bool keep) {
+    Outcome<T> outcome = how.not_started == nullptr
+                             ? task_internal::PromiseOf<T>(how.root).TakeOutcome()
+                             : Outcome<T>::FromFailure(*how.not_started);
     const SilentEnd silent(outcome.severity() >= Severity::kCancelled);
     const bool by_another = how.unwind_from != nullptr && how.unwind_from != how.root;
-    if (how.root != nullptr) DestroyChain(how.unwind_from, how.root);
+    if (outcome.ok()) [[likely]] {
+      how.root->handle().destroy();
+    } else {
+      DestroyChain(how.unwind_from, how.root);
+    }
     const SilentEnd silent_closure(by_another);
     if ((core->flags & kNoClosure) == 0) static_cast<C*>(core->payload())->~C();
     const Severity severity = outcome.severity();
@@ -83,7 +89,10 @@ struct Ops {
   static void DestroyResult(TaskCore* core) {
     static_cast<Outcome<T>*>(core->payload())->~Outcome<T>();
   }
-  static constexpr TaskOps kOps = {&Finish, &DestroyResult};
+  static PromiseBase* Panicked(Panic panic) {
+    return task_internal::Panicked<T>(std::move(panic)).Release();
+  }
+  static constexpr TaskOps kOps = {&Finish, &DestroyResult, &Panicked};
 };
 
 // The static site of this spawn. Most calls of one instantiation come from one place, so the last
@@ -102,34 +111,26 @@ SpawnSite* Site(const SpawnName& name) {
 
 // The block's size for a site: the frame is part of it once its size is known and fits. `frame_offset`: where
 // it would begin in the payload.
-uint32_t BlockSize(const SpawnSite* site, size_t frame_offset);
+inline uint32_t BlockSize(const SpawnSite* site, size_t frame_offset) {
+  const size_t frame = RoundUp16(site->frame_size.load(std::memory_order_relaxed));
+  const size_t without = TaskCore::kPayloadOffset + frame_offset;
+  // Over the slab's largest block the frame goes its own way: it is freed by its own size.
+  return static_cast<uint32_t>(without + frame > kMaxSlabBlock ? without : without + frame);
+}
 
-// The record of a task that has been admitted or refused.
-TaskCore* NewTask(const SpawnSite* site, uint32_t size, RegionScope* region, uint32_t cx_flags);
-// Hands the task to the scheduler.
-void Launch(TaskCore* core, PromiseBase* root, size_t frame_offset, const FrameArena& arena,
-            SpawnSite* site, const CxBase* spawner);
-// While the callable makes the coroutine, in a step of the spawner or on a foreign thread, the new task's
-// Cx may be used (R7). Does nothing where there are no debug checks.
-class ActingAs {
- public:
-  explicit ActingAs(const TaskCore* core) {
-    if (DebugChecks()) [[unlikely]]
-      Begin(core);
-  }
-  ~ActingAs() {
-    if (acting_) [[unlikely]]
-      End();
-  }
-  ActingAs(const ActingAs&) = delete;
-  ActingAs& operator=(const ActingAs&) = delete;
-
- private:
-  void Begin(const TaskCore* core);
-  void End();
-  bool acting_ = false;
-  TaskScope* before_ = nullptr;
+// What makes a task's coroutine: the callable and its arguments, on their way into the block. A struct and not a
+// closure: its layout is the same whatever compiled it.
+struct SpawnRamp {
+  SpawnRamp(void (*make)(SpawnRamp*), TaskCore* core) : make(make), core(core) {}
+  // Puts the closure into the block, then calls it for the root coroutine.
+  void (*const make)(SpawnRamp*);
+  TaskCore* const core;
+  bool has_closure = false;
+  PromiseBase* root = nullptr;
 };
+// Makes the coroutine and hands the task to the scheduler. An argument whose copy throws, or a callable that throws
+// before it gives a Task, is a task that panicked.
+void Start(SpawnRamp& ramp, size_t frame_offset, SpawnSite* site, const CxBase* spawner);
 // Makes it a task that never was: ended, with the outcome that has been put into its block.
 void MarkRefused(TaskCore* core);
 
@@ -138,9 +139,9 @@ enum class Admission : uint8_t {
   kReserved,  // the same, after SpawnWhenAdmitted has waited
   kOutside,   // through a RegionRef
 };
-// Counts the task in. `spawner` is null from outside.
-Outcome<void> Admit(Admission admission, RegionScope* region, const CxBase* spawner,
-                    uint32_t cx_flags, uint32_t size);
+// Counts a task in and makes its record; `refused` is not Ok if it was not. `spawner` is null from outside.
+TaskCore* AdmitTask(Admission admission, const SpawnSite* site, uint32_t size, RegionScope* region,
+                    uint32_t cx_flags, const CxBase* spawner, Outcome<void>& refused);
 
 template <class CxType, class F, class... Args>
 struct Spawned {
@@ -163,48 +164,81 @@ struct Spawned {
   static uint32_t Size(const SpawnSite* site) { return BlockSize(site, kFrameOffset); }
 };
 
+template <class CxType, class F, class... Args>
+class Ramp : public SpawnRamp {
+ public:
+  Ramp(TaskCore* core, const Authority* authority, uint32_t cx_flags, F&& callable, Args&&... args)
+      : SpawnRamp(&Make, core),
+        authority_(authority),
+        cx_flags_(cx_flags),
+        callable_(std::forward<F>(callable)),
+        args_(std::forward<Args>(args)...) {}
+
+ private:
+  using C = typename Spawned<CxType, F, Args...>::C;
+
+  static void Make(SpawnRamp* ramp) {
+    auto* self = static_cast<Ramp*>(ramp);
+    C* closure = std::apply(
+        [self](auto&&... args) {
+          return new (self->core->payload())
+              C(std::forward<F>(self->callable_), std::forward<Args>(args)...);
+        },
+        std::move(self->args_));
+    self->has_closure = true;
+    const auto cx =
+        cx_internal::CxMint::Make<CxType>(self->authority_, self->core, self->cx_flags_);
+    self->root =
+        std::apply(
+            [&](auto&... arguments) { return closure->callable(cx, std::move(arguments)...); },
+            closure->arguments)
+            .Release();
+  }
+
+  const Authority* const authority_;
+  const uint32_t cx_flags_;
+  F&& callable_;
+  std::tuple<Args&&...> args_;
+};
+
+// A refused spawn destroys what it was given, and aborts what is owed in it. A copy that throws changes nothing: the
+// refusal counts.
+template <class S, class F, class... Args>
+[[gnu::noinline, gnu::cold]] void RefuseTask(TaskCore* core, EndListener* listener,
+                                             Outcome<void> refused, F&& callable, Args&&... args) {
+  using C = typename S::C;
+  using T = typename S::T;
+  const SilentEnd silent(true);
+  auto take = [&] { C unused(std::forward<F>(callable), std::forward<Args>(args)...); };
+  (void)CallCatching(take);
+  new (core->payload()) Outcome<T>(Outcome<T>::FromFailure(std::move(refused)));
+  MarkRefused(core);
+  if (listener != nullptr) listener->on_end(listener, core);
+}
+
 // `size` is the block's, of which the region's admission has been asked or will be. `listener`: null, or one that
 // always listens (TaskCore::ListenAlways), also to a refusal.
 //
 // Inlined always: else the linker may keep this function of one compiler and the closure that it makes of another, in a
 // program out of objects of both (testing/abi).
 template <class CxType, class F, class... Args>
-[[gnu::always_inline]] inline auto SpawnSized(uint32_t size, EndListener* listener,
+[[gnu::always_inline]] inline auto SpawnSized(SpawnSite* site, uint32_t size, EndListener* listener,
                                               RegionScope* region, const Authority* authority,
                                               uint32_t cx_flags, const CxBase* spawner,
-                                              Admission admission, const SpawnName& name,
-                                              F&& callable, Args&&... args) {
+                                              Admission admission, F&& callable, Args&&... args) {
   using S = Spawned<CxType, F, Args...>;
-  using C = typename S::C;
   using T = typename S::T;
-  SpawnSite* site = Site<T, C>(name);
-  Outcome<void> admitted = Admit(admission, region, spawner, cx_flags, size);
-  TaskCore* core = NewTask(site, size, region, cx_flags);
-  if (!admitted.ok()) [[unlikely]] {
-    // A refused spawn destroys what it was given, and aborts what is owed in it. A copy that throws changes nothing: the refusal counts.
-    const SilentEnd silent(true);
-    auto take = [&] { C unused(std::forward<F>(callable), std::forward<Args>(args)...); };
-    (void)CallCatching(take);
-    new (core->payload()) Outcome<T>(Outcome<T>::FromFailure(std::move(admitted)));
-    MarkRefused(core);
-    if (listener != nullptr) listener->on_end(listener, core);
+  Outcome<void> refused = Ok();
+  TaskCore* core = AdmitTask(admission, site, size, region, cx_flags, spawner, refused);
+  if (!refused.ok()) [[unlikely]] {
+    RefuseTask<S>(core, listener, std::move(refused), std::forward<F>(callable),
+                  std::forward<Args>(args)...);
     return TaskHandle<T>(core);
   }
   if (listener != nullptr) core->ListenAlways(listener);
-  FrameArena arena(static_cast<char*>(core->payload()) + S::kFrameOffset,
-                   size - TaskCore::kPayloadOffset - S::kFrameOffset);
-  // An argument whose copy throws, or a callable that throws before it gives a Task, is a task that panicked.
-  C* closure = nullptr;
-  const ActingAs acting_as(core);
-  Task<T> task = task_internal::CallForTask<T>([&] {
-    closure = new (core->payload()) C(std::forward<F>(callable), std::forward<Args>(args)...);
-    const auto cx = cx_internal::CxMint::Make<CxType>(authority, core, cx_flags);
-    return std::apply(
-        [&](auto&... arguments) { return closure->callable(cx, std::move(arguments)...); },
-        closure->arguments);
-  });
-  if (closure == nullptr) core->flags |= kNoClosure;
-  Launch(core, task.Release(), S::kFrameOffset, arena, site, spawner);
+  Ramp<CxType, F, Args...> ramp(core, authority, cx_flags, std::forward<F>(callable),
+                                std::forward<Args>(args)...);
+  Start(ramp, S::kFrameOffset, site, spawner);
   return TaskHandle<T>(core);
 }
 
@@ -213,10 +247,10 @@ auto SpawnInto(RegionScope* region, const Authority* authority, uint32_t cx_flag
                const CxBase* spawner, Admission admission, const SpawnName& name, F&& callable,
                Args&&... args) {
   using S = Spawned<CxType, F, Args...>;
-  const uint32_t size = S::Size(Site<typename S::T, typename S::C>(name));
-  return SpawnSized<CxType>(size, /*listener=*/nullptr, region, authority, cx_flags, spawner,
-                            admission, name, std::forward<F>(callable),
-                            std::forward<Args>(args)...);
+  SpawnSite* site = Site<typename S::T, typename S::C>(name);
+  return SpawnSized<CxType, F, Args...>(site, S::Size(site), /*listener=*/nullptr, region,
+                                        authority, cx_flags, spawner, admission,
+                                        std::forward<F>(callable), std::forward<Args>(args)...);
 }
 
 // cx.Spawn, with a listener. Gives the reference of the handle.
@@ -224,9 +258,9 @@ template <class CxType, class F>
 TaskCore* SpawnListened(const CxType& cx, EndListener* listener, const SpawnName& name,
                         F&& callable) {
   using S = Spawned<CxType, F>;
-  const uint32_t size = S::Size(Site<typename S::T, typename S::C>(name));
-  return SpawnSized<CxType>(size, listener, cx.region(), cx.authority(), cx.flags(), &cx,
-                            Admission::kInside, name, std::forward<F>(callable))
+  SpawnSite* site = Site<typename S::T, typename S::C>(name);
+  return SpawnSized<CxType, F>(site, S::Size(site), listener, cx.region(), cx.authority(),
+                               cx.flags(), &cx, Admission::kInside, std::forward<F>(callable))
       .Release();
 }
 
@@ -252,12 +286,13 @@ Task<TaskHandle<typename Spawned<CxType, F, Args...>::T>> SpawnWhenAdmitted(CxTy
                                                                             F callable,
                                                                             Args... args) {
   using S = Spawned<CxType, F, Args...>;
-  const uint32_t size = S::Size(Site<typename S::T, typename S::C>(name));
+  SpawnSite* site = Site<typename S::T, typename S::C>(name);
+  const uint32_t size = S::Size(site);
   co_await OrReturn(Wait<AdmissionOp>(cx, cx.region(), size));
   // The size that was reserved, though the site may have learned a larger one meanwhile.
-  co_return SpawnSized<CxType>(size, /*listener=*/nullptr, cx.region(), cx.authority(), cx.flags(),
-                               &cx, Admission::kReserved, name, std::move(callable),
-                               std::move(args)...);
+  co_return SpawnSized<CxType, F, Args...>(site, size, /*listener=*/nullptr, cx.region(),
+                                           cx.authority(), cx.flags(), &cx, Admission::kReserved,
+                                           std::move(callable), std::move(args)...);
 }
 
 // Runs with the authority of the Cx that registered it, no more (G10) and no less.

@@ -8,11 +8,6 @@ namespace quiesce {
 inline namespace v0 {
 namespace task_handle_internal {
 
-bool Ended(const TaskCore* core) {
-  const uintptr_t joiner = core->joiner.load(std::memory_order_acquire);
-  return (joiner & TaskCore::kJoinDone) != 0;
-}
-
 Enqueued EnqueueJoiner(TaskCore* core, Waiter& waiter) {
   core->LockJoiner();
   const uintptr_t before = core->joiner.load(std::memory_order_relaxed) & ~TaskCore::kJoinLocked;

@@ -28,7 +28,9 @@ inline constexpr bool kMayOwe = !std::is_trivially_destructible_v<T>;
 template <>
 inline constexpr bool kMayOwe<void> = false;
 
-bool Ended(const TaskCore* core);
+inline bool Ended(const TaskCore* core) {
+  return (core->joiner.load(std::memory_order_acquire) & TaskCore::kJoinDone) != 0;
+}
 Enqueued EnqueueJoiner(TaskCore* core, Waiter& waiter);
 void WithdrawJoiner(TaskCore* core);
 // Cancels it as `kind` with `message`, unless it has ended. The caller holds a reference.
@@ -53,6 +55,9 @@ class JoinOp {
   static constexpr const char* kName = "TaskHandle::Join";
   static constexpr bool kStructural = false;
   explicit JoinOp(TaskCore* core) : core_(core) {}
+
+  bool TryTake() { return Ended(core_); }
+  Value MakeValue() { return TakeResult<T>(core_); }
 
   bool Try(std::optional<Outcome<Value>>& result) {
     if (!Ended(core_)) return false;

@@ -15,7 +15,7 @@
 //                       }
 // Invariants: (1) the owner's sections are short, take only leaf locks, and do not nest; (2) a visitor's
 //             is short, too: the owner waits for it.
-// Threads:    Enter and Leave: the owner's. The rest: any; one visitor at a time.
+// Threads:    Enter, TryEnter and Leave: the owner's. The rest: any; one visitor at a time.
 #ifndef QUIESCE_RUNTIME_SCHEDULER_OWNER_GATE_H_
 #define QUIESCE_RUNTIME_SCHEDULER_OWNER_GATE_H_
 
@@ -38,6 +38,15 @@ class ABSL_LOCKABLE OwnerGate {
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the processor's order: see Barrier
     if (closed_.load(std::memory_order_acquire)) [[unlikely]]
       EnterSlow();
+  }
+  // False, at once, where Enter would have to wait: for a fast path that must not call anything.
+  bool TryEnter() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true) {
+    inside_.store(true, std::memory_order_relaxed);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (!closed_.load(std::memory_order_acquire)) [[likely]]
+      return true;
+    inside_.store(false, std::memory_order_release);
+    return false;
   }
   void Leave() ABSL_UNLOCK_FUNCTION() { inside_.store(false, std::memory_order_release); }
 

@@ -23,6 +23,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "quiesce/runtime/base/spin_lock.h"
@@ -50,21 +51,62 @@ class RunQueue {
 
   // ---- owner ----
 
+  // The fast paths: leaf functions, which do the common thing and nothing else. Both may refuse, and then have done
+  // nothing: PushReady where a visitor is inside, PopReady where there is more to look at than the ready lane's front.
+
+  // Push to the ready lane. `full`: so much has gathered that Publish() is due.
+  bool PushReady(Runnable* runnable, Place place, bool& full) {
+    if (!gate_.TryEnter()) [[unlikely]]
+      return false;
+    if (place == Place::kNext) {
+      std::swap(slot_, runnable);
+      full = false;
+      if (runnable == nullptr) {
+        gate_.Leave();
+        return true;
+      }
+    }
+    ready_.back.PushBack(runnable);
+    full = ready_.back.size() >= kPrivateBound;
+    gate_.Leave();
+    return true;
+  }
+
+  // What Pop(false) would give.
+  Runnable* PopFront() {
+    if (!gate_.TryEnter()) [[unlikely]]
+      return nullptr;
+    Runnable* runnable = nullptr;
+    if ((shared_lanes() | urgent_) == 0) [[likely]] {
+      if (slot_ != nullptr) {
+        if (slot_streak_ < kMaxSlotStreak) {
+          ++slot_streak_;
+          runnable = std::exchange(slot_, nullptr);
+        }
+      } else if (!ready_.front.empty()) {
+        slot_streak_ = 0;
+        runnable = ready_.front.PopFront();
+      }
+      if (runnable != nullptr) {
+        picker_.Next(false, false, true);
+        withholds_.store(!ready_.empty(), std::memory_order_relaxed);
+      }
+    }
+    gate_.Leave();
+    return runnable;
+  }
+
   // Both return true if so much has gathered that Publish() is due.
   bool Push(Runnable* runnable, Lane lane, Place place, Instant deadline)
       ABSL_LOCKS_EXCLUDED(gate_) {
     OwnerScope inside(gate_);
-    if (lane == Lane::kReady) [[likely]] {
-      if (place == Place::kNext) {
-        Runnable* displaced = slot_;
-        slot_ = runnable;
-        if (displaced == nullptr) return false;
-        runnable = displaced;
-      }
-      ready_.back.PushBack(runnable);
-      return ready_.back.size() >= kPrivateBound;
+    if (lane != Lane::kReady) return PushUrgent(runnable, lane, deadline);
+    if (place == Place::kNext) {
+      std::swap(slot_, runnable);
+      if (runnable == nullptr) return false;
     }
-    return PushUrgent(runnable, lane, deadline);
+    ready_.back.PushBack(runnable);
+    return ready_.back.size() >= kPrivateBound;
   }
   bool Append(RunnableQueue& batch, Lane lane) ABSL_LOCKS_EXCLUDED(gate_);
 
@@ -74,7 +116,7 @@ class RunQueue {
     if (hungry) [[unlikely]]
       return PopHungry();
     Runnable* runnable;
-    if (shared_lanes() != 0 || urgent_ != 0) [[unlikely]] {
+    if (shared_lanes() != 0 || urgent_ != 0) {
       runnable = PopAnyLane();
     } else {
       runnable = PopReady();
@@ -135,6 +177,7 @@ class RunQueue {
   struct PrivateFifo {
     RunnableQueue front;
     RunnableQueue back;
+    bool empty() const { return front.empty() && back.empty(); }
     size_t size() const { return front.size() + back.size(); }
   };
 
@@ -145,9 +188,9 @@ class RunQueue {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
   Runnable* PopHungry() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
   Runnable* PopAnyLane() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
+  // Leaves nothing in the slot.
   Runnable* PopReady() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_) {
-    if (slot_ != nullptr) {
-      Runnable* runnable = slot_;
+    if (Runnable* runnable = slot_) {
       slot_ = nullptr;
       if (slot_streak_ < kMaxSlotStreak) {
         ++slot_streak_;

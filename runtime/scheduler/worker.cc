@@ -8,38 +8,34 @@
 
 namespace quiesce {
 inline namespace v0 {
-namespace {
 
-constinit thread_local Worker* t_worker = nullptr;
-
-// Not a function that a coroutine could inline either.
-[[gnu::noinline]] void SetCurrent(Worker* worker) { t_worker = worker; }
-
-}  // namespace
+constinit thread_local Worker* Worker::current_ = nullptr;
 
 Worker::Worker(WorkerPool* pool, uint32_t index, std::unique_ptr<EpollPoller> poller)
     : pool_(pool),
       index_(index),
       poller_(std::move(poller)),
       random_(index * 2654435761u + 1),
+      neighbour_(index),
       next_timer_(Instant::InfiniteFuture().nanos()),
       wheel_(pool->Now()) {}
 
-Worker* Worker::Current() { return t_worker; }
-
 void Worker::Run() {
-  SetCurrent(this);
+  current_ = this;
   SetTraceWorker(index_);
   last_check_ = last_poll_ = recent_now_ = pool_->Now();
   while (true) {
-    Runnable* runnable = Pick();
-    if (runnable == nullptr) [[unlikely]] {
-      runnable = Search();
-      if (runnable == nullptr) break;
+    Runnable* runnable = pool_->idle_.hungry() ? nullptr : queue_.PopFront();
+    if (runnable == nullptr) {
+      runnable = Pick();
+      if (runnable == nullptr) [[unlikely]] {
+        runnable = Search();
+        if (runnable == nullptr) break;
+      }
     }
     RunStep(runnable);
   }
-  SetCurrent(nullptr);
+  current_ = nullptr;
 }
 
 inline void Worker::RunStep(Runnable* runnable) {
@@ -58,7 +54,7 @@ void Worker::Publish() {
   if (pool_->idle_.NeedsWake() && pool_->WakeOne()) wakes_.Add(1);
 }
 
-inline Runnable* Worker::Pick() {
+Runnable* Worker::Pick() {
   const bool hungry = pool_->idle_.hungry();
   Runnable* runnable = queue_.Pop(hungry);
   // A step is about to begin: what is left here is for others.
@@ -105,7 +101,8 @@ Runnable* Worker::Search() {
     const Instant now = pool_->Now();
     last_poll_ = recent_now_ = now;  // it comes from there, or goes there
     if (now.nanos() - kNoSleepNanos < slept_at.nanos()) events_wait_ = true;
-    CheckTimers(now);
+    // It may have slept until the next timer of all.
+    CheckTimers(now, pool_->worker_count());
     Runnable* runnable = Pick();
     if (runnable == nullptr && (Steal() || (PublishWithheld(now) && Steal()))) runnable = Pick();
     if (runnable != nullptr) {
@@ -228,7 +225,9 @@ void Worker::LookAround() {
   const int64_t elapsed = std::max<int64_t>(now.nanos() - last_check_.nanos(), 1);
   if (elapsed >= kCheckIntervalNanos) {
     last_check_ = now;
-    CheckTimers(now);
+    // Those of a worker in a long step are the others' to fire. Each looks at a few in turn, so that all together look at
+    // every wheel as often as at their own, and one check costs the same among a thousand workers.
+    CheckTimers(now, kTimerNeighbours);
     // Seldom: what is ready then comes in batches, and not one system call for each event.
     if (now.nanos() >= last_poll_.nanos() + kPollIntervalNanos) {
       last_poll_ = now;
@@ -242,10 +241,13 @@ void Worker::LookAround() {
   steps_until_check_ = check_steps_;
 }
 
-void Worker::CheckTimers(Instant now) {
+void Worker::CheckTimers(Instant now, uint32_t neighbours) {
+  if (next_timer() <= now) FireTimers(now, *this);
   const uint32_t count = pool_->worker_count();
-  for (uint32_t i = 0; i < count; ++i) {
-    Worker& worker = *pool_->workers_[(index_ + i) % count];
+  for (uint32_t i = std::min(count - 1, neighbours); i > 0; --i) {
+    neighbour_ = neighbour_ + 1 < count ? neighbour_ + 1 : 0;
+    if (neighbour_ == index_) neighbour_ = index_ + 1 < count ? index_ + 1 : 0;
+    Worker& worker = *pool_->workers_[neighbour_];
     if (worker.next_timer() <= now) worker.FireTimers(now, *this);
   }
 }

@@ -41,9 +41,9 @@ class Worker : public IdleSet::Member {
  public:
   Worker(WorkerPool* pool, uint32_t index, std::unique_ptr<EpollPoller> poller);
 
-  // The worker whose thread is the caller; null on any other. Never inlined: a coroutine that moves
-  // to another thread must not keep the address of a thread's variable.
-  [[gnu::noinline]] static Worker* Current();
+  // The worker whose thread is the caller; null on any other. For this folder's sources only: a coroutine that
+  // moves to another thread must not keep the address of a thread's variable.
+  static Worker* Current() { return current_; }
 
   WorkerPool* pool() const { return pool_; }
   uint32_t index() const { return index_; }
@@ -61,6 +61,15 @@ class Worker : public IdleSet::Member {
   void PostHere(Runnable* runnable, Lane lane, Place place, Instant deadline) {
     if (queue_.Push(runnable, lane, place, deadline)) [[unlikely]]
       Publish();
+  }
+  // The same to the ready lane, where there is nothing to wait for; false: it has not been done.
+  bool TryPostReady(Runnable* runnable, Place place) {
+    bool full;
+    if (!queue_.PushReady(runnable, place, full)) [[unlikely]]
+      return false;
+    if (full) [[unlikely]]
+      Publish();
+    return true;
   }
   void PostBatchHere(RunnableQueue& batch, Lane lane) {
     if (queue_.Append(batch, lane)) Publish();
@@ -95,13 +104,14 @@ class Worker : public IdleSet::Member {
   static constexpr int64_t kNoSleepNanos =
       5'000;  // the system does not switch there and back in that time
   static constexpr size_t kTimersAtOnce = 64;
+  static constexpr uint32_t kTimerNeighbours = 8;
   static constexpr int kMostNested = 8;  // steps inside steps: bounds the stack
   static constexpr int64_t kVisitIntervalNanos = 100'000;
   static constexpr int64_t kMinWatchNanos = 1'000'000;
   static constexpr int64_t kMaxWatchNanos = 4'000'000;
 
   // In a step that takes long others are given the choice of what gathers.
-  void Publish();
+  [[gnu::noinline]] void Publish();
   Runnable* Pick();
   // Finds work elsewhere, or sleeps until there is some. Null when the pool stops.
   Runnable* Search();
@@ -116,8 +126,11 @@ class Worker : public IdleSet::Member {
   void PublishForStuck();
   void KeepHouse();   // the pool's hook
   void LookAround();  // timers and readiness, from time to time while busy
-  void CheckTimers(Instant now);
+  // Fires what is due, here and at that many of the others.
+  void CheckTimers(Instant now, uint32_t neighbours);
   void RunStep(Runnable* runnable);
+
+  static constinit thread_local Worker* current_;
 
   WorkerPool* const pool_;
   const uint32_t index_;
@@ -132,6 +145,7 @@ class Worker : public IdleSet::Member {
   Instant last_check_;  // of the timers
   Instant last_poll_;
   Instant recent_now_;
+  uint32_t neighbour_;  // whose timers were looked at last
   int nested_ = 0;
   bool events_wait_ = false;  // a guess: the poller has some whenever the queues are empty
   int64_t watch_nanos_ = kMinWatchNanos;

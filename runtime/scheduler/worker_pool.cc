@@ -154,9 +154,16 @@ bool WorkerPool::AnyStealable() const {
 // ---- Scheduler ------------------------------------------------------------------------------------
 
 void WorkerPool::Post(Runnable* runnable, Lane lane, Place place, Instant deadline) {
-  if (Worker* worker = Current()) [[likely]] {
-    return worker->PostHere(runnable, lane, place, deadline);
+  Worker* worker = Worker::Current();
+  if (lane == Lane::kReady && worker != nullptr && worker->pool() == this &&
+      worker->TryPostReady(runnable, place)) [[likely]] {
+    return;
   }
+  PostUnusual(runnable, lane, place, deadline);
+}
+
+void WorkerPool::PostUnusual(Runnable* runnable, Lane lane, Place place, Instant deadline) {
+  if (Worker* worker = Current()) return worker->PostHere(runnable, lane, place, deadline);
   ForeignCall under_way(*this);
   bool wake;
   Worker* worker = TargetForForeign(&wake);

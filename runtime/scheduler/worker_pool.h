@@ -111,7 +111,9 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
   void OpenGate(int to);
   void JoinFirst(size_t count);
 
-  Worker* Current() const;   // null on a foreign thread
+  Worker* Current() const;  // null on a foreign thread
+  // Apart from Post, so that its common way saves no registers.
+  [[gnu::noinline]] void PostUnusual(Runnable* runnable, Lane lane, Place place, Instant deadline);
   Worker* NextForForeign();  // round robin
   // The worker into whose queues a foreign thread puts its work; `wake` if it has to be woken then.
   Worker* TargetForForeign(bool* wake);

@@ -15,7 +15,7 @@ inline namespace v0 {
 
 // Appends one line for each frame, innermost first, each after `indent`:
 //   at examples/server.cc:21 in Echo
-// The waiter's shard must be locked (ParkRegistry::ForEach), which keeps the frames where they are.
+// The waiter's task must be pinned (ParkRegistry::ForEach), which keeps the frames where they are.
 void AppendAsyncStack(const Waiter& waiter, absl::string_view indent, std::string& to);
 
 // "examples/server.cc:30"; a header's path is the one by which it is included.

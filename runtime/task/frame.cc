@@ -9,7 +9,8 @@ namespace {
 
 // Read and written only in the functions below, which are never inlined into coroutines: compilers
 // keep the address of a thread-local across a suspension, after which the thread may be another.
-thread_local FrameArena* current_arena = nullptr;
+constinit thread_local FrameArena* current_arena = nullptr;
+constinit thread_local void* embedded_frame = nullptr;
 
 }  // namespace
 
@@ -25,7 +26,13 @@ thread_local FrameArena* current_arena = nullptr;
   return SlabAllocate(size);
 }
 
+[[gnu::noinline]] void ExpectEmbeddedFrame(void* frame) { embedded_frame = frame; }
+
 [[gnu::noinline]] void FreeFrame(void* frame, size_t size) {
+  if (frame == embedded_frame) [[likely]] {
+    embedded_frame = nullptr;
+    return;
+  }
   if (size <= kMaxSlabBlock) {
     void* block = SlabBlockStart(frame);
     if (block != frame) {

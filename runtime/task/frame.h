@@ -18,6 +18,9 @@ inline namespace v0 {
 void* AllocateFrame(size_t size);
 void FreeFrame(void* frame, size_t size);
 
+// The frame of a task that is about to end and lies in its record's block: FreeFrame need not look for that.
+void ExpectEmbeddedFrame(void* frame);
+
 // Offers `memory` to the next frame of this thread.
 class FrameArena {
  public:

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/base/instrumentation.h"
 #include "quiesce/runtime/task/task_core.h"
 #include "quiesce/runtime/trace/emit.h"
 
@@ -15,17 +17,17 @@ constexpr size_t kBatch = 256;
 
 // Tasks that were spawned in a row lie in a row, and park in a row: so those behind the next are where the
 // stride says, or nothing is lost.
-void PrefetchBehind(const Waiter* waiter, const Waiter* next) {
+void PrefetchBehind(const TaskCore* task, const TaskCore* next) {
   constexpr uintptr_t kAhead = 8;
   const auto at = reinterpret_cast<uintptr_t>(next);
-  const uintptr_t ahead = kAhead * (at - reinterpret_cast<uintptr_t>(waiter));
+  const uintptr_t ahead = kAhead * (at - reinterpret_cast<uintptr_t>(task));
   __builtin_prefetch(reinterpret_cast<const void*>(at + ahead), /*rw=*/1);
-  __builtin_prefetch(
-      reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(next->task()) + ahead), /*rw=*/1);
+  __builtin_prefetch(reinterpret_cast<const void*>(at + ahead + 64), /*rw=*/1);
 }
 
-bool Ends(ParkRegistry::Kind kind, uint8_t mode) {
-  switch (mode) {
+// Does a sweep of `kind` end the wait of a task in this state of its word?
+bool Ends(ParkRegistry::Kind kind, uint32_t state) {
+  switch (state) {
     case task_word::kParkedOrdinary:
       return true;
     case task_word::kParkedDrain:
@@ -33,46 +35,47 @@ bool Ends(ParkRegistry::Kind kind, uint8_t mode) {
     case task_word::kParkedGrace:
       return kind == ParkRegistry::Kind::kGraceSpent;
     default:
-      return false;  // structural waits forward a cancel and never end early
+      return false;  // not parked; or structural, which forwards a cancel and never ends early
   }
 }
 
 }  // namespace
 
-ParkRegistry::~ParkRegistry() { delete[] more_.load(std::memory_order_acquire); }
+ParkRegistry::~ParkRegistry() {
+  QUIESCE_CHECK(first_.size == 0, "region: a task is registered with a region that has gone");
+  delete[] more_.load(std::memory_order_acquire);
+}
 
-void ParkRegistry::Add(Waiter* waiter) {
+void ParkRegistry::Add(TaskCore* task) {
+  Unregister(task);
   uint32_t index = 0;
   if (more_.load(std::memory_order_acquire) != nullptr) {
     const uint32_t worker = scheduler_->current_worker();
     index = worker == Scheduler::kNoWorker ? 0 : 1 + worker;
-  } else if (!first_.lock.TryLock()) {
-    AddShards();
-  } else {
-    waiter->shard_ = 0;
-    first_.waiters.PushBack(waiter);
-    ++first_.size;
+  } else if (first_.lock.TryLock()) {
     first_.lock.Unlock();
-    return;
+  } else {
+    AddShards();
   }
-  Shard& shard = ShardAt(index);
+  ParkShard& shard = ShardAt(index);
   SpinLockHolder lock(shard.lock);
-  waiter->shard_ = static_cast<uint16_t>(index);
-  shard.waiters.PushBack(waiter);
+  task->park_shard = &shard;
+  shard.tasks.PushBack(task);
   ++shard.size;
 }
 
-void ParkRegistry::Remove(Waiter* waiter) {
-  Shard& shard = ShardAt(waiter->shard_);
+void ParkRegistry::Remove(TaskCore* task) {
+  ParkShard& shard = *task->park_shard;
   SpinLockHolder lock(shard.lock);
-  if (!shard.waiters.Linked(waiter)) return;
-  shard.waiters.Remove(waiter);
+  shard.tasks.Remove(task);
   --shard.size;
+  task->park_shard = nullptr;
 }
 
 void ParkRegistry::AddShards() {
   if (scheduler_->worker_count() < 2) return;
-  auto* shards = new Shard[scheduler_->worker_count()];
+  auto* shards = new ParkShard[scheduler_->worker_count()];
+  for (uint32_t i = 0; i < scheduler_->worker_count(); ++i) shards[i].registry = this;
   {
     // Under the lock that a sweep takes before it looks for more shards: either it sees these, or who
     // registers in one of them sees what the sweep's caller had marked.
@@ -84,39 +87,38 @@ void ParkRegistry::AddShards() {
   delete[] shards;
 }
 
-void ParkRegistry::SweepShard(Shard& shard, Kind kind) {
+void ParkRegistry::SweepShard(ParkShard& shard, Kind kind) {
   SpinLockHolder lock(shard.lock);
   RunnableQueue batch;
   const uint32_t decision =
       kind == Kind::kCancel ? task_word::kDecidedCancelled : task_word::kDecidedSpent;
-  Waiter* next = nullptr;
-  for (Waiter* waiter = shard.waiters.front(); waiter != nullptr; waiter = next) {
-    next = shard.waiters.Next(waiter);
-    if (next != nullptr) PrefetchBehind(waiter, next);
-    if (!Ends(kind, waiter->mode_)) {
-      waiter->LendLane();  // it drains now: so must the holder of what it waits for
-      continue;
-    }
-    TaskCore* core = waiter->task();
-    uint32_t word = core->word.load(std::memory_order_acquire);
-    while (true) {
-      const uint32_t state = word & task_word::kStateMask;
-      if (state != task_word::kRunning && state != waiter->mode_) break;  // granted: it keeps that
-      const uint32_t decided = (word & ~task_word::kWaitMask) | decision;
-      if (!core->word.compare_exchange_weak(word, decided, std::memory_order_acq_rel,
-                                            std::memory_order_acquire)) {
-        continue;
-      }
-      shard.waiters.Remove(waiter);
+  TaskCore* next = nullptr;
+  for (TaskCore* task = shard.tasks.front(); task != nullptr; task = next) {
+    next = shard.tasks.Next(task);
+    if (next != nullptr) PrefetchBehind(task, next);
+    uint32_t word = task->word.load(std::memory_order_acquire);
+    bool ends;
+    uint32_t wanted;
+    do {
+      ends = Ends(kind, word & task_word::kStateMask);
+      wanted = ends ? (word & ~task_word::kWaitMask) | decision : word | task_word::kLook;
+    } while (!task->word.compare_exchange_weak(word, wanted, std::memory_order_acq_rel,
+                                               std::memory_order_acquire));
+    if (ends) {
+      // It runs no more before it is posted, and most end then: the end need not take this lock.
+      shard.tasks.Remove(task);
       --shard.size;
-      // A task that is still arming finds the decision when it commits.
-      if (state != task_word::kRunning) {
-        Emit(EventKind::kWake, waiter->cx().region()->id, core->id, 1, waiter->ops()->name);
-        batch.PushBack(core);
+      task->park_shard = nullptr;
+      if (EventsWanted()) [[unlikely]] {
+        Emit(EventKind::kWake, task->waiter->cx().region()->id, task->id, 1,
+             task->waiter->ops()->name);
       }
-      break;
+      batch.PushBack(task);
+      if (batch.size() == kBatch) scheduler_->PostBatch(std::move(batch), Lane::kCancel);
+    } else if (task->TryPin()) {
+      task->waiter->LendLane();  // it drains now: so must the holder of what it waits for
+      task->Unpin();
     }
-    if (batch.size() == kBatch) scheduler_->PostBatch(std::move(batch), Lane::kCancel);
   }
   if (!batch.empty()) scheduler_->PostBatch(std::move(batch), Lane::kCancel);
 }
@@ -126,8 +128,7 @@ void ParkRegistry::DecideParked(TaskCore* core, Kind kind) {
       kind == Kind::kCancel ? task_word::kDecidedCancelled : task_word::kDecidedSpent;
   uint32_t word = core->word.load(std::memory_order_acquire);
   do {
-    const auto state = static_cast<uint8_t>(word & task_word::kStateMask);
-    if (!Ends(kind, state)) {
+    if (!Ends(kind, word & task_word::kStateMask)) {
       if (!core->TryPin()) return;
       core->waiter->LendLane();
       core->Unpin();
@@ -136,15 +137,14 @@ void ParkRegistry::DecideParked(TaskCore* core, Kind kind) {
   } while (!core->word.compare_exchange_weak(word, (word & ~task_word::kWaitMask) | decision,
                                              std::memory_order_acq_rel, std::memory_order_acquire));
   // The decision makes the waiter ours until the task is posted.
-  Waiter* waiter = core->waiter;
+  const Waiter* waiter = core->waiter;
   const RegionScope& region = *waiter->cx().region();
-  region.parked->Remove(waiter);
   Emit(EventKind::kWake, region.id, core->id, 1, waiter->ops()->name);
   core->Post(region, Place::kBack);
 }
 
 struct ParkRegistry::SweepStep : Runnable {
-  SweepStep(ParkRegistry* registry, Shard* shard, Kind kind)
+  SweepStep(ParkRegistry* registry, ParkShard* shard, Kind kind)
       : Runnable(&Run), registry(registry), shard(shard), kind(kind) {}
   static void Run(Runnable* runnable) {
     auto* step = static_cast<SweepStep*>(runnable);
@@ -154,14 +154,14 @@ struct ParkRegistry::SweepStep : Runnable {
     region->ops->unref(region);
   }
   ParkRegistry* const registry;
-  Shard* const shard;
+  ParkShard* const shard;
   const Kind kind;
 };
 
 void ParkRegistry::Sweep(Kind kind) {
   const uint32_t here = scheduler_->current_worker();
   for (uint32_t i = 0; i < ShardCount(); ++i) {
-    Shard& shard = ShardAt(i);
+    ParkShard& shard = ShardAt(i);
     const uint32_t worker = i - 1;
     bool big = false;
     if (i > 0 && worker != here) {

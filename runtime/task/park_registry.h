@@ -1,11 +1,13 @@
-// park_registry.h: which waits are parked in a region, so that a request reaches them.
+// park_registry.h: which tasks wait in a region, so that a request reaches them.
 //
-// Why:        registering when a task parks, and not when it is spawned, keeps spawns cheap and lets a
-//             cancel touch each parked task once.
-// Invariants: (1) a Waiter is registered from before it is queued in a primitive until its task has taken
-//             the decision; (2) a sweep that decides a wait also takes it out; (3) frames of a parked
-//             task are stable while its shard is locked, so a dump may walk them.
-// Threads:    any. Lock order: shard, then a run queue's lock (inside Post).
+// Why:        registering when a task first parks, and not when it is spawned, keeps spawns cheap and lets a
+//             cancel touch each task once; staying registered between waits keeps waits cheap.
+// Invariants: (1) a task is registered with the region of its wait from before it is queued in a primitive;
+//             it stays so until it waits in another region, ends, or is decided by a sweep;
+//             (2) a sweep decides each parked wait that it ends, and tells every other task to look at the
+//             region's word before it parks (task_word::kLook), so none parks behind its back;
+//             (3) a registered task's record stays where it is while its shard is locked.
+// Threads:    any. Lock order: shard, then a primitive's or a run queue's lock (inside LendLane, Post).
 #ifndef QUIESCE_RUNTIME_TASK_PARK_REGISTRY_H_
 #define QUIESCE_RUNTIME_TASK_PARK_REGISTRY_H_
 
@@ -15,6 +17,7 @@
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/scheduler/scheduler.h"
+#include "quiesce/runtime/task/task_core.h"
 #include "quiesce/runtime/task/wait.h"
 
 namespace quiesce {
@@ -28,8 +31,18 @@ class ParkRegistry {
   ParkRegistry(const ParkRegistry&) = delete;
   ParkRegistry& operator=(const ParkRegistry&) = delete;
 
-  void Add(Waiter* waiter);
-  void Remove(Waiter* waiter);
+  // The task that calls is about to wait in this region, and not registered with it.
+  [[gnu::noinline]] void Add(TaskCore* task);
+  // The task has ended, or its wait was the last one in that region: before the region goes. No effect if
+  // it is not registered.
+  static void Unregister(TaskCore* task) {
+    if (task->park_shard != nullptr) [[unlikely]]
+      Remove(task);
+  }
+  // For the opener of a region, before that closes.
+  void Leave(TaskCore* task) {
+    if (task->park_shard != nullptr && task->park_shard->registry == this) Remove(task);
+  }
 
   enum class Kind : uint8_t {
     kCancel,      // ends ordinary waits
@@ -47,39 +60,38 @@ class ParkRegistry {
   // word, which the caller has marked before. The caller keeps the task's block alive.
   static void DecideParked(TaskCore* core, Kind kind);
 
-  // Calls visit(waiter) for each parked wait, with its shard locked: visit must not post, park or block.
+  // Calls visit(waiter) for each parked wait, with its shard locked and its task pinned, so that its frames
+  // stay where they are: visit must not post, park or block.
   template <class Visit>
   void ForEach(Visit visit) {
     for (uint32_t i = 0; i < ShardCount(); ++i) {
-      Shard& shard = ShardAt(i);
+      ParkShard& shard = ShardAt(i);
       SpinLockHolder lock(shard.lock);
-      for (Waiter* w = shard.waiters.front(); w != nullptr; w = shard.waiters.Next(w)) visit(w);
+      for (TaskCore* task = shard.tasks.front(); task != nullptr; task = shard.tasks.Next(task)) {
+        if (!task->PinIfParked()) continue;
+        visit(task->waiter);
+        task->Unpin();
+      }
     }
   }
 
  private:
-  struct Shard {
-    SpinLock lock;
-    uint32_t size = 0;
-    IntrusiveList<Waiter, ParkHook> waiters;
-    char pad[32];  // a cache line of its own
-  };
-
   uint32_t ShardCount() const {
     return more_.load(std::memory_order_acquire) == nullptr ? 1 : 1 + scheduler_->worker_count();
   }
-  Shard& ShardAt(uint32_t index) {
+  ParkShard& ShardAt(uint32_t index) {
     return index == 0 ? first_ : more_.load(std::memory_order_acquire)[index - 1];
   }
   struct SweepStep;
+  [[gnu::noinline]] static void Remove(TaskCore* task);
   [[gnu::cold]] void AddShards();
-  void SweepShard(Shard& shard, Kind kind);
+  void SweepShard(ParkShard& shard, Kind kind);
 
   RegionScope* const region_;
   Scheduler* const scheduler_;
-  Shard first_;
+  ParkShard first_{this};
   // Null until workers have met at first_; then one shard for each worker. Set once, with release.
-  std::atomic<Shard*> more_{nullptr};
+  std::atomic<ParkShard*> more_{nullptr};
 };
 
 }  // namespace v0

@@ -20,8 +20,7 @@ PromiseBase* DestroyAndGoUp(PromiseBase* frame) {
 
 std::coroutine_handle<> FinishRoot(PromiseBase* root, PromiseBase* unwind_from) {
   StepFrame* step = root->task()->step_frame();
-  step->root = root;
-  step->unwind_from = unwind_from;
+  step->finish = TaskFinish(root, unwind_from, nullptr);
   return std::noop_coroutine();
 }
 

@@ -114,13 +114,11 @@ class [[nodiscard]] SelectWait
         this->arm_ = kNobody;
         if (this->ClaimArm()) {
           WithdrawAllBut(kArms);
-          this->Unregister();
+          this->Disarm();
           if (TryNow()) return false;
           continue;
         }
       }
-      // A sweep that has decided may still have this waiter in its hands: this waits for the shard's lock.
-      if (last != Enqueued::kQueued) this->cx().region()->parked->Remove(this);
       if (this->Settle()) return false;
     }
   }

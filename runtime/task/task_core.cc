@@ -3,7 +3,9 @@
 #include <sched.h>
 
 #include "absl/base/thread_annotations.h"
+#include "quiesce/runtime/base/instrumentation.h"
 #include "quiesce/runtime/base/slab.h"
+#include "quiesce/runtime/cx/running_task.h"
 #include "quiesce/runtime/task/promise.h"
 #include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/wait.h"
@@ -13,22 +15,34 @@ namespace quiesce {
 inline namespace v0 {
 namespace {
 
-// The root coroutine has finished, or (root null) shall not start.
-void EndTask(TaskCore* core, PromiseBase* root, PromiseBase* unwind_from, bool started,
-             Outcome<void> not_started) {
+// The root coroutine has finished, or shall not start.
+[[gnu::noinline]] void EndTask(TaskCore* core, const TaskFinish& how) {
   RegionScope* region = core->scope;
   const bool keep = (core->flags & kListened) != 0 || core->OutcomeIsShared();
-  TaskEnd end = core->site->ops->finish(
-      core, TaskFinish(root, unwind_from, started, std::move(not_started)), keep);
-  Emit(EventKind::kTaskEnd, region->id, core->id, static_cast<uint64_t>(end.severity),
-       core->site->name);
-  cx_internal::SetCurrentTask(nullptr, nullptr);  // before the region may close: it runs no more
+  void* frame = how.root->handle().address();
+  const auto offset = reinterpret_cast<uintptr_t>(frame) - reinterpret_cast<uintptr_t>(core);
+  if (offset < core->block_size()) [[likely]]
+    ExpectEmbeddedFrame(frame);
+  TaskEnd end = core->site->ops->finish(core, how, keep);
+  if (EventsWanted()) [[unlikely]] {
+    Emit(EventKind::kTaskEnd, region->id, core->id, static_cast<uint64_t>(end.severity),
+         core->site->name);
+  }
+  cx_internal::RunningTask::End();  // before the region may close: it runs no more
   region->ops->task_ended(core, &end.failure);
 }
 
-void Run(TaskCore* core, std::coroutine_handle<> coroutine, StepFrame& frame) {
+inline void Run(TaskCore* core, std::coroutine_handle<> coroutine, StepFrame& frame) {
   coroutine.resume();
-  if (frame.root != nullptr) EndTask(core, frame.root, frame.unwind_from, true, Ok());
+  if (frame.finish.root != nullptr) EndTask(core, frame.finish);
+}
+
+[[gnu::noinline, gnu::cold]] bool MustNotStart(const TaskCore* core) {
+  const uint8_t mode = (core->flags & kSpawnedInGrace)    ? task_word::kParkedGrace
+                       : (core->flags & kSpawnedForDrain) ? task_word::kParkedDrain
+                                                          : task_word::kParkedOrdinary;
+  return cx_internal::MustFail(mode, core->scope->word.load(std::memory_order_acquire),
+                               core->word.load(std::memory_order_acquire));
 }
 
 }  // namespace
@@ -39,57 +53,35 @@ void StartStep(Runnable* runnable) {
   StepFrame frame;
   core->set_step_frame(&frame);
   core->step = &RunStep;
-  cx_internal::SetCurrentTask(core, core->site);
+  const cx_internal::RunningTask running(core, core->site);
   // A task that was cancelled before it started does not start, unless it was spawned for drain (R3).
-  const uint8_t mode = (core->flags & kSpawnedInGrace)    ? task_word::kParkedGrace
-                       : (core->flags & kSpawnedForDrain) ? task_word::kParkedDrain
-                                                          : task_word::kParkedOrdinary;
-  const bool refuse = cx_internal::MustFail(mode, region->word.load(std::memory_order_acquire),
-                                            core->word.load(std::memory_order_acquire));
+  const uint64_t cancelled =
+      (region->word.load(std::memory_order_acquire) & region_word::kAnyCancel) |
+      (core->word.load(std::memory_order_acquire) & task_word::kAnyCancel);
   PromiseBase* root = core->root;
-  if (refuse) [[unlikely]] {
-    EndTask(core, root, nullptr, false, region->ops->reason(region, core));
-  } else {
-    if (region->metered.load(std::memory_order_relaxed)) [[unlikely]] {
-      region->ops->charge(region, core, 1, 0);
-    }
-    Emit(EventKind::kStart, region->id, core->id, 0, core->site->name);
-    Run(core, root->handle(), frame);
+  if (cancelled != 0 && MustNotStart(core)) [[unlikely]] {
+    const Outcome<void> reason = region->ops->reason(region, core);
+    EndTask(core, TaskFinish(root, nullptr, &reason));
+    return;
   }
-  cx_internal::SetCurrentTask(nullptr, nullptr);
+  if (region->metered.load(std::memory_order_relaxed)) [[unlikely]] {
+    region->ops->charge(region, core, 1, 0);
+  }
+  if (EventsWanted()) [[unlikely]]
+    Emit(EventKind::kStart, region->id, core->id, 0, core->site->name);
+  Run(core, root->handle(), frame);
 }
 
 void RunStep(Runnable* runnable) {
   auto* core = static_cast<TaskCore*>(runnable);
   StepFrame frame;
   core->set_step_frame(&frame);
-  cx_internal::SetCurrentTask(core, core->site);
+  const cx_internal::RunningTask running(core, core->site);
   Waiter* waiter = core->waiter;
-  PromiseBase* coroutine = waiter->frame();
-  switch (waiter->ops()->complete(waiter)) {
-    case WakeAction::kResume:
-      Run(core, coroutine->handle(), frame);
-      break;
-    case WakeAction::kUnwind:
-      Run(core, PropagateFailure(coroutine), frame);
-      break;
-    case WakeAction::kParked:
-      break;
-  }
-  cx_internal::SetCurrentTask(nullptr, nullptr);
-}
-
-Lane TaskCore::LaneIn(const RegionScope& waited_in) const {
-  const uint32_t own = word.load(std::memory_order_relaxed);
-  if ((waited_in.word.load(std::memory_order_relaxed) & region_word::kAnyCancel) != 0 ||
-      (own & (task_word::kAnyCancel | task_word::kBoostMask)) != 0) {
-    return Lane::kCancel;
-  }
-  return waited_in.deadline.is_infinite() ? Lane::kReady : Lane::kTimed;
-}
-
-void TaskCore::Post(const RegionScope& waited_in, Place place) {
-  waited_in.services->scheduler->Post(this, LaneIn(waited_in), place, waited_in.deadline);
+  PromiseBase* waiting = waiter->frame();
+  const WakeAction action = waiter->ops()->complete(waiter);
+  if (action == WakeAction::kParked) return;
+  Run(core, action == WakeAction::kResume ? waiting->handle() : PropagateFailure(waiting), frame);
 }
 
 bool TaskCore::TryPin() {
@@ -111,6 +103,14 @@ bool TaskCore::TryPin() {
       return true;
     }
   }
+}
+
+bool TaskCore::PinIfParked() {
+  while (!TryPin()) {
+    if ((word.load(std::memory_order_acquire) & task_word::kPinned) == 0) return false;
+    sched_yield();
+  }
+  return true;
 }
 
 void TaskCore::LockJoiner() {

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/cx/scope.h"
 #include "quiesce/runtime/outcome/outcome.h"
@@ -26,6 +27,7 @@ inline namespace v0 {
 class PromiseBase;
 class Waiter;
 class RegionCore;
+struct ParkShard;
 struct TaskCore;
 
 enum TaskFlags : uint8_t {
@@ -39,15 +41,11 @@ enum TaskFlags : uint8_t {
 
 // How a task's coroutine came to its end.
 struct TaskFinish {
-  TaskFinish(PromiseBase* root, PromiseBase* unwind_from, bool started, Outcome<void> not_started)
-      : root(root),
-        unwind_from(unwind_from),
-        started(started),
-        not_started(std::move(not_started)) {}
+  TaskFinish(PromiseBase* root, PromiseBase* unwind_from, const Outcome<void>* not_started)
+      : root(root), unwind_from(unwind_from), not_started(not_started) {}
   PromiseBase* root;
   PromiseBase* unwind_from;  // the leaf of a failing chain, destroyed first; null: only the root
-  bool started;
-  Outcome<void> not_started;  // the outcome of a task that did not start
+  const Outcome<void>* not_started;  // the outcome of a task that did not start; null: it did
 };
 
 // Hears of the end of a task, in the step that ends it: for those who wait for several at once. See
@@ -70,8 +68,10 @@ struct TaskEnd {
 // What differs between spawns of different type.
 struct TaskOps {
   // Destroys the frames and the callable, and keeps the outcome in the block if `keep`.
-  TaskEnd (*finish)(TaskCore* core, TaskFinish how, bool keep);
+  TaskEnd (*finish)(TaskCore* core, const TaskFinish& how, bool keep);
   void (*destroy_result)(TaskCore* core);
+  // A coroutine that panics, in place of the one that a callable did not make.
+  PromiseBase* (*panicked)(Panic panic);
 };
 
 // Name, place and type of a spawn: one static object for each site, found by SiteFor.
@@ -92,11 +92,13 @@ SpawnSite* SiteFor(const char* name, const char* file, uint32_t line, const Task
 
 // What a step leaves for the one who called resume: set when the root coroutine has finished.
 struct StepFrame {
-  PromiseBase* root = nullptr;
-  PromiseBase* unwind_from = nullptr;  // the leaf of a failing chain, destroyed first
+  TaskFinish finish{nullptr, nullptr, nullptr};
 };
 
-struct TaskCore : Runnable, TaskScope {
+struct ParkHook : ListHook {
+};  // in the registry of the region it waits in, guarded by its shard's lock
+
+struct TaskCore : Runnable, TaskScope, ParkHook {
   explicit TaskCore(Step step) : Runnable(step), root(nullptr) {}
 
   union {
@@ -109,6 +111,9 @@ struct TaskCore : Runnable, TaskScope {
   // block; kJoinListener bit: the rest is an EndListener; else the joining Waiter. Guarded as a spin lock by
   // its own bit (acquire, release).
   std::atomic<uintptr_t> joiner{0};
+  // Where it is registered, null if nowhere: see ParkRegistry. Written by the running task, or by a sweep that has
+  // decided its wait.
+  ParkShard* park_shard = nullptr;
   RegionCore* opened =
       nullptr;  // regions that this task has opened in its own; guarded by its lock
   // kOutcomeRef for each of the running task (unless kListened) and its handle or listener, which keep the outcome; 1 for these together, and for each
@@ -127,8 +132,8 @@ struct TaskCore : Runnable, TaskScope {
   static constexpr uintptr_t kJoinListener = 4;
 
   // Valid only while the task's step is running: `next` is free then.
-  void set_step_frame(StepFrame* frame) { next = reinterpret_cast<Runnable*>(frame); }
-  StepFrame* step_frame() { return reinterpret_cast<StepFrame*>(next); }
+  void set_step_frame(StepFrame* frame) { Runnable::next = reinterpret_cast<Runnable*>(frame); }
+  StepFrame* step_frame() { return reinterpret_cast<StepFrame*>(Runnable::next); }
 
   // Publishes the outcome: wakes the joiner, or tells the listener. From here on the task's region may go
   // away.
@@ -194,9 +199,19 @@ struct TaskCore : Runnable, TaskScope {
 
   // Queues the task in the lane that its state asks for. `waited_in` is the region of
   // the Cx that it waited with.
-  void Post(const RegionScope& waited_in, Place place);
+  void Post(const RegionScope& waited_in, Place place) {
+    waited_in.services->scheduler->Post(this, LaneIn(waited_in), place, waited_in.deadline);
+  }
   // That lane: cancel for what is cancelled, drains or is boosted, timed below a deadline.
-  Lane LaneIn(const RegionScope& waited_in) const;
+  Lane LaneIn(const RegionScope& waited_in) const {
+    const uint32_t own = word.load(std::memory_order_relaxed);
+    const uint64_t region = waited_in.word.load(std::memory_order_relaxed);
+    if ((region & region_word::kAnyCancel) != 0 ||
+        (own & (task_word::kAnyCancel | task_word::kBoostMask)) != 0) [[unlikely]] {
+      return Lane::kCancel;
+    }
+    return waited_in.deadline.is_infinite() ? Lane::kReady : Lane::kTimed;
+  }
 
   // Lane inheritance (R9, G12). A primitive in which tasks wait for a holder keeps, under its lock, who that is
   // and whether it lends it the cancel lane; its operation's LendLane calls LendTo for the first time only,
@@ -218,6 +233,8 @@ struct TaskCore : Runnable, TaskScope {
   }
   // A pinned task does not leave the wait that it is parked in, so its waiter may be read.
   bool TryPin();
+  // The same, but waits for another who has pinned it. False: it is not parked.
+  bool PinIfParked();
   void Unpin() { word.fetch_and(~task_word::kPinned, std::memory_order_release); }
 
  private:
@@ -229,6 +246,19 @@ struct TaskCore : Runnable, TaskScope {
 };
 
 inline constexpr size_t TaskCore::kPayloadOffset = (sizeof(TaskCore) + 15) / 16 * 16;
+
+class ParkRegistry;
+
+// A part of a ParkRegistry, a cache line. Here, so that a wait can look where its task is registered.
+struct ParkShard {
+  ParkShard() = default;
+  explicit ParkShard(ParkRegistry* registry) : registry(registry) {}
+  SpinLock lock;
+  uint32_t size = 0;
+  IntrusiveList<TaskCore, ParkHook> tasks;
+  ParkRegistry* registry = nullptr;  // constant once tasks may be here
+  char pad[24];
+};
 
 // The steps of a task: StartStep the first time, RunStep after each wake.
 void StartStep(Runnable* runnable);

@@ -11,7 +11,6 @@ namespace quiesce {
 inline namespace v0 {
 namespace {
 
-using task_word::kArmMask;
 using task_word::kArmShift;
 using task_word::kStateMask;
 using task_word::kWaitMask;
@@ -22,62 +21,42 @@ uint32_t StateOf(uint32_t word) { return word & kStateMask; }
 
 CancelReason Waiter::FailReason() { return cx_internal::FailReason(cx_, mode_); }
 
-void Waiter::Register() {
-  At(EventKind::kWaitArm);
-  parked_since_ns_ = cx_.services().clock->RecentNow().nanos();
-  cx_.region()->parked->Add(this);
-  At(EventKind::kWaitRegister);
+void Waiter::RegisterTask() { cx_.region()->parked->Add(task()); }
+
+bool Waiter::FailsToPark(uint32_t word) const {
+  // A cancel of the task is in its word, and one of its region has left a mark there, if it did not find it parked.
+  const uint64_t region =
+      (word & task_word::kLook) == 0 ? 0 : cx_.region()->word.load(std::memory_order_acquire);
+  return cx_internal::MustFail(mode_, region, word);
 }
 
-void Waiter::Unregister() {
-  cx_.region()->parked->Remove(this);
-  // A sweep may have decided in between; the caller has another answer already, or asks again.
-  cx_.task()->word.fetch_and(~kWaitMask, std::memory_order_acq_rel);
-}
-
-bool Waiter::CommitPark() {
-  TaskScope* task = cx_.task();
-  At(EventKind::kPark);
+bool Waiter::CommitUnusualPark() {
+  TaskCore* task = this->task();
   const bool has_holder = ops_->lend_lane != nullptr;
   bool lent = false;
   uint32_t word = task->word.load(std::memory_order_acquire);
   while (StateOf(word) == task_word::kRunning) {
     // Who boosts or cancels this task from now on finds it parked, and goes on from here itself.
-    if (has_holder && !lent && this->task()->LaneIn(*cx_.region()) == Lane::kCancel) [[unlikely]] {
+    if (has_holder && !lent && task->LaneIn(*cx_.region()) == Lane::kCancel) [[unlikely]] {
       LendLane();
       lent = true;
       word = task->word.load(std::memory_order_acquire);
       continue;
     }
-    // A cancel of this task, as opposed to its region, is only seen here: both are in one word.
-    const bool fail = (word & task_word::kAnyCancel) != 0 && cx_internal::MustFail(mode_, 0, word);
-    const uint32_t wanted = word | (fail ? task_word::kDecidedCancelled : mode_);
+    const bool fail = FailsToPark(word);
+    const uint32_t wanted =
+        (word & ~task_word::kLook) | (fail ? task_word::kDecidedCancelled : mode_);
     if (task->word.compare_exchange_weak(word, wanted, std::memory_order_acq_rel,
                                          std::memory_order_acquire)) {
-      if (!fail) return true;
-      word = wanted;
+      return !fail;
     }
   }
-  // A sweep that decides a wait which is not parked yet still has the waiter in its hands: this waits for
-  // the shard's lock.
-  if (StateOf(word) != task_word::kGranted) cx_.region()->parked->Remove(this);
   return false;
 }
 
-Waiter::Decision Waiter::TakeDecision() {
-  TaskScope* task = cx_.task();
-  const uint32_t state = StateOf(task->word.load(std::memory_order_acquire));
-  // Who cancelled has also taken the waiter out of the registry; who granted has not.
-  if (state == task_word::kGranted) cx_.region()->parked->Remove(this);
-  At(EventKind::kWaitSettle, state != task_word::kGranted);
-  return state == task_word::kGranted ? Decision::kGranted : Decision::kCancelled;
-}
-
-void Waiter::EndDecision() {
-  std::atomic<uint32_t>& word = cx_.task()->word;
-  if ((word.fetch_and(~kWaitMask, std::memory_order_acq_rel) & task_word::kPinned) != 0)
-      [[unlikely]] {
-    while ((word.load(std::memory_order_acquire) & task_word::kPinned) != 0) sched_yield();
+void Waiter::AwaitUnpin() {
+  while ((cx_.task()->word.load(std::memory_order_acquire) & task_word::kPinned) != 0) {
+    sched_yield();
   }
 }
 
@@ -107,14 +86,11 @@ bool Waiter::ClaimArm() {
   return false;
 }
 
-void Waiter::CountResume() {
+void Waiter::CountUnusualResume() {
   TaskScope* task = cx_.task();
-  task->ready_streak = 0;
   if (task->masked_resumes > 0) --task->masked_resumes;
   RegionScope* region = cx_.region();
-  if (region->metered.load(std::memory_order_relaxed)) [[unlikely]] {
-    region->ops->charge(region, task, 1, 0);
-  }
+  if (region->metered.load(std::memory_order_relaxed)) region->ops->charge(region, task, 1, 0);
   At(EventKind::kResume);
 }
 
@@ -125,21 +101,26 @@ void Waiter::AwaitedTwice() const {
       ops_->name, ops_->name);
 }
 
-void Waiter::PostSelf() { task()->Post(*cx_.region(), Place::kBack); }
-
 bool Waiter::Grant() {
   TaskCore* core = task();
   uint32_t word = core->word.load(std::memory_order_acquire);
   while (true) {
     const uint32_t state = StateOf(word);
     const bool parked = state == mode_;
-    if (!parked && state != task_word::kRunning) return false;
+    if (!parked) {
+      if (state != task_word::kRunning) return false;
+      // On its way to park. A cancel that came before this grant has left a mark, and the commit will fail of it.
+      if ((word & (task_word::kLook | task_word::kAnyCancel)) != 0 && FailsToPark(word))
+          [[unlikely]]
+        return false;
+    }
     const uint32_t granted =
         (word & ~kWaitMask) | task_word::kGranted | uint32_t{arm_} << kArmShift;
     if (core->word.compare_exchange_weak(word, granted, std::memory_order_acq_rel,
                                          std::memory_order_acquire)) {
       if (parked) {
-        Emit(EventKind::kWake, cx_.region()->id, core->id, 0, ops_->name);
+        if (EventsWanted()) [[unlikely]]
+          Emit(EventKind::kWake, cx_.region()->id, core->id, 0, ops_->name);
         core->Post(*cx_.region(), Place::kNext);
       }
       return true;

@@ -5,16 +5,19 @@
 //             every primitive uses this file.
 // Example:    a primitive writes an operation (see the concept WaitOperation) and returns
 //               Wait<MyOperation> Receive(const CxBase& cx);
-// How a wait goes: check the cancel state; Try; else register for cancel with the region; Enqueue in
-//             the primitive; commit by parked := running. Whoever moves the word from running or parked
-//             to granted (a primitive, under its lock, which takes the Waiter out) or to cancelled
-//             (a sweep of the region, under the registry's lock; TaskHandle::Cancel) has decided, and if
-//             the task was already parked, posts it. The resumed task leaves both queues before it
-//             goes on.
+// How a wait goes: check the cancel state; Try; else see that the task is registered with the region;
+//             Enqueue in the primitive; commit by parked := running. A primitive (under its lock, which
+//             takes the Waiter out) moves the word from running or parked to granted, a sweep of the
+//             region or TaskHandle::Cancel moves it from parked to cancelled: whoever does has decided,
+//             and if the task was already parked, posts it. A cancel that finds the task not parked
+//             leaves a mark in the word (kLook, or the task's own kCancelled), which makes the commit
+//             look. The resumed task has left the primitive's queue before it goes on.
 // Invariants: (1) a cancelled wait took nothing, a granted one keeps what it got even if a cancel
 //             came in the same moment (G8); (2) a request or a spent budget reaches every parked wait
 //             of its scope that is not structural (G4); (3) the task is posted exactly once for each
 //             park; (4) the Waiter is in no queue when the awaiting expression yields.
+// Fast path:  to park and be resumed costs three atomic read-modify-writes of the task's word (commit,
+//             grant, end of the decision) and what the primitive needs.
 #ifndef QUIESCE_RUNTIME_TASK_WAIT_H_
 #define QUIESCE_RUNTIME_TASK_WAIT_H_
 
@@ -28,6 +31,7 @@
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/scheduler/clock.h"
 #include "quiesce/runtime/task/promise.h"
 #include "quiesce/runtime/task/task_core.h"
 #include "quiesce/runtime/trace/emit.h"
@@ -57,10 +61,9 @@ struct WaitOps {
 };
 
 struct QueueHook : ListHook {};  // in the primitive's wait queue, guarded by its lock
-struct ParkHook : ListHook {};   // in the region's registry, guarded by its shard's lock
 
 // One waiting task, as primitives and regions see it. Lives in the awaiting frame.
-class Waiter : public QueueHook, public ParkHook {
+class Waiter : public QueueHook {
  public:
   Waiter(const CxBase& cx, const WaitOps* ops) : cx_(cx), ops_(ops) {}
   Waiter(const Waiter&) = delete;
@@ -79,7 +82,7 @@ class Waiter : public QueueHook, public ParkHook {
   bool Grant();
 
   const CxBase& cx() const { return cx_; }
-  TaskCore* task() const { return static_cast<TaskCore*>(cx_.task()); }
+  TaskCore* task() const { return &static_cast<TaskCore&>(*cx_.task()); }
   const WaitOps* ops() const { return ops_; }
   PromiseBase* frame() const { return frame_; }
   uint8_t mode() const { return mode_; }
@@ -94,8 +97,6 @@ class Waiter : public QueueHook, public ParkHook {
   void LendLane();
 
  protected:
-  friend class ParkRegistry;
-
   // Has anything come that ends waits of some kind? If not, what kind this one is need not be known.
   bool AnyCancel() const {
     return (cx_.region()->word.load(std::memory_order_relaxed) & region_word::kAnyCancel) != 0 ||
@@ -115,18 +116,69 @@ class Waiter : public QueueHook, public ParkHook {
       Emit(point, cx_.region()->id, cx_.task()->id, arg, ops_->name);
   }
 
-  void Register();
-  void Unregister();
+  // From here on a cancel of the region finds the task.
+  void Register() {
+    At(EventKind::kWaitArm);
+    parked_since_ns_ = cx_.services().clock->RecentNow().nanos();
+    TaskCore* task = this->task();
+    ParkRegistry* parked = cx_.region()->parked;
+    if (task->park_shard == nullptr || task->park_shard->registry != parked) [[unlikely]]
+      RegisterTask();
+    At(EventKind::kWaitRegister);
+  }
+  [[gnu::noinline]] void RegisterTask();
+  // The wait was not queued, or is no more: forgets a decision that came meanwhile.
+  void Disarm() {
+    // Only in a Select can somebody have granted it: the word is nobody's else while the task runs, but for
+    // marks that stay.
+    std::atomic<uint32_t>& word = cx_.task()->word;
+    if ((word.load(std::memory_order_acquire) & task_word::kWaitMask) != 0) {
+      word.fetch_and(~task_word::kWaitMask, std::memory_order_acq_rel);
+    }
+  }
   // running -> parked. False if a decision came first (or is taken here, for a cancelled task).
-  bool CommitPark();
-  // What was decided, after leaving the registry. The word keeps the decision, so that no second one
-  // can be made while the waiter may still be in the primitive's queue …
+  bool CommitPark() {
+    At(EventKind::kPark);
+    TaskCore* task = this->task();
+    uint32_t word = task->word.load(std::memory_order_acquire);
+    constexpr uint32_t kUnusual =
+        task_word::kStateMask | task_word::kAnyCancel | task_word::kBoostMask | task_word::kLook;
+    while (ops_->lend_lane == nullptr && (word & kUnusual) == 0) {
+      if (task->word.compare_exchange_weak(word, word | mode_, std::memory_order_acq_rel,
+                                           std::memory_order_acquire)) [[likely]] {
+        return true;
+      }
+    }
+    return CommitUnusualPark();
+  }
+  [[gnu::noinline]] bool CommitUnusualPark();
+  // Must the commit fail, with the task's word as it is?
+  [[gnu::noinline]] bool FailsToPark(uint32_t word) const;
+  // What was decided. The word keeps the decision, so that no second one can be made while the waiter may still
+  // be in the primitive's queue …
   enum class Decision : uint8_t { kGranted, kCancelled };
-  Decision TakeDecision();
+  Decision TakeDecision() {
+    const bool granted = (cx_.task()->word.load(std::memory_order_acquire) &
+                          task_word::kStateMask) == task_word::kGranted;
+    At(EventKind::kWaitSettle, !granted);
+    return granted ? Decision::kGranted : Decision::kCancelled;
+  }
   // … until it is out of there. The word is running again.
-  void EndDecision();
+  void EndDecision() {
+    std::atomic<uint32_t>& word = cx_.task()->word;
+    const uint32_t before = word.fetch_and(~task_word::kWaitMask, std::memory_order_acq_rel);
+    if ((before & task_word::kPinned) != 0) [[unlikely]]
+      AwaitUnpin();
+  }
   // Counts the resume, against masks and poll quotas.
-  void CountResume();
+  void CountResume() {
+    TaskScope* task = cx_.task();
+    task->ready_streak = 0;
+    if (task->masked_resumes != 0 || cx_.region()->metered.load(std::memory_order_relaxed) ||
+        EventsWanted()) [[unlikely]] {
+      CountUnusualResume();
+    }
+  }
   // After 256 waits in a row that did not have to wait, or failed, the task lets others run once: false
   // then, and the waiter has to PostSelf.
   bool MayGoOn() { return ++cx_.task()->ready_streak != 0; }
@@ -138,8 +190,10 @@ class Waiter : public QueueHook, public ParkHook {
            task_word::kRunning;
   }
   // Queues the task again at once, behind others.
-  void PostSelf();
+  void PostSelf() { task()->Post(*cx_.region(), Place::kBack); }
   [[noreturn, gnu::cold]] void AwaitedTwice() const;
+  [[gnu::cold]] void AwaitUnpin();
+  [[gnu::cold]] void CountUnusualResume();
   // running -> granted, for this arm of a Select. False if a decision came first.
   bool ClaimArm();
 
@@ -147,7 +201,6 @@ class Waiter : public QueueHook, public ParkHook {
   PromiseBase* frame_ = nullptr;
   const WaitOps* ops_;
   int64_t parked_since_ns_ = 0;
-  uint16_t shard_ = 0;
   uint8_t mode_ = 0;
   uint8_t arm_ = 0;  // its number in a Select, from 1
   bool or_return_ = false;
@@ -247,11 +300,11 @@ class ResultWait : public Waiter {
   bool TryFirst() { return self().TryNow(); }
 
   // The beginning of Arm. False: it was cancelled, and `result_` is set.
-  bool BeginArming() {
+  [[gnu::always_inline]] bool BeginArming() {
     mode_ = cx_internal::WaitMode(cx_, structural);
     Register();
     if (MustFail()) [[unlikely]] {
-      Unregister();
+      Disarm();
       result_.emplace(FailReason());
       return false;
     }
@@ -260,7 +313,7 @@ class ResultWait : public Waiter {
   }
 
   // At the step that follows: true once `result_` is set, false if the wait has to be made again.
-  bool Settle() {
+  [[gnu::always_inline]] bool Settle() {
     bool may_try = true;
     if (!Decided()) [[unlikely]] {  // others went first, and now it begins
       mode_ = cx_internal::WaitMode(cx_, structural);
@@ -366,11 +419,11 @@ class [[nodiscard]] Wait : public ResultWait<Wait<Op>, typename Op::Value, Op::k
           if (this->Settle()) return false;
           break;
         case Enqueued::kDone:
-          this->Unregister();
+          this->Disarm();
           return false;
         case Enqueued::kRetry:
         case Enqueued::kLost:
-          this->Unregister();
+          this->Disarm();
           if (TryNow()) return false;
           break;
       }

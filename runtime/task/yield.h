@@ -15,15 +15,9 @@ class [[nodiscard]] YieldWait : public Waiter {
   explicit YieldWait(const CxBase& cx) : Waiter(cx, &kOps) {}
 
   bool await_ready() {
-    cx_.Verify();
-    mode_ = cx_internal::WaitMode(cx_, /*structural=*/false);
-    const bool fail = MustFail();
-    At(EventKind::kCheckpoint, fail);
-    if (!fail) [[likely]]
-      return false;
-    result_ = FailReason();
-    // A loop that ignores its failed waits lets others run from time to time, as in Wait.
-    return MayGoOn();
+    if (AnyCancel() || Instrumented()) [[unlikely]]
+      return BeginUnusual();
+    return false;
   }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> handle) {
@@ -40,6 +34,9 @@ class [[nodiscard]] YieldWait : public Waiter {
   void set_or_return() { or_return_ = true; }
 
  private:
+  // await_ready where something is to be looked at.
+  [[gnu::cold]] bool BeginUnusual();
+  [[gnu::cold]] WakeAction CompleteCancelled();
   static WakeAction Complete(Waiter* waiter);
   static constexpr WaitOps kOps = {"Yield", &Complete};
 

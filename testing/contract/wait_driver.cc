@@ -191,7 +191,6 @@ void WaitDriver::LeaveWait(const Waiter* waiter) {
   wait_ended_ = true;
   if (waiter == nullptr) return;
   if (static_cast<const QueueHook*>(waiter)->linked()) Wrong("the waiter is still in a wait queue");
-  if (static_cast<const ParkHook*>(waiter)->linked()) Wrong("the waiter is still registered");
   if ((waiter->task()->word.load() & task_word::kStateMask) != task_word::kRunning) {
     Wrong("the task's word does not say that it runs");
   }
