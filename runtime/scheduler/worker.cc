@@ -227,7 +227,8 @@ void Worker::LookAround() {
     last_check_ = now;
     // Those of a worker in a long step are the others' to fire. Each looks at a few in turn, so that all together look at
     // every wheel as often as at their own, and one check costs the same among a thousand workers.
-    CheckTimers(now, kTimerNeighbours);
+    CheckTimers(now, kNeighbours);
+    TakeOverdueCancels();
     // Seldom: what is ready then comes in batches, and not one system call for each event.
     if (now.nanos() >= last_poll_.nanos() + kPollIntervalNanos) {
       last_poll_ = now;
@@ -249,6 +250,16 @@ void Worker::CheckTimers(Instant now, uint32_t neighbours) {
     if (neighbour_ == index_) neighbour_ = index_ + 1 < count ? index_ + 1 : 0;
     Worker& worker = *pool_->workers_[neighbour_];
     if (worker.next_timer() <= now) worker.FireTimers(now, *this);
+  }
+}
+
+// A worker whose thread the system has put aside, or which is in a long step, does not look at what others have posted to
+// it. While all are busy nobody searches either, so cancel work would wait for its turn to run again.
+void Worker::TakeOverdueCancels() {
+  const uint32_t count = pool_->worker_count();
+  for (uint32_t i = std::min(count - 1, kNeighbours); i > 0; --i) {
+    Worker& worker = *pool_->workers_[(index_ + i) % count];
+    if (queue_.StealFrom(worker.queue_, Lane::kCancel)) return steals_.Add(1);
   }
 }
 

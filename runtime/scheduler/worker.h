@@ -104,8 +104,8 @@ class Worker : public IdleSet::Member {
   static constexpr int64_t kNoSleepNanos =
       5'000;  // the system does not switch there and back in that time
   static constexpr size_t kTimersAtOnce = 64;
-  static constexpr uint32_t kTimerNeighbours = 8;
-  static constexpr int kMostNested = 8;  // steps inside steps: bounds the stack
+  static constexpr uint32_t kNeighbours = 8;  // that are looked at between steps
+  static constexpr int kMostNested = 8;       // steps inside steps: bounds the stack
   static constexpr int64_t kVisitIntervalNanos = 100'000;
   static constexpr int64_t kMinWatchNanos = 1'000'000;
   static constexpr int64_t kMaxWatchNanos = 4'000'000;
@@ -128,6 +128,7 @@ class Worker : public IdleSet::Member {
   void LookAround();  // timers and readiness, from time to time while busy
   // Fires what is due, here and at that many of the others.
   void CheckTimers(Instant now, uint32_t neighbours);
+  void TakeOverdueCancels();
   void RunStep(Runnable* runnable);
 
   static constinit thread_local Worker* current_;

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 #include <algorithm>
@@ -17,6 +18,8 @@
 namespace quiesce {
 inline namespace v0 {
 namespace {
+
+constexpr unsigned long kTimerSlackNanos = 1'000;
 
 uint32_t UsableProcessors() {
   cpu_set_t set;
@@ -86,6 +89,9 @@ void* WorkerPool::ThreadMain(void* argument) {
   WorkerPool* pool = worker->pool();
   const std::string name = absl::StrCat(pool->options_.name, "-", worker->index());
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+  // By default the system lets a thread sleep up to 50 us longer than it has asked for, and timers would be late by that.
+  // Where this is refused they are.
+  prctl(PR_SET_TIMERSLACK, kTimerSlackNanos);
   // Nothing may run before it is known that there will be all threads.
   pool->gate_.wait(kShut, std::memory_order_acquire);
   if (pool->gate_.load(std::memory_order_acquire) == kGo) worker->Run();

@@ -6,11 +6,13 @@
 #ifndef QUIESCE_TESTING_BENCH_HARNESS_H_
 #define QUIESCE_TESTING_BENCH_HARNESS_H_
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "quiesce/runtime/quiesce.h"
 
@@ -68,6 +70,43 @@ double BestNs(const Arguments& arguments, Round round) {
   return best;
 }
 
+// The least of `sorted` that at least `percent` of a hundred do not exceed.
+inline double Percentile(const std::vector<double>& sorted, size_t percent) {
+  return sorted[(sorted.size() * percent + 99) / 100 - 1];
+}
+
+// As BestNs, for latencies: prints NAME_p50 and NAME_p99, each the least over the rounds. `round(cx)` is a
+// Task<std::vector<double>>: nanoseconds, in any order, at least one.
+template <class Round>
+void ReportPercentiles(const Arguments& arguments, Round round) {
+  auto runtime = NewRuntime(arguments);
+  double p50 = 1e300;
+  double p99 = 1e300;
+  for (int i = 0; i <= arguments.rounds; ++i) {
+    std::vector<double> samples = Value(runtime->BlockOn(round), "a round failed");
+    std::sort(samples.begin(), samples.end());
+    if (i == 0) continue;
+    p50 = std::min(p50, Percentile(samples, 50));
+    p99 = std::min(p99, Percentile(samples, 99));
+  }
+  Print(arguments.bench + "_p50", p50 / 1e3, "us");
+  Print(arguments.bench + "_p99", p99 / 1e3, "us");
+}
+
+// The same pseudo-random numbers in every run and in every program of the report: Marsaglia's xorshift64.
+class Xorshift {
+ public:
+  uint64_t Below(uint64_t bound) {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return state_ % bound;
+  }
+
+ private:
+  uint64_t state_ = 88172645463325252;
+};
+
 void SpawnJoin(const Arguments& arguments);
 void Skynet(const Arguments& arguments);
 void YieldTasks(const Arguments& arguments);
@@ -75,10 +114,16 @@ void RaceOfTwo(const Arguments& arguments);
 void NotifyInTurns(const Arguments& arguments);
 void CancelParked(const Arguments& arguments);
 void CancelParkedSleep(const Arguments& arguments);
+void CancelParkedTree(const Arguments& arguments);
 void TimerWheel(const Arguments& arguments);
 void SleepGivenUp(const Arguments& arguments);
 void TcpRoundTrip(const Arguments& arguments);
 void TcpRoundTrip64(const Arguments& arguments);
+void TcpIdle10k(const Arguments& arguments);
+void TimersLive(const Arguments& arguments);
+void TimerLateness(const Arguments& arguments);
+void FirstDrainStep(const Arguments& arguments);
+void FailingChain(const Arguments& arguments);
 void ChannelRoundTrip(const Arguments& arguments);
 void Mpsc4Producers(const Arguments& arguments);
 void TrySend(const Arguments& arguments);
@@ -97,6 +142,11 @@ void MutexContendedYield(const Arguments& arguments);
 void SemaphoreUncontended(const Arguments& arguments);
 void SemaphoreContended(const Arguments& arguments);
 void RwLockMostlyRead(const Arguments& arguments);
+void ScaleTasks(const Arguments& arguments);
+void ScaleRegions(const Arguments& arguments);
+void ScaleDepth(const Arguments& arguments);
+void RecorderOff(const Arguments& arguments);
+void RecorderOn(const Arguments& arguments);
 void RandomDraws(const Arguments& arguments);
 void RateLimitUncontended(const Arguments& arguments);
 void CircuitBreakerClosed(const Arguments& arguments);

@@ -24,10 +24,16 @@ constexpr Benchmark kBenchmarks[] = {
     {"race", &RaceOfTwo},
     {"cancel_parked", &CancelParked},
     {"cancel_parked_sleep", &CancelParkedSleep},
+    {"cancel_parked_tree", &CancelParkedTree},
     {"timer_wheel", &TimerWheel},
     {"sleep_given_up", &SleepGivenUp},
+    {"timers_live", &TimersLive},
+    {"timer_lateness", &TimerLateness},
+    {"first_drain_step", &FirstDrainStep},
+    {"failing_chain", &FailingChain},
     {"tcp_roundtrip", &TcpRoundTrip},
     {"tcp_roundtrip_64c", &TcpRoundTrip64},
+    {"tcp_idle_10k", &TcpIdle10k},
     {"parked_bytes", &ParkedBytes},
     {"parked_bytes_sleep", &ParkedBytesSleep},
     {"idle_cpu", &IdleCpu},
@@ -47,6 +53,11 @@ constexpr Benchmark kBenchmarks[] = {
     {"semaphore_contended", &SemaphoreContended},
     {"rwlock", &RwLockMostlyRead},
     {"notify", &NotifyInTurns},
+    {"scale_tasks", &ScaleTasks},
+    {"scale_regions", &ScaleRegions},
+    {"scale_depth", &ScaleDepth},
+    {"recorder_off", &RecorderOff},
+    {"recorder_on", &RecorderOn},
     {"random", &RandomDraws},
     {"rate_limit", &RateLimitUncontended},
     {"circuit_breaker", &CircuitBreakerClosed},
@@ -57,10 +68,16 @@ constexpr Benchmark kBenchmarks[] = {
 };
 #endif
 
+#if defined(__clang__)
+constexpr char kCompiler[] = __VERSION__;  // begins with its name
+#else
+constexpr char kCompiler[] = "g++ " __VERSION__;
+#endif
+
 [[noreturn]] void Usage(const std::string& problem) {
   std::fprintf(stderr,
                "%s\nusage: quiesce_bench --bench=NAME [--workers=N] [--n=COUNT] [--rounds=R] "
-               "[--seconds=S]\nbenchmarks:",
+               "[--seconds=S]\n       quiesce_bench --compiler\nbenchmarks:",
                problem.c_str());
   for (const Benchmark& benchmark : kBenchmarks) std::fprintf(stderr, " %s", benchmark.name);
   std::fprintf(stderr, "\n");
@@ -91,6 +108,10 @@ int Main(int argc, char** argv) {
   Arguments arguments;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
+    if (argument == "--compiler") {
+      std::printf("%s\n", kCompiler);
+      return 0;
+    }
     const size_t equals = argument.find('=');
     const std::string flag = argument.substr(0, equals);
     if (equals == std::string::npos) Usage("unknown argument '" + argument + "'");

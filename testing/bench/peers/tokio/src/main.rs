@@ -7,6 +7,7 @@
 mod cancel;
 mod channels;
 mod counting_alloc;
+mod drain;
 mod footprint;
 mod harness;
 mod locks;
@@ -48,7 +49,11 @@ const BENCHES: &[Bench] = &[
     ("race", 500_000, race::race),
     ("tcp_roundtrip", 50_000, tcp::roundtrip),
     ("tcp_roundtrip_64c", 192_000, tcp::roundtrip_64c),
+    ("tcp_idle_10k", 192_000, tcp::idle_10k),
     ("timer", 1_000_000, timer::insert_cancel),
+    ("timers_live", 1_000_000, timer::live),
+    ("timer_lateness", 10_000, timer::lateness),
+    ("first_drain_step", 200, drain::first_step),
     ("parked_bytes_pending", 100_000, footprint::parked_pending),
     ("parked_bytes_notify", 100_000, footprint::parked_notify),
     ("parked_bytes_sleep", 100_000, footprint::parked_sleep),

@@ -1,0 +1,28 @@
+// What the event recorder costs while it records: two benchmarks once more, with it off and with it on.
+#include "quiesce/runtime/trace/recorder.h"
+
+#include "quiesce/testing/bench/harness.h"
+
+namespace quiesce_bench {
+namespace {
+
+void Report(const Arguments& arguments) {
+  Arguments part = arguments;
+  part.bench = arguments.bench + "_spawn_join";
+  SpawnJoin(part);
+  part.bench = arguments.bench + "_channel_roundtrip";
+  ChannelRoundTrip(part);
+}
+
+}  // namespace
+
+void RecorderOff(const Arguments& arguments) { Report(arguments); }
+
+// Full rings overwrite their oldest events, so however long it runs, recording costs the same.
+void RecorderOn(const Arguments& arguments) {
+  quiesce::StartRecording();
+  Report(arguments);
+  quiesce::StopRecording();
+}
+
+}  // namespace quiesce_bench

@@ -1,0 +1,236 @@
+"""What the report compares: its rows, how far each is meant to reach, and how much of each benchmark a quick run does."""
+
+from typing import NamedTuple
+
+
+class Figure(NamedTuple):
+    """One of the figures that a benchmark of one side prints."""
+
+    side: str  # a key of SIDES
+    benchmark: str
+    name: str
+
+
+class Row(NamedTuple):
+    """Ours beside one peer; beside several, the better of them counts."""
+
+    area: str
+    scenario: str
+    ours: Figure
+    peers: tuple  # of Figures; () where `limit` stands in for a peer
+    unit: str
+    reach: float | None  # of ours / peer; None: the row is only shown
+    limit: float | None = None  # in the row's unit
+    why: str = ""  # why the reach is missed, where profiling has found it
+
+    @property
+    def peer(self):
+        """The peer's name in JSON."""
+        if not self.peers:
+            return "limit"
+        names = [SIDES[figure.side].peer for figure in self.peers]
+        return names[0] if len(names) == 1 else "best of " + ", ".join(names)
+
+    @property
+    def figures(self):
+        return (self.ours, *self.peers)
+
+
+class Side(NamedTuple):
+    """A program of the report."""
+
+    peer: str  # what JSON and --peer call it; ours in another form is "itself"
+    label: str
+    packages: tuple = ()  # the Debian packages whose versions say what it is
+
+
+SIDES = {
+    "ours": Side("itself", "itself"),
+    "ledger_off": Side("itself", "itself"),
+    "tokio": Side("tokio", "Tokio", ("librust-tokio-dev", "rustc")),
+    "asio": Side("asio", "Asio", ("libasio-dev", "clang-19")),
+    "tbb": Side("tbb", "oneTBB", ("libtbb-dev", "clang-19")),
+    "go": Side("go", "Go", ("golang-1.19-go",)),
+}
+PEERS = ("tokio", "asio", "tbb", "go")  # what has a build.sh of its own
+CHOICES = (*PEERS, "itself")
+
+
+def label(peer):
+    """A peer's name for people, from its name in JSON."""
+    labels = {side.peer: side.label for side in SIDES.values()}
+    prefix = "best of "
+    if peer.startswith(prefix):
+        return prefix + ", ".join(label(name) for name in peer[len(prefix):].split(", "))
+    return labels.get(peer, peer)
+
+
+def ours(benchmark, figure=None):
+    return Figure("ours", benchmark, figure or benchmark)
+
+
+# Where the benchmarks of the two sides have one name. Where nothing was promised the reach is 1: not slower.
+def same(area, scenario, benchmark, unit="ns", figure=None, **reach):
+    figure = figure or benchmark
+    return [Row(area, scenario, ours(benchmark, figure), (Figure(side, benchmark, figure),), unit, reach[side]) for side in reach]
+
+
+def against(area, scenario, benchmark, side, peer_benchmark, reach, unit="ns", figure=None, peer_figure=None):
+    peer = Figure(side, peer_benchmark, peer_figure or peer_benchmark)
+    return [Row(area, scenario, ours(benchmark, figure), (peer,), unit, reach)]
+
+
+# Tokio and Asio, the better of the two.
+def network(scenario, benchmark, unit, figure=None, reach=0.95):
+    figure = figure or benchmark
+    peers = tuple(Figure(side, benchmark, figure) for side in ("tokio", "asio"))
+    return [Row("TCP on loopback", scenario, ours(benchmark, figure), peers, unit, reach)]
+
+
+def itself(scenario, benchmark, figure, other, other_figure, reach, side="ours", area="Against itself", unit="ns"):
+    return against(area, scenario, benchmark, side, other, reach, unit, figure, other_figure)
+
+
+# What one more costs where there are many / where there are few.
+def scale(scenario, benchmark):
+    return itself(scenario, benchmark, f"{benchmark}_large", benchmark, f"{benchmark}_small", 1.4)
+
+
+def recorder(scenario, part):
+    return itself(scenario, "recorder_on", f"recorder_on_{part}", "recorder_off", f"recorder_off_{part}", 1.5)
+
+
+def all_rows():
+    tasks, cancel, channels, locks = "Tasks", "Cancel", "Channels", "Locks and signals"
+    timers, memory = "Timers", "Memory and idling"
+    return [
+        *same(tasks, "spawn + join, 1 M tasks", "spawn_join", tokio=0.25, tbb=0.8),
+        *same(tasks, "skynet, 1 M leaves", "skynet", tokio=0.06, tbb=0.5),
+        *same(tasks, "yield, 100 tasks", "yield", tokio=0.10, go=0.2),
+        *same(tasks, "race of two, the loser stopped and ended", "race", tokio=0.40),
+        *itself("failing chain of 10 awaits / the same, thrown", "failing_chain", "failing_chain",
+                "failing_chain", "failing_chain_thrown", 0.05, area=tasks),
+        *against(cancel, "cancel 1 M parked, to closed / abort + join", "cancel_parked", "tokio", "cancel_parked_abort", 0.20),
+        *against(cancel, "cancel 1 M parked, to closed / cooperative", "cancel_parked", "tokio", "cancel_parked_coop", 1.0),
+        *against(cancel, "cancel a region tree, 1 M parked / abort + join", "cancel_parked_tree", "tokio", "cancel_parked_abort", 0.20),
+        *against(cancel, "cancel a region tree, 1 M parked / context tree", "cancel_parked_tree", "go", "cancel_context_tree", 0.05),
+        *same(cancel, "cancel 1 M in a sleep, to closed / abort + join", "cancel_parked_sleep", tokio=1.0),
+        *same(cancel, "first step of a cancelled task, 1,000 ready, p99", "first_drain_step", "us", "first_drain_step_p99", tokio=0.10),
+        *same(channels, "bounded channel of 1, round trip", "channel_roundtrip", tokio=0.35, go=0.35),
+        *same(channels, "mpsc, 4 producers, capacity 64, per message", "mpsc_4p", tokio=0.40, go=0.40),
+        *same(channels, "try_send + try_receive", "try_send", tokio=1.0),
+        *same(channels, "reserve, send, receive", "reserve_send", tokio=1.0),
+        *same(channels, "oneshot, alone", "oneshot", tokio=0.40),
+        *same(channels, "oneshot, woken", "oneshot_wake", tokio=0.40),
+        *against(channels, "a session's call / request with a oneshot in it", "session", "tokio", "oneshot_wake", 1.0),
+        *same(channels, "broadcast to 8, per message", "broadcast_8", tokio=0.40),
+        *same(channels, "watch, round trip", "watch", tokio=0.40),
+        *same(locks, "mutex, alone", "mutex", tokio=0.35, go=1.0),
+        *same(locks, "mutex, two tasks", "mutex_contended", tokio=0.35, go=1.0),
+        *same(locks, "mutex, two tasks, held over a yield", "mutex_contended_yield", tokio=0.35),
+        *same(locks, "semaphore, alone", "semaphore", tokio=0.40),
+        *same(locks, "semaphore of 2, four tasks, held over a yield", "semaphore_contended", tokio=0.40),
+        *same(locks, "rwlock, 90 % reads", "rwlock", tokio=0.40),
+        *same(locks, "notify, round trip", "notify", tokio=0.40),
+        *against(timers, "arm + disarm, the wheel alone / a timer dropped", "timer_wheel", "tokio", "timer", 0.05),
+        *against(timers, "arm + disarm, the wheel alone / a timer dropped", "timer_wheel", "asio", "timer", 0.05),
+        *against(timers, "a sleep begun and given up, as users write it", "sleep_given_up", "tokio", "timer", 1.0),
+        *same(timers, "1 M live timers, arm + cancel", "timers_live", tokio=0.05, asio=0.05),
+        *same(timers, "10,000 timers in 1 s, lateness, p99", "timer_lateness", "us", "timer_lateness_p99", tokio=1.0, asio=1.0),
+        *network("64 bytes there and back, mean", "tcp_roundtrip", "us", reach=1.0),
+        *network("64 bytes there and back, p50", "tcp_roundtrip", "us", "tcp_roundtrip_p50"),
+        *network("64 bytes there and back, p99", "tcp_roundtrip", "us", "tcp_roundtrip_p99"),
+        *network("64 connections, per round trip", "tcp_roundtrip_64c", "ns"),
+        *network("10,000 connections, 64 of them busy", "tcp_idle_10k", "ns"),
+        *against(memory, "1 M parked tasks, resident set per task", "parked_bytes", "tokio", "parked_bytes_notify", 1.4, "bytes",
+                 "parked_bytes_rss", "parked_bytes_notify_rss"),
+        *against(memory, "1 M parked tasks, heap per task", "parked_bytes", "tokio", "parked_bytes_notify", 1.4, "bytes",
+                 "parked_bytes_usable", "parked_bytes_notify_usable"),
+        *same(memory, "tasks parked in a sleep, heap per task", "parked_bytes_sleep", "bytes", "parked_bytes_sleep_usable", tokio=1.0),
+        Row(memory, "processor time of an idle process, in 10 s", ours("idle_cpu"), (), "ms", 1.0, limit=1.0),
+        Row(memory, "processor time of an idle process, in 10 s", ours("idle_cpu"), (Figure("tokio", "idle_cpu", "idle_cpu"),), "ms", None),
+        *scale("each of 1 M tasks / of 1,000", "scale_tasks"),
+        *scale("each of 10,000 sibling regions / of 1", "scale_regions"),
+        *scale("each of 1,000 nested regions / of 1", "scale_depth"),
+        *itself("permit ledger on / compiled out", "reserve_send", "reserve_send",
+                "reserve_send_ledger_off", "reserve_send_ledger_off", 1.03, "ledger_off"),
+        *itself("reserve, send, receive / try_send + try_receive", "reserve_send", "reserve_send", "try_send", "try_send", None),
+        *recorder("event recorder on / off, spawn + join", "spawn_join"),
+        *recorder("event recorder on / off, channel round trip", "channel_roundtrip"),
+    ]
+
+
+ROWS = all_rows()
+
+# The window in which an idle process is watched.
+IDLE_S, IDLE_QUICK_S = 10, 2
+
+# What a benchmark is asked for beyond its own default.
+FULL = {
+    "parked_bytes": ("--n=1000000",),
+    "parked_bytes_notify": ("--n=1000000",),
+    "idle_cpu": (f"--seconds={IDLE_S}",),
+}
+
+# In a quick run. Sizes such that a round of the slowest side, with all its idioms, takes a fraction of a second.
+QUICK_N = {
+    "spawn_join": 100_000,
+    "skynet": 100_000,
+    "yield": 100_000,
+    "race": 50_000,
+    "failing_chain": 20_000,
+    "cancel_parked": 100_000,
+    "cancel_parked_abort": 100_000,
+    "cancel_parked_coop": 100_000,
+    "cancel_parked_sleep": 50_000,
+    "cancel_parked_tree": 100_000,
+    "cancel_context_tree": 100_000,
+    "first_drain_step": 20,
+    "channel_roundtrip": 50_000,
+    "mpsc_4p": 200_000,
+    "try_send": 500_000,
+    "reserve_send": 500_000,
+    "reserve_send_ledger_off": 500_000,
+    "oneshot": 100_000,
+    "oneshot_wake": 50_000,
+    "session": 50_000,
+    "broadcast_8": 50_000,
+    "watch": 50_000,
+    "mutex": 500_000,
+    "mutex_contended": 200_000,
+    "mutex_contended_yield": 50_000,
+    "semaphore": 500_000,
+    "semaphore_contended": 50_000,
+    "rwlock": 500_000,
+    "notify": 50_000,
+    "timer": 50_000,
+    "timer_wheel": 100_000,
+    "sleep_given_up": 10_000,
+    "timers_live": 100_000,
+    "timer_lateness": 10_000,  # a second, however many
+    "tcp_roundtrip": 5_000,
+    "tcp_roundtrip_64c": 6_400,
+    "tcp_idle_10k": 6_400,
+    "parked_bytes": 100_000,
+    "parked_bytes_notify": 100_000,
+    "parked_bytes_sleep": 100_000,
+    "scale_tasks": 1_000_000,  # its own: the two sizes are the point
+    "scale_regions": 20_000,
+    "scale_depth": 20_000,
+    "recorder_off": 50_000,
+    "recorder_on": 50_000,
+}
+
+
+def settings(benchmark, quick):
+    """The arguments of a benchmark, beyond its name and the number of workers."""
+    if not quick:
+        return ("--rounds=3", *FULL.get(benchmark, ()))
+    if benchmark == "idle_cpu":
+        return ("--rounds=1", f"--seconds={IDLE_QUICK_S}")
+    return ("--rounds=1", f"--n={QUICK_N[benchmark]}")
+
+
+def factor(benchmark, quick):
+    """What its figures are multiplied by: a short look at an idle process stands for a long one."""
+    return IDLE_S / IDLE_QUICK_S if quick and benchmark == "idle_cpu" else 1
