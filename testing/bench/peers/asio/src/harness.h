@@ -1,10 +1,11 @@
 // harness.h: what every benchmark of the Asio peer shares: contexts, rounds, the fastest of several idioms.
 //
-// Example: ReportBest(arguments, SharedContext(arguments.workers), {{"post", &PostRound}});
+// Example: ReportBest(arguments, SharedContext(arguments.workers), {{"post", &PostFunctions}});
 #ifndef QUIESCE_TESTING_BENCH_PEERS_ASIO_HARNESS_H_
 #define QUIESCE_TESTING_BENCH_PEERS_ASIO_HARNESS_H_
 
 #include <asio.hpp>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>

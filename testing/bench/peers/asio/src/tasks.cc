@@ -1,7 +1,7 @@
 // spawn_join and yield: the scheduler alone.
 #include <algorithm>
 #include <atomic>
-#include <memory>
+#include <exception>
 
 #include "harness.h"
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <cstdio>
+#include <exception>
 #include <memory>
 #include <utility>
 #include <vector>

@@ -1,8 +1,10 @@
 // timer, timers_live and timer_lateness: one timer at a time, a million at once, and how late they are.
 #include <algorithm>
-#include <memory>
+#include <cstddef>
+#include <new>
 #include <numeric>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "harness.h"
@@ -209,12 +211,12 @@ std::vector<double> LatenessOfCoroutines(Pool& pool, size_t n) {
   return late;
 }
 
-}  // namespace
-
-// Both are the work of one thread, and a context that several threads run hands each handler over to another one.
-static std::vector<Kind> OneThread(size_t workers) {
+// For what is the work of one thread: a context that several threads run hands each handler over to another one.
+std::vector<Kind> OneThread(size_t workers) {
   return workers > 1 ? OwnContexts(workers) : SharedContext(workers);
 }
+
+}  // namespace
 
 void OneTimer(const Arguments& arguments) {
   ReportBest(arguments, OneThread(arguments.workers),
