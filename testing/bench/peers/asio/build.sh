@@ -20,10 +20,15 @@ if [ ${#missing[@]} -gt 0 ]; then
   exit 3
 fi
 
+# Its includes are those of the repository, wherever this folder lies.
+peers=$out/include/quiesce/testing/bench/peers
+mkdir -p "$peers"
+ln -sfn "$here" "$peers/asio"
+
 # Asio 1.22 does not know that this Clang has the coroutines of C++20; without the two macros it leaves them out.
 build() {
   "$cxx" -std=c++20 -O3 -DNDEBUG -DASIO_STANDALONE -DASIO_NO_DEPRECATED -DASIO_HAS_CO_AWAIT=1 -DASIO_HAS_STD_COROUTINE=1 \
-    -Wall -Wextra "${@:2}" "$here"/src/*.cc -pthread -o "$1" >&2
+    -Wall -Wextra -I"$out/include" "${@:2}" "$here"/src/*.cc -pthread -o "$1" >&2
 }
 build "$out/asio_peer"
 build "$out/asio_peer_single" -DASIO_DISABLE_THREADS  # what asio_peer runs, too, if there is one worker

@@ -1,4 +1,4 @@
-#include "harness.h"
+#include "quiesce/testing/bench/peers/asio/src/harness.h"
 
 #include <algorithm>
 #include <barrier>

@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <string>
 
-#include "harness.h"
+#include "quiesce/testing/bench/peers/asio/src/harness.h"
 
 namespace asio_peer {
 namespace {

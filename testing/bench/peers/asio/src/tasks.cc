@@ -3,7 +3,7 @@
 #include <atomic>
 #include <exception>
 
-#include "harness.h"
+#include "quiesce/testing/bench/peers/asio/src/harness.h"
 
 namespace asio_peer {
 namespace {

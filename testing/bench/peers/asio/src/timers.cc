@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "harness.h"
+#include "quiesce/testing/bench/peers/asio/src/harness.h"
 
 namespace asio_peer {
 namespace {
