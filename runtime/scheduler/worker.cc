@@ -257,9 +257,13 @@ void Worker::CheckTimers(Instant now, uint32_t neighbours) {
 // it. While all are busy nobody searches either, so cancel work would wait for its turn to run again.
 void Worker::TakeOverdueCancels() {
   const uint32_t count = pool_->worker_count();
-  for (uint32_t i = std::min(count - 1, kNeighbours); i > 0; --i) {
-    Worker& worker = *pool_->workers_[(index_ + i) % count];
-    if (queue_.StealFrom(worker.queue_, Lane::kCancel)) return steals_.Add(1);
+  // Those whose timers have just been looked at.
+  for (uint32_t i = 0; i < std::min(count, kNeighbours); ++i) {
+    Worker& worker = *pool_->workers_[(neighbour_ + count - i) % count];
+    if (&worker == this || !queue_.StealFrom(worker.queue_, Lane::kCancel)) continue;
+    steals_.Add(1);
+    queue_.Publish();  // what this one does not come to, others find
+    return;
   }
 }
 

@@ -107,8 +107,16 @@ bool TaskCore::TryPin() {
 
 bool TaskCore::PinIfParked() {
   while (!TryPin()) {
-    if ((word.load(std::memory_order_acquire) & task_word::kPinned) == 0) return false;
-    sched_yield();
+    switch (word.load(std::memory_order_acquire) & task_word::kStateMask) {
+      case task_word::kParkedOrdinary:
+      case task_word::kParkedDrain:
+      case task_word::kParkedStructural:
+      case task_word::kParkedGrace:
+        sched_yield();  // pinned by another
+        break;
+      default:
+        return false;
+    }
   }
   return true;
 }

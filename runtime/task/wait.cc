@@ -34,8 +34,15 @@ bool Waiter::CommitUnusualPark() {
   TaskCore* task = this->task();
   const bool has_holder = ops_->lend_lane != nullptr;
   bool lent = false;
+  bool look = false;
   uint32_t word = task->word.load(std::memory_order_acquire);
   while (StateOf(word) == task_word::kRunning) {
+    if ((word & task_word::kLook) != 0) {
+      // Out before the region is looked at, so that a sweep that comes after this changes the word again.
+      word = task->word.fetch_and(~task_word::kLook, std::memory_order_acq_rel) & ~task_word::kLook;
+      look = true;
+      continue;
+    }
     // Who boosts or cancels this task from now on finds it parked, and goes on from here itself.
     if (has_holder && !lent && task->LaneIn(*cx_.region()) == Lane::kCancel) [[unlikely]] {
       LendLane();
@@ -43,9 +50,9 @@ bool Waiter::CommitUnusualPark() {
       word = task->word.load(std::memory_order_acquire);
       continue;
     }
-    const bool fail = FailsToPark(word);
-    const uint32_t wanted =
-        (word & ~task_word::kLook) | (fail ? task_word::kDecidedCancelled : mode_);
+    const uint64_t region = look ? cx_.region()->word.load(std::memory_order_acquire) : 0;
+    const bool fail = cx_internal::MustFail(mode_, region, word);
+    const uint32_t wanted = word | (fail ? task_word::kDecidedCancelled : mode_);
     if (task->word.compare_exchange_weak(word, wanted, std::memory_order_acq_rel,
                                          std::memory_order_acquire)) {
       return !fail;
@@ -109,10 +116,12 @@ bool Waiter::Grant() {
     const bool parked = state == mode_;
     if (!parked) {
       if (state != task_word::kRunning) return false;
-      // On its way to park. A cancel that came before this grant has left a mark, and the commit will fail of it.
-      if ((word & (task_word::kLook | task_word::kAnyCancel)) != 0 && FailsToPark(word))
-          [[unlikely]]
+      // On its way to park. A cancel that came before this grant has left a mark, and the commit will fail of it: that of
+      // the waiter which parks, the Select's if this is one of its arms.
+      if ((word & (task_word::kLook | task_word::kAnyCancel)) != 0 &&
+          core->waiter->FailsToPark(word)) [[unlikely]] {
         return false;
+      }
     }
     const uint32_t granted =
         (word & ~kWaitMask) | task_word::kGranted | uint32_t{arm_} << kArmShift;
