@@ -116,6 +116,8 @@ def all_rows():
         *against(cancel, "cancel a region tree, 1 M parked / context tree", "cancel_parked_tree", "go", "cancel_context_tree", 0.05),
         *same(cancel, "cancel 1 M in a sleep, to closed / abort + join", "cancel_parked_sleep", tokio=1.0),
         *same(cancel, "first step of a cancelled task, 1,000 ready, p99", "first_drain_step", "us", "first_drain_step_p99", tokio=0.10),
+        *against(cancel, "the same / Tokio as it comes, untuned, p99", "first_drain_step", "tokio", "first_drain_step", 0.10, "us",
+                 "first_drain_step_p99", "first_drain_step_default_p99"),
         *same(channels, "bounded channel of 1, round trip", "channel_roundtrip", tokio=0.35, go=0.35),
         *same(channels, "mpsc, 4 producers, capacity 64, per message", "mpsc_4p", tokio=0.40, go=0.40),
         *same(channels, "try_send + try_receive", "try_send", tokio=1.0),
