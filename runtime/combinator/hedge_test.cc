@@ -89,14 +89,16 @@ TEST_P(HedgeTest, AttemptsThatAreCancelledByThemselvesAreNoWinnersAlsoWithoutAVa
 }
 
 TEST_P(HedgeTest, WhatFailedAttemptsHaveSpawnedIsStoppedWithTheLastOfThem) {
+  std::atomic<bool> begun{false};
   std::atomic<int> told{0};
   Outcome<void> root = rt.Run([&](Cx cx) -> Task<void> {
     auto ask = [&](Cx cx) -> Task<int> {
       cx.Spawn("helper", [&](Cx cx) -> Task<void> {
+        begun = true;
         told += (co_await Forever(cx)).cancel_reason().root().kind() == CancelKind::kRaceLost;
         co_return Ok();
       });
-      co_await OrReturn(Yield(cx));
+      while (!begun) co_await OrReturn(Yield(cx));  // one that has not begun would not start
       co_return absl::UnavailableError("down");
     };
     // Without that it would never end.
