@@ -153,9 +153,9 @@ struct RegionScope {
 //
 // wait state   | meaning                                        | moves to
 // -------------|------------------------------------------------|------------------------------
-// kRunning     | running, ready, or arming a wait               | kParked* by the task itself;
-//              |                                                | kGranted by a primitive, kCancelled
-//              |                                                | or kSpent by a sweep, while arming
+// kRunning     | running, ready, or arming a wait               | kParked* or kCancelled by the task
+//              |                                                | itself; kGranted by a primitive,
+//              |                                                | while arming
 // kParked…     | suspended: ordinary, drain, grace, structural   | kGranted, kCancelled, kSpent: the
 //              |                                                | winner posts the task, once
 // kGranted     | a primitive has given what was waited for      | kRunning by the task itself

@@ -219,8 +219,7 @@ template <class S, class F, class... Args>
 // `size` is the block's, of which the region's admission has been asked or will be. `listener`: null, or one that
 // always listens (TaskCore::ListenAlways), also to a refusal.
 //
-// Inlined always: else the linker may keep this function of one compiler and the closure that it makes of another, in a
-// program out of objects of both (testing/abi).
+// Inlined always, so that a program out of objects of two compilers has no copy of it that both share (testing/abi).
 template <class CxType, class F, class... Args>
 [[gnu::always_inline]] inline auto SpawnSized(SpawnSite* site, uint32_t size, EndListener* listener,
                                               RegionScope* region, const Authority* authority,

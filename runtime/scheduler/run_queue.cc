@@ -86,16 +86,7 @@ Runnable* RunQueue::PopHungry() {
       picker_.Next(cancel_.size() != 0 || !shared_cancel_.empty(),
                    !timed_.empty() || !shared_timed_.empty(), has_ready);
   if (!lane.has_value()) return nullptr;
-  Runnable* runnable = nullptr;
-  if (*lane == Lane::kReady && slot_ != nullptr) {
-    if (slot_streak_ < kMaxSlotStreak) {
-      runnable = slot_;
-      ++slot_streak_;
-    } else {
-      ready_.back.PushBack(slot_);
-    }
-    slot_ = nullptr;
-  }
+  Runnable* runnable = *lane == Lane::kReady ? TakeOrRequeueSlot() : nullptr;
   PublishLocked();
   if (*lane == Lane::kCancel) {
     runnable = shared_cancel_.PopFront();

@@ -52,22 +52,13 @@ class RunQueue {
   // ---- owner ----
 
   // The fast paths: leaf functions, which do the common thing and nothing else. Both may refuse, and then have done
-  // nothing: PushReady where a visitor is inside, PopReady where there is more to look at than the ready lane's front.
+  // nothing: PushReady where a visitor is inside, PopFront where there is more to look at than the ready lane's front.
 
   // Push to the ready lane. `full`: so much has gathered that Publish() is due.
   bool PushReady(Runnable* runnable, Place place, bool& full) {
     if (!gate_.TryEnter()) [[unlikely]]
       return false;
-    if (place == Place::kNext) {
-      std::swap(slot_, runnable);
-      full = false;
-      if (runnable == nullptr) {
-        gate_.Leave();
-        return true;
-      }
-    }
-    ready_.back.PushBack(runnable);
-    full = ready_.back.size() >= kPrivateBound;
+    full = PushReadyInside(runnable, place);
     gate_.Leave();
     return true;
   }
@@ -79,10 +70,7 @@ class RunQueue {
     Runnable* runnable = nullptr;
     if ((shared_lanes() | urgent_) == 0) [[likely]] {
       if (slot_ != nullptr) {
-        if (slot_streak_ < kMaxSlotStreak) {
-          ++slot_streak_;
-          runnable = std::exchange(slot_, nullptr);
-        }
+        runnable = TakeSlot();
       } else if (!ready_.front.empty()) {
         slot_streak_ = 0;
         runnable = ready_.front.PopFront();
@@ -100,13 +88,8 @@ class RunQueue {
   bool Push(Runnable* runnable, Lane lane, Place place, Instant deadline)
       ABSL_LOCKS_EXCLUDED(gate_) {
     OwnerScope inside(gate_);
-    if (lane != Lane::kReady) return PushUrgent(runnable, lane, deadline);
-    if (place == Place::kNext) {
-      std::swap(slot_, runnable);
-      if (runnable == nullptr) return false;
-    }
-    ready_.back.PushBack(runnable);
-    return ready_.back.size() >= kPrivateBound;
+    if (lane == Lane::kReady) return PushReadyInside(runnable, place);
+    return PushUrgent(runnable, lane, deadline);
   }
   bool Append(RunnableQueue& batch, Lane lane) ABSL_LOCKS_EXCLUDED(gate_);
 
@@ -188,16 +171,29 @@ class RunQueue {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
   Runnable* PopHungry() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
   Runnable* PopAnyLane() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
-  // Leaves nothing in the slot.
-  Runnable* PopReady() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_) {
-    if (Runnable* runnable = slot_) {
-      slot_ = nullptr;
-      if (slot_streak_ < kMaxSlotStreak) {
-        ++slot_streak_;
-        return runnable;
-      }
-      ready_.back.PushBack(runnable);
+  // True if so much has gathered that Publish() is due.
+  bool PushReadyInside(Runnable* runnable, Place place) ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_) {
+    if (place == Place::kNext) {
+      std::swap(slot_, runnable);
+      if (runnable == nullptr) return false;
     }
+    ready_.back.PushBack(runnable);
+    return ready_.back.size() >= kPrivateBound;
+  }
+  // What was woken last; null if that is nothing, or the slot has had its turns.
+  Runnable* TakeSlot() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_) {
+    if (slot_ == nullptr || slot_streak_ >= kMaxSlotStreak) return nullptr;
+    ++slot_streak_;
+    return std::exchange(slot_, nullptr);
+  }
+  // The same, but then it goes behind the others. Leaves nothing in the slot.
+  Runnable* TakeOrRequeueSlot() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_) {
+    Runnable* runnable = TakeSlot();
+    if (slot_ != nullptr) ready_.back.PushBack(std::exchange(slot_, nullptr));
+    return runnable;
+  }
+  Runnable* PopReady() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_) {
+    if (Runnable* runnable = TakeOrRequeueSlot()) return runnable;
     slot_streak_ = 0;
     if (ready_.front.empty()) Refill(ready_, &RunQueue::shared_ready_, kReadyBit);
     return ready_.front.PopFront();

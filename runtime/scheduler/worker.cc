@@ -25,13 +25,10 @@ void Worker::Run() {
   SetTraceWorker(index_);
   last_check_ = last_poll_ = recent_now_ = pool_->Now();
   while (true) {
-    Runnable* runnable = pool_->idle_.hungry() ? nullptr : queue_.PopFront();
-    if (runnable == nullptr) {
-      runnable = Pick();
-      if (runnable == nullptr) [[unlikely]] {
-        runnable = Search();
-        if (runnable == nullptr) break;
-      }
+    Runnable* runnable = Pick();
+    if (runnable == nullptr) [[unlikely]] {
+      runnable = Search();
+      if (runnable == nullptr) break;
     }
     RunStep(runnable);
   }
@@ -54,8 +51,15 @@ void Worker::Publish() {
   if (pool_->idle_.NeedsWake() && pool_->WakeOne()) wakes_.Add(1);
 }
 
-Runnable* Worker::Pick() {
+inline Runnable* Worker::Pick() {
   const bool hungry = pool_->idle_.hungry();
+  if (!hungry) {
+    if (Runnable* runnable = queue_.PopFront()) return runnable;
+  }
+  return PickUnusual(hungry);
+}
+
+Runnable* Worker::PickUnusual(bool hungry) {
   Runnable* runnable = queue_.Pop(hungry);
   // A step is about to begin: what is left here is for others.
   if (hungry && runnable != nullptr && queue_.shared_lanes() != 0) [[unlikely]] {

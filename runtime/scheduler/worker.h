@@ -113,6 +113,7 @@ class Worker : public IdleSet::Member {
   // In a step that takes long others are given the choice of what gathers.
   [[gnu::noinline]] void Publish();
   Runnable* Pick();
+  [[gnu::noinline]] Runnable* PickUnusual(bool hungry);
   // Finds work elsewhere, or sleeps until there is some. Null when the pool stops.
   Runnable* Search();
   void StopSearching();

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/base/instrumentation.h"
 #include "quiesce/runtime/task/task_core.h"
@@ -23,6 +24,18 @@ void PrefetchBehind(const TaskCore* task, const TaskCore* next) {
   const uintptr_t ahead = kAhead * (at - reinterpret_cast<uintptr_t>(task));
   __builtin_prefetch(reinterpret_cast<const void*>(at + ahead), /*rw=*/1);
   __builtin_prefetch(reinterpret_cast<const void*>(at + ahead + 64), /*rw=*/1);
+}
+
+void Link(ParkShard& shard, TaskCore* task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.lock) {
+  task->park_shard = &shard;
+  shard.tasks.PushBack(task);
+  ++shard.size;
+}
+
+void Unlink(ParkShard& shard, TaskCore* task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.lock) {
+  shard.tasks.Remove(task);
+  --shard.size;
+  task->park_shard = nullptr;
 }
 
 // Does a sweep of `kind` end the wait of a task in this state of its word?
@@ -53,23 +66,21 @@ void ParkRegistry::Add(TaskCore* task) {
     const uint32_t worker = scheduler_->current_worker();
     index = worker == Scheduler::kNoWorker ? 0 : 1 + worker;
   } else if (first_.lock.TryLock()) {
+    Link(first_, task);
     first_.lock.Unlock();
+    return;
   } else {
     AddShards();
   }
   ParkShard& shard = ShardAt(index);
   SpinLockHolder lock(shard.lock);
-  task->park_shard = &shard;
-  shard.tasks.PushBack(task);
-  ++shard.size;
+  Link(shard, task);
 }
 
 void ParkRegistry::Remove(TaskCore* task) {
   ParkShard& shard = *task->park_shard;
   SpinLockHolder lock(shard.lock);
-  shard.tasks.Remove(task);
-  --shard.size;
-  task->park_shard = nullptr;
+  Unlink(shard, task);
 }
 
 void ParkRegistry::AddShards() {
@@ -106,9 +117,7 @@ void ParkRegistry::SweepShard(ParkShard& shard, Kind kind) {
                                                std::memory_order_acquire));
     if (ends) {
       // It runs no more before it is posted, and most end then: the end need not take this lock.
-      shard.tasks.Remove(task);
-      --shard.size;
-      task->park_shard = nullptr;
+      Unlink(shard, task);
       if (EventsWanted()) [[unlikely]] {
         Emit(EventKind::kWake, task->waiter->cx().region()->id, task->id, 1,
              task->waiter->ops()->name);

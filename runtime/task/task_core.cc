@@ -37,6 +37,18 @@ inline void Run(TaskCore* core, std::coroutine_handle<> coroutine, StepFrame& fr
   if (frame.finish.root != nullptr) EndTask(core, frame.finish);
 }
 
+bool IsParked(uint32_t word) {
+  switch (word & task_word::kStateMask) {
+    case task_word::kParkedOrdinary:
+    case task_word::kParkedDrain:
+    case task_word::kParkedStructural:
+    case task_word::kParkedGrace:
+      return true;
+    default:
+      return false;
+  }
+}
+
 [[gnu::noinline, gnu::cold]] bool MustNotStart(const TaskCore* core) {
   const uint8_t mode = (core->flags & kSpawnedInGrace)    ? task_word::kParkedGrace
                        : (core->flags & kSpawnedForDrain) ? task_word::kParkedDrain
@@ -86,37 +98,20 @@ void RunStep(Runnable* runnable) {
 
 bool TaskCore::TryPin() {
   uint32_t now = word.load(std::memory_order_acquire);
-  while (true) {
-    switch (now & task_word::kStateMask) {
-      case task_word::kParkedOrdinary:
-      case task_word::kParkedDrain:
-      case task_word::kParkedStructural:
-      case task_word::kParkedGrace:
-        break;
-      default:
-        return false;
-    }
-    // Pinned by another chain, which goes the same way.
-    if ((now & task_word::kPinned) != 0) return false;
+  // Pinned by another chain, which goes the same way.
+  while (IsParked(now) && (now & task_word::kPinned) == 0) {
     if (word.compare_exchange_weak(now, now | task_word::kPinned, std::memory_order_acq_rel,
                                    std::memory_order_acquire)) {
       return true;
     }
   }
+  return false;
 }
 
 bool TaskCore::PinIfParked() {
   while (!TryPin()) {
-    switch (word.load(std::memory_order_acquire) & task_word::kStateMask) {
-      case task_word::kParkedOrdinary:
-      case task_word::kParkedDrain:
-      case task_word::kParkedStructural:
-      case task_word::kParkedGrace:
-        sched_yield();  // pinned by another
-        break;
-      default:
-        return false;
-    }
+    if (!IsParked(word.load(std::memory_order_acquire))) return false;
+    sched_yield();  // pinned by another
   }
   return true;
 }

@@ -50,8 +50,7 @@ bool Waiter::CommitUnusualPark() {
       word = task->word.load(std::memory_order_acquire);
       continue;
     }
-    const uint64_t region = look ? cx_.region()->word.load(std::memory_order_acquire) : 0;
-    const bool fail = cx_internal::MustFail(mode_, region, word);
+    const bool fail = FailsToPark(look ? word | task_word::kLook : word);
     const uint32_t wanted = word | (fail ? task_word::kDecidedCancelled : mode_);
     if (task->word.compare_exchange_weak(word, wanted, std::memory_order_acq_rel,
                                          std::memory_order_acquire)) {

@@ -1,4 +1,4 @@
-// Cancelling a million parked tasks until their region has closed; timers.
+// Cancelling a million parked tasks, in one region or in a tree of regions, until all has closed; timers.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -25,12 +25,31 @@ Task<void> ParkInSleep(Cx cx, std::atomic<int64_t>* parked) {
 
 using Parker = Task<void> (*)(Cx, std::atomic<int64_t>*);
 
-// From the request until every task has ended and the region has closed.
-Task<double> CancelRound(Cx cx, Parker parker, int64_t n) {
+constexpr int64_t kChildren = 10;
+
+// Ten regions in a region, each opened by a task of its own; in the innermost ones ten parked tasks.
+Task<void> Node(Cx cx, int64_t leaves, std::atomic<int64_t>* parked) {
+  auto body = [leaves, parked](Cx cx) -> Task<void> {
+    for (int64_t i = 0; i < std::min(leaves, kChildren); ++i) {
+      if (leaves > kChildren) {
+        cx.Spawn("node", Node, leaves / kChildren, parked);
+      } else {
+        cx.Spawn("parked", Park, parked);
+      }
+    }
+    co_return Ok();
+  };
+  co_return co_await Region::Open(cx, "node", body);
+}
+
+// From the request until every task has ended and the region has closed. `spawn(cx, parked)` makes `n` tasks that count
+// themselves and park.
+template <class Spawn>
+Task<double> CancelRound(Cx cx, int64_t n, Spawn spawn) {
   std::atomic<int64_t> parked{0};
   double start = 0;
   auto body = [&](Cx cx) -> Task<void> {
-    for (int64_t i = 0; i < n; ++i) cx.Spawn("parked", parker, &parked);
+    spawn(cx, &parked);
     while (parked.load(std::memory_order_relaxed) < n) co_await OrReturn(Yield(cx));
     co_await OrReturn(Sleep(cx, absl::Milliseconds(10)));
     start = NowNs();
@@ -43,7 +62,10 @@ Task<double> CancelRound(Cx cx, Parker parker, int64_t n) {
 
 void Report(const Arguments& arguments, Parker parker) {
   const int64_t n = arguments.CountOr(1'000'000);
-  const double ns = BestNs(arguments, [=](Cx cx) { return CancelRound(cx, parker, n); });
+  const auto spawn = [=](Cx cx, std::atomic<int64_t>* parked) {
+    for (int64_t i = 0; i < n; ++i) cx.Spawn("parked", parker, parked);
+  };
+  const double ns = BestNs(arguments, [=](Cx cx) { return CancelRound(cx, n, spawn); });
   Print(arguments.bench, ns / static_cast<double>(n), "ns/op");
 }
 
@@ -51,6 +73,16 @@ void Report(const Arguments& arguments, Parker parker) {
 
 void CancelParked(const Arguments& arguments) { Report(arguments, &Park); }
 void CancelParkedSleep(const Arguments& arguments) { Report(arguments, &ParkInSleep); }
+
+void CancelParkedTree(const Arguments& arguments) {
+  int64_t n = 1;
+  while (n * kChildren <= arguments.CountOr(1'000'000)) n *= kChildren;
+  const auto spawn = [n](Cx cx, std::atomic<int64_t>* parked) {
+    cx.Spawn("root", Node, n, parked);
+  };
+  const double ns = BestNs(arguments, [=](Cx cx) { return CancelRound(cx, n, spawn); });
+  Print(arguments.bench, ns / static_cast<double>(n), "ns/op");
+}
 
 // The wheel alone, as the runtime's own primitives use it.
 void TimerWheel(const Arguments& arguments) {

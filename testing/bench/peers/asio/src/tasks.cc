@@ -55,11 +55,16 @@ Task<void> Yielder(Executor executor, size_t times) {
   for (size_t i = 0; i < times; ++i) co_await asio::post(executor, kAwait);
 }
 
+Task<void> DeferringYielder(Executor executor, size_t times) {
+  for (size_t i = 0; i < times; ++i) co_await asio::defer(executor, kAwait);
+}
+
+template <Task<void> (*yielder)(Executor, size_t)>
 double YieldCoroutines(Pool& pool, size_t n) {
   const Executor executor = pool.context().get_executor();
   asio::post(executor, [=] {
     for (size_t i = 0; i < kYieldingTasks; ++i) {
-      asio::co_spawn(executor, Yielder(executor, n / kYieldingTasks), asio::detached);
+      asio::co_spawn(executor, yielder(executor, n / kYieldingTasks), asio::detached);
     }
   });
   return pool.Run();
@@ -98,20 +103,6 @@ double YieldHandlers(Pool& pool, size_t n) {
   return pool.Run();
 }
 
-Task<void> DeferringYielder(Executor executor, size_t times) {
-  for (size_t i = 0; i < times; ++i) co_await asio::defer(executor, kAwait);
-}
-
-double DeferCoroutines(Pool& pool, size_t n) {
-  const Executor executor = pool.context().get_executor();
-  asio::post(executor, [=] {
-    for (size_t i = 0; i < kYieldingTasks; ++i) {
-      asio::co_spawn(executor, DeferringYielder(executor, n / kYieldingTasks), asio::detached);
-    }
-  });
-  return pool.Run();
-}
-
 }  // namespace
 
 void SpawnJoin(const Arguments& arguments) {
@@ -123,8 +114,8 @@ void Yield(const Arguments& arguments) {
   Arguments shared = arguments;
   shared.n = std::max(arguments.n / kYieldingTasks, size_t{1}) * kYieldingTasks;
   ReportBest(shared, SharedContext(arguments.workers),
-             {{"co_await post", &YieldCoroutines, /*coroutine=*/true},
-              {"co_await defer", &DeferCoroutines, /*coroutine=*/true},
+             {{"co_await post", &YieldCoroutines<Yielder>, /*coroutine=*/true},
+              {"co_await defer", &YieldCoroutines<DeferringYielder>, /*coroutine=*/true},
               {"post", &YieldHandlers<PostedYielder>},
               {"defer", &YieldHandlers<DeferredYielder>}});
 }
