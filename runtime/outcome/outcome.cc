@@ -39,15 +39,13 @@ void CopyFailure(Failure& to, const Failure& from, Severity severity) {
   WrongSeverity("a copy of a failure", nullptr, Severity::kOk);
 }
 
-void MoveFailure(Failure& to, Failure& from, Severity severity) noexcept {
+void MoveOtherFailure(Failure& to, Failure& from, Severity severity) noexcept {
   switch (severity) {
     case Severity::kOk:
+    case Severity::kCancelled:
       break;
     case Severity::kError:
       new (&to.error) absl::Status(std::move(from.error));
-      return;
-    case Severity::kCancelled:
-      new (&to.cancel_reason) CancelReason(std::move(from.cancel_reason));
       return;
     case Severity::kPanicked:
       new (&to.panic) Panic(std::move(from.panic));
@@ -56,15 +54,13 @@ void MoveFailure(Failure& to, Failure& from, Severity severity) noexcept {
   WrongSeverity("a move of a failure", nullptr, Severity::kOk);
 }
 
-void DestroyFailure(Failure& failure, Severity severity) noexcept {
+void DestroyOtherFailure(Failure& failure, Severity severity) noexcept {
   switch (severity) {
     case Severity::kOk:
+    case Severity::kCancelled:
       break;
     case Severity::kError:
       failure.error.~Status();
-      return;
-    case Severity::kCancelled:
-      failure.cancel_reason.~CancelReason();
       return;
     case Severity::kPanicked:
       failure.panic.~Panic();

@@ -62,10 +62,20 @@ union Failure {
   Panic panic;
 };
 
-// Not templates, and out of line: failures are the rare path of every Outcome<T>.
+// Not templates, and out of line: failures are the rare path of every Outcome<T>. But for a cancel on its way up, which
+// is a pointer: a region that is cancelled moves as many as it has tasks, through every frame of theirs.
 void CopyFailure(Failure& to, const Failure& from, Severity severity);
-void MoveFailure(Failure& to, Failure& from, Severity severity) noexcept;
-void DestroyFailure(Failure& failure, Severity severity) noexcept;
+void MoveOtherFailure(Failure& to, Failure& from, Severity severity) noexcept;
+void DestroyOtherFailure(Failure& failure, Severity severity) noexcept;
+[[gnu::always_inline]] inline void MoveFailure(Failure& to, Failure& from,
+                                               Severity severity) noexcept {
+  if (severity != Severity::kCancelled) return MoveOtherFailure(to, from, severity);
+  new (&to.cancel_reason) CancelReason(std::move(from.cancel_reason));
+}
+[[gnu::always_inline]] inline void DestroyFailure(Failure& failure, Severity severity) noexcept {
+  if (severity != Severity::kCancelled) return DestroyOtherFailure(failure, severity);
+  failure.cancel_reason.~CancelReason();
+}
 absl::Status FailureToStatus(const Failure& failure, Severity severity);
 std::string FailureToString(const Failure& failure, Severity severity);
 // `wanted` is the operation that found something else. `failure` is not read if `severity` is kOk.
