@@ -162,9 +162,8 @@ auto Runtime::BlockOn(Body&& body, DrainReport* report) {
   using B = std::remove_reference_t<Body>;
   using T = typename spawn_internal::TaskValue<std::invoke_result_t<B&, Cx>>::type;
   Root root(this);
-  auto main = spawn_internal::SpawnInto<Cx>(root.scope(), root.authority(), 0, nullptr,
-                                            spawn_internal::Admission::kOutside, SpawnName("main"),
-                                            &Drive<T, B>, &body);
+  auto main = spawn_internal::SpawnFromOutside(root.scope(), root.authority(), /*cx_flags=*/0,
+                                               SpawnName("main"), &Drive<T, B>, &body);
   root.Wait();
   if (report != nullptr) root.FillReport(report);
   return std::move(main).TakeOutcome();

@@ -14,10 +14,10 @@
 namespace quiesce {
 inline namespace v0 {
 
-// `Ids` names the series. Never inlined: a coroutine that moves to another thread must not keep the address of a
-// thread's variable.
+// `Ids` names the series. Not for coroutines: one that moves to another thread must not keep the address of a thread's
+// variable.
 template <class Ids, uint64_t batch>
-[[gnu::noinline]] uint64_t NextBatchedId() {
+inline uint64_t NextBatchedId() {
   static std::atomic<uint64_t> next_batch{0};
   thread_local uint64_t next = 0;
   if (next % batch == 0) {

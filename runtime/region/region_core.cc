@@ -37,11 +37,7 @@ constexpr uint64_t kPoolFrom = 1024;
 constexpr uint32_t kMostPooled = 256;
 
 const RegionOps kOps = {
-    .task_ended =
-        [](TaskScope* task, Outcome<void>* failure) {
-          auto* core = static_cast<TaskCore*>(task);
-          CoreOf(core->scope)->TaskEnded(core, failure);
-        },
+    .task_ended = &RegionCore::TaskEnded,
     .charge =
         [](RegionScope* region, TaskScope* task, int64_t polls, int64_t cost) {
           CoreOf(region)->Charge(static_cast<TaskCore*>(task), polls, cost);
@@ -273,23 +269,26 @@ Outcome<void> RegionCore::Full() const {
       " bytes): shed the work, or wait with SpawnWhenAdmitted"));
 }
 
-void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
+void RegionCore::TaskEnded(TaskScope* scope, Outcome<void>* failure) {
+  auto* task = static_cast<TaskCore*>(scope);
+  RegionCore* region = CoreOf(task->scope);
   ParkRegistry::Unregister(task);
   if (!failure->ok()) [[unlikely]]
-    JoinChild(*failure, task->site->name, /*is_body=*/false);
-  if (limited_) [[unlikely]]
-    ReturnAdmission(task->block_size());
+    region->JoinChild(*failure, task->site->name, /*is_body=*/false);
+  if (region->limited_) [[unlikely]]
+    region->ReturnAdmission(task->block_size());
   if (task->permits.load(std::memory_order_relaxed) != 0) [[unlikely]]
-    LedgerOf::Flush(this, task->permits);
+    LedgerOf::Flush(region, task->permits);
   // What comes after PublishEnd shares the record with a joiner or a listener, who takes the result out of it.
   const uint32_t own = task->word.load(std::memory_order_relaxed);
   const bool cancelled_itself = (own & task_word::kCancelled) != 0;
-  const bool cancelled =
-      cancelled_itself || (word.load(std::memory_order_relaxed) & region_word::kCancelled) != 0;
-  const bool drained = cancelled &&
-                       ((shutdown_.load(std::memory_order_relaxed) & kShutdownReached) != 0 ||
-                        (cancelled_itself && IsTop())) &&
-                       (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
+  const bool cancelled = cancelled_itself || (region->word.load(std::memory_order_relaxed) &
+                                              region_word::kCancelled) != 0;
+  const bool drained =
+      cancelled &&
+      ((region->shutdown_.load(std::memory_order_relaxed) & kShutdownReached) != 0 ||
+       (cancelled_itself && region->IsTop())) &&
+      (own & task_word::kCutOff) == 0 && (task->flags & kSpawnedForDrain) == 0;
   const bool listened = (task->flags & kListened) != 0;
   // With the last reference nobody can join or cancel the task any more. (Who cancels one that is listened to is a lease
   // of it, which has a reference too.)
@@ -298,12 +297,12 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
   if (shared) {
     const uint32_t before = task->word.fetch_or(task_word::kEnded, std::memory_order_acq_rel);
     if ((before & task_word::kCancelled) != 0) [[unlikely]]
-      ForgetTaskCancel(task);
+      region->ForgetTaskCancel(task);
   }
   if (shared || listened) task->PublishEnd();
   task->id = 0;  // a Cx of this task is stale from here on (R7)
   // Nothing of the region is touched after this, nor of a record that is the listener's.
-  CountDown(drained ? 1 : 0);
+  region->CountDownHere(drained ? 1 : 0);
   if (!listened) task->Unref();
 }
 
@@ -317,7 +316,9 @@ void RegionCore::TaskEnded(TaskCore* task, Outcome<void>* failure) {
   return word.load(std::memory_order_acquire);
 }
 
-[[gnu::noinline]] void RegionCore::CountDown(uint32_t drained) {
+[[gnu::noinline]] void RegionCore::CountDown(uint32_t drained) { CountDownHere(drained); }
+
+inline void RegionCore::CountDownHere(uint32_t drained) {
   EndedTasks& mine = ended_tasks;
   if (mine.region != this) {
     FlushEndedTasks();

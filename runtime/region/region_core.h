@@ -159,7 +159,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   }
   // From other tasks and threads: also refused once the region has nothing left to wait for.
   Outcome<void> AdmitFromOutside(uint32_t size, bool for_drain);
-  void TaskEnded(TaskCore* task, Outcome<void>* failure);
+  // RegionOps::task_ended.
+  static void TaskEnded(TaskScope* task, Outcome<void>* failure);
   // The body has returned. Its failure is joined like a child's; `is_body`: though only a child's panic were.
   void BodyEnded(const Outcome<void>& failure, bool is_body);
 
@@ -252,6 +253,7 @@ class RegionCore : public RegionScope, public SiblingHook {
   // for tasks of the region.
   uint64_t CountUp();
   void CountDown(uint32_t drained);
+  void CountDownHere(uint32_t drained);  // inlined
   void CountDrained(uint32_t tasks);
   // A request to this region, or to a task of it, is a shutdown: see DrainStats.
   bool IsTop() const { return depth <= 1; }

@@ -8,6 +8,7 @@
 #include "quiesce/runtime/base/slab.h"
 #include "quiesce/runtime/region/batched_id.h"
 #include "quiesce/runtime/region/region_core.h"
+#include "quiesce/runtime/task/frame_arena.h"
 #include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
@@ -55,17 +56,53 @@ void AbortValueIfCancelled(TaskCore* core) {
   if (cancelled != 0) core->SetAbortsValue();
 }
 
-void Start(SpawnRamp& ramp, size_t frame_offset, SpawnSite* site, const CxBase* spawner) {
+TaskEnd FinishFailed(TaskCore* core, const TaskFinish& how, void (*destroy_closure)(TaskCore*),
+                     void (*keep_failure)(TaskCore*, Outcome<void>)) {
+  Outcome<void> outcome =
+      how.not_started == nullptr ? std::move(how.root->failure()) : *how.not_started;
+  const Severity severity = outcome.severity();
+  const SilentEnd silent(severity >= Severity::kCancelled);
+  DestroyChain(how.unwind_from, how.root);
+  {
+    const bool by_another = how.unwind_from != nullptr && how.unwind_from != how.root;
+    const SilentEnd silent_closure(by_another);
+    destroy_closure(core);
+  }
+  if (keep_failure == nullptr) return TaskEnd(severity, std::move(outcome));
+  TaskEnd end(severity, Ok());
+  if (!core->scope->joins_only_panics || severity == Severity::kPanicked) end.failure = outcome;
+  keep_failure(core, std::move(outcome));
+  return end;
+}
+
+namespace {
+
+// Inlined always, as Start: they are what each spawn costs.
+[[gnu::always_inline]] inline TaskCore* MakeRecord(SpawnRamp& ramp, RegionScope* region,
+                                                   uint32_t cx_flags) {
+  auto* core = new (SlabAllocate(ramp.size)) TaskCore(&StartStep);
+  core->id = NextBatchedId<TaskIds, 4096>();
+  core->site = ramp.site;
+  core->scope = region;
+  core->block_units = static_cast<uint16_t>(ramp.size / 16);
+  static_assert(uint32_t{kSpawnedForDrain} == kForDrain && uint32_t{kSpawnedInGrace} == kGraceTime);
+  core->flags = static_cast<uint8_t>(cx_flags & (kForDrain | kGraceTime));
+  ramp.core = core;
+  return core;
+}
+
+// The task's coroutine, and off it goes. `spawner` is null from outside.
+[[gnu::always_inline]] inline Launched Start(SpawnRamp& ramp, const CxBase* spawner) {
   TaskCore* core = ramp.core;
-  char* embedded = static_cast<char*>(core->payload()) + frame_offset;
-  FrameArena arena(embedded, reinterpret_cast<char*>(core) + core->block_size() - embedded);
+  char* embedded = static_cast<char*>(core->payload()) + ramp.frame_offset;
+  FrameArena arena(embedded, reinterpret_cast<char*>(core) + ramp.size - embedded);
   {
     const ActingAs acting_as(core);
     std::optional<Panic> panic = CallCatching(
         [](void* given) { static_cast<SpawnRamp*>(given)->make(static_cast<SpawnRamp*>(given)); },
         &ramp);
     if (panic.has_value()) [[unlikely]]
-      ramp.root = site->ops->panicked(*std::move(panic));
+      ramp.root = ramp.site->ops->panicked(*std::move(panic));
   }
   if (!ramp.has_closure) [[unlikely]]
     core->flags |= kNoClosure;
@@ -78,15 +115,50 @@ void Start(SpawnRamp& ramp, size_t frame_offset, SpawnSite* site, const CxBase* 
     core->RefRecord();
   }
   const auto wanted = static_cast<uint32_t>(arena.wanted());
-  if (wanted > site->frame_size.load(std::memory_order_relaxed) && wanted <= kMaxSlabBlock)
+  if (wanted > ramp.site->frame_size.load(std::memory_order_relaxed) && wanted <= kMaxSlabBlock)
       [[unlikely]] {
-    site->frame_size.store(wanted, std::memory_order_relaxed);
+    ramp.site->frame_size.store(wanted, std::memory_order_relaxed);
   }
   if (EventsWanted()) [[unlikely]] {
     Emit(EventKind::kSpawn, core->scope->id, core->id, spawner == nullptr ? 0 : spawner->task()->id,
-         site->name);
+         ramp.site->name);
   }
   core->Post(*core->scope, Place::kBack);
+  return {core, nullptr};
+}
+
+// Once it has been asked in full whether the task may be.
+[[gnu::noinline]] Launched LaunchIf(Outcome<void> admitted, SpawnRamp& ramp, RegionScope* region,
+                                    uint32_t cx_flags, const CxBase* spawner,
+                                    EndListener* listener) {
+  TaskCore* core = MakeRecord(ramp, region, cx_flags);
+  if (!admitted.ok()) return {core, new Outcome<void>(std::move(admitted))};
+  if (listener != nullptr) core->ListenAlways(listener);
+  return Start(ramp, spawner);
+}
+
+}  // namespace
+
+[[gnu::noinline]] Launched Launch(SpawnRamp& ramp, const CxBase& spawner, EndListener* listener) {
+  RegionScope* region = spawner.region();
+  if (!CoreOf(region)->TryAdmit(spawner)) [[unlikely]] {
+    return LaunchIf(CoreOf(region)->AdmitFromInside(spawner, ramp.size, /*reserved=*/false), ramp,
+                    region, spawner.flags(), &spawner, listener);
+  }
+  TaskCore* core = MakeRecord(ramp, region, spawner.flags());
+  if (listener != nullptr) core->ListenAlways(listener);
+  return Start(ramp, &spawner);
+}
+
+Launched LaunchReserved(SpawnRamp& ramp, const CxBase& spawner) {
+  RegionScope* region = spawner.region();
+  return LaunchIf(CoreOf(region)->AdmitFromInside(spawner, ramp.size, /*reserved=*/true), ramp,
+                  region, spawner.flags(), &spawner, /*listener=*/nullptr);
+}
+
+Launched LaunchFromOutside(SpawnRamp& ramp, RegionScope* region, uint32_t cx_flags) {
+  return LaunchIf(CoreOf(region)->AdmitFromOutside(ramp.size, (cx_flags & kForDrain) != 0), ramp,
+                  region, cx_flags, /*spawner=*/nullptr, /*listener=*/nullptr);
 }
 
 void MarkRefused(TaskCore* core) {
@@ -94,34 +166,6 @@ void MarkRefused(TaskCore* core) {
   core->word.store(task_word::kEnded, std::memory_order_relaxed);
   core->joiner.store(TaskCore::kJoinDone, std::memory_order_relaxed);
   core->refs.store(TaskCore::kLastRef, std::memory_order_relaxed);
-}
-
-namespace {
-
-[[gnu::noinline]] Outcome<void> AdmitUnusual(Admission admission, RegionScope* region,
-                                             const CxBase* spawner, uint32_t cx_flags,
-                                             uint32_t size) {
-  if (admission == Admission::kOutside) {
-    return CoreOf(region)->AdmitFromOutside(size, (cx_flags & kForDrain) != 0);
-  }
-  return CoreOf(region)->AdmitFromInside(*spawner, size, admission == Admission::kReserved);
-}
-
-}  // namespace
-
-TaskCore* AdmitTask(Admission admission, const SpawnSite* site, uint32_t size, RegionScope* region,
-                    uint32_t cx_flags, const CxBase* spawner, Outcome<void>& refused) {
-  if (admission != Admission::kInside || !CoreOf(region)->TryAdmit(*spawner)) [[unlikely]] {
-    refused = AdmitUnusual(admission, region, spawner, cx_flags, size);
-  }
-  auto* core = new (SlabAllocate(size)) TaskCore(&StartStep);
-  core->id = NextBatchedId<TaskIds, 4096>();
-  core->site = site;
-  core->scope = region;
-  core->block_units = static_cast<uint16_t>(size / 16);
-  static_assert(uint32_t{kSpawnedForDrain} == kForDrain && uint32_t{kSpawnedInGrace} == kGraceTime);
-  core->flags = static_cast<uint8_t>(cx_flags & (kForDrain | kGraceTime));
-  return core;
 }
 
 AdmissionOp::AdmissionOp(RegionScope* region, uint32_t size) : region_(region), request_(size) {}

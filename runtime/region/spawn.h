@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <optional>
 #include <tuple>
@@ -51,40 +52,44 @@ using task_handle_internal::kMayOwe;
 
 constexpr size_t RoundUp16(size_t size) { return (size + 15) / 16 * 16; }
 
+// TaskOps::finish of a task that has failed, or did not start. `keep_failure` makes an outcome of it in the block, or is
+// null.
+TaskEnd FinishFailed(TaskCore* core, const TaskFinish& how, void (*destroy_closure)(TaskCore*),
+                     void (*keep_failure)(TaskCore*, Outcome<void>));
+
 template <class T, class C>
 struct Ops {
   static TaskEnd Finish(TaskCore* core, const TaskFinish& how, bool keep) {
-    Outcome<T> outcome = how.not_started == nullptr
-                             ? task_internal::PromiseOf<T>(how.root).TakeOutcome()
-                             : Outcome<T>::FromFailure(*how.not_started);
-    const SilentEnd silent(outcome.severity() >= Severity::kCancelled);
-    const bool by_another = how.unwind_from != nullptr && how.unwind_from != how.root;
-    if (outcome.ok()) [[likely]] {
+    if (how.not_started != nullptr || !how.root->failure().ok()) [[unlikely]] {
+      return FinishFailed(core, how, &DestroyClosure, keep ? &KeepFailure : nullptr);
+    }
+    if constexpr (std::is_void_v<T>) {
       how.root->handle().destroy();
+      DestroyClosure(core);
+      if (keep) KeepOutcome(core, Ok());
     } else {
-      DestroyChain(how.unwind_from, how.root);
-    }
-    const SilentEnd silent_closure(by_another);
-    if ((core->flags & kNoClosure) == 0) static_cast<C*>(core->payload())->~C();
-    const Severity severity = outcome.severity();
-    if (keep) {
-      TaskEnd end(severity, Ok());
-      const bool joined = !core->scope->joins_only_panics || severity == Severity::kPanicked;
-      if (severity != Severity::kOk && joined) end.failure = Outcome<void>::FromFailure(outcome);
-      new (core->payload()) Outcome<T>(std::move(outcome));
-      core->flags |= kHasResult;
+      Outcome<T> outcome = task_internal::PromiseOf<T>(how.root).TakeOutcome();
+      how.root->handle().destroy();
+      DestroyClosure(core);
       if constexpr (kMayOwe<T>) AbortValueIfCancelled(core);
-      return end;
+      if (keep) {
+        KeepOutcome(core, std::move(outcome));
+      } else if constexpr (kMayOwe<T>) {
+        const SilentEnd silent_value(core->AbortsValue());
+        const Outcome<T> unwanted = std::move(outcome);
+      }
     }
-    if (!outcome.ok()) {
-      return TaskEnd(severity, Outcome<void>::FromFailure(std::move(outcome)));
-    }
-    if constexpr (kMayOwe<T>) {
-      AbortValueIfCancelled(core);
-      const SilentEnd silent_value(core->AbortsValue());
-      const Outcome<T> unwanted = std::move(outcome);
-    }
-    return TaskEnd(severity, Ok());
+    return TaskEnd(Severity::kOk, Ok());
+  }
+  static void DestroyClosure(TaskCore* core) {
+    if ((core->flags & kNoClosure) == 0) static_cast<C*>(core->payload())->~C();
+  }
+  static void KeepOutcome(TaskCore* core, Outcome<T> outcome) {
+    new (core->payload()) Outcome<T>(std::move(outcome));
+    core->flags |= kHasResult;
+  }
+  static void KeepFailure(TaskCore* core, Outcome<void> failure) {
+    KeepOutcome(core, Outcome<T>::FromFailure(std::move(failure)));
   }
   static void DestroyResult(TaskCore* core) {
     static_cast<Outcome<T>*>(core->payload())->~Outcome<T>();
@@ -121,27 +126,32 @@ inline uint32_t BlockSize(const SpawnSite* site, size_t frame_offset) {
 // What makes a task's coroutine: the callable and its arguments, on their way into the block. A struct and not a
 // closure: its layout is the same whatever compiled it.
 struct SpawnRamp {
-  SpawnRamp(void (*make)(SpawnRamp*), TaskCore* core) : make(make), core(core) {}
+  SpawnRamp(void (*make)(SpawnRamp*), SpawnSite* site, uint32_t size, uint32_t frame_offset)
+      : make(make), site(site), size(size), frame_offset(frame_offset) {}
   // Puts the closure into the block, then calls it for the root coroutine.
   void (*const make)(SpawnRamp*);
-  TaskCore* const core;
-  bool has_closure = false;
+  SpawnSite* const site;
+  const uint32_t size;          // of the block
+  const uint32_t frame_offset;  // in the payload
+  TaskCore* core = nullptr;
   PromiseBase* root = nullptr;
+  bool has_closure = false;
 };
-// Makes the coroutine and hands the task to the scheduler. An argument whose copy throws, or a callable that throws
-// before it gives a Task, is a task that panicked.
-void Start(SpawnRamp& ramp, size_t frame_offset, SpawnSite* site, const CxBase* spawner);
+
+// The record has the reference of a handle. `refusal`: null, or why there will be no task; deleted by who gets it.
+struct Launched {
+  TaskCore* core;
+  Outcome<void>* refusal;
+};
+// Counts a task in, makes its record and its coroutine, and hands it to the scheduler. An argument whose copy throws, or a
+// callable that throws before it gives a Task, is a task that panicked. `listener`: null, or one that always listens
+// (TaskCore::ListenAlways).
+Launched Launch(SpawnRamp& ramp, const CxBase& spawner, EndListener* listener);
+// The same after SpawnWhenAdmitted has waited, and through a RegionRef.
+Launched LaunchReserved(SpawnRamp& ramp, const CxBase& spawner);
+Launched LaunchFromOutside(SpawnRamp& ramp, RegionScope* region, uint32_t cx_flags);
 // Makes it a task that never was: ended, with the outcome that has been put into its block.
 void MarkRefused(TaskCore* core);
-
-enum class Admission : uint8_t {
-  kInside,    // by a task of the region, through its Cx
-  kReserved,  // the same, after SpawnWhenAdmitted has waited
-  kOutside,   // through a RegionRef
-};
-// Counts a task in and makes its record; `refused` is not Ok if it was not. `spawner` is null from outside.
-TaskCore* AdmitTask(Admission admission, const SpawnSite* site, uint32_t size, RegionScope* region,
-                    uint32_t cx_flags, const CxBase* spawner, Outcome<void>& refused);
 
 template <class CxType, class F, class... Args>
 struct Spawned {
@@ -160,22 +170,51 @@ struct Spawned {
       "what is large on the heap");
   // Behind the closure, and behind the outcome that takes its place: another coroutine's frame that got the
   // memory may outlive the task.
-  static constexpr size_t kFrameOffset = RoundUp16(std::max(sizeof(C), sizeof(Outcome<T>)));
+  static constexpr uint32_t kFrameOffset = RoundUp16(std::max(sizeof(C), sizeof(Outcome<T>)));
   static uint32_t Size(const SpawnSite* site) { return BlockSize(site, kFrameOffset); }
 };
 
 template <class CxType, class F, class... Args>
 class Ramp : public SpawnRamp {
+  using S = Spawned<CxType, F, Args...>;
+
  public:
-  Ramp(TaskCore* core, const Authority* authority, uint32_t cx_flags, F&& callable, Args&&... args)
-      : SpawnRamp(&Make, core),
+  // `size` is the block's, of which the region's admission will be asked, or has been.
+  Ramp(SpawnSite* site, uint32_t size, const Authority* authority, uint32_t cx_flags, F&& callable,
+       Args&&... args)
+      : SpawnRamp(&Make, site, size, S::kFrameOffset),
         authority_(authority),
         cx_flags_(cx_flags),
         callable_(std::forward<F>(callable)),
         args_(std::forward<Args>(args)...) {}
 
+  // The handle of what was launched. A refused spawn destroys what it was given, and aborts what is owed in it.
+  TaskHandle<typename S::T> Handle(Launched launched, EndListener* listener = nullptr) {
+    if (launched.refusal != nullptr) [[unlikely]]
+      Refuse(launched, listener);
+    return TaskHandle<typename S::T>(launched.core);
+  }
+
  private:
-  using C = typename Spawned<CxType, F, Args...>::C;
+  using C = typename S::C;
+
+  // A copy that throws changes nothing: the refusal counts. The listener hears of it.
+  [[gnu::noinline, gnu::cold]] void Refuse(Launched launched, EndListener* listener) {
+    using T = typename S::T;
+    const std::unique_ptr<Outcome<void>> refusal(launched.refusal);
+    const SilentEnd silent(true);
+    auto take = [this] {
+      std::apply(
+          [this](auto&&... args) {
+            (void)C(std::forward<F>(callable_), std::forward<Args>(args)...);
+          },
+          std::move(args_));
+    };
+    (void)CallCatching(take);
+    new (launched.core->payload()) Outcome<T>(Outcome<T>::FromFailure(std::move(*refusal)));
+    MarkRefused(launched.core);
+    if (listener != nullptr) listener->on_end(listener, launched.core);
+  }
 
   static void Make(SpawnRamp* ramp) {
     auto* self = static_cast<Ramp*>(ramp);
@@ -201,66 +240,35 @@ class Ramp : public SpawnRamp {
   std::tuple<Args&&...> args_;
 };
 
-// A refused spawn destroys what it was given, and aborts what is owed in it. A copy that throws changes nothing: the
-// refusal counts.
-template <class S, class F, class... Args>
-[[gnu::noinline, gnu::cold]] void RefuseTask(TaskCore* core, EndListener* listener,
-                                             Outcome<void> refused, F&& callable, Args&&... args) {
-  using C = typename S::C;
-  using T = typename S::T;
-  const SilentEnd silent(true);
-  auto take = [&] { C unused(std::forward<F>(callable), std::forward<Args>(args)...); };
-  (void)CallCatching(take);
-  new (core->payload()) Outcome<T>(Outcome<T>::FromFailure(std::move(refused)));
-  MarkRefused(core);
-  if (listener != nullptr) listener->on_end(listener, core);
-}
-
-// `size` is the block's, of which the region's admission has been asked or will be. `listener`: null, or one that
-// always listens (TaskCore::ListenAlways), also to a refusal.
-//
-// Inlined always, so that a program out of objects of two compilers has no copy of it that both share (testing/abi).
 template <class CxType, class F, class... Args>
-[[gnu::always_inline]] inline auto SpawnSized(SpawnSite* site, uint32_t size, EndListener* listener,
-                                              RegionScope* region, const Authority* authority,
-                                              uint32_t cx_flags, const CxBase* spawner,
-                                              Admission admission, F&& callable, Args&&... args) {
+SpawnSite* SiteOf(const SpawnName& name) {
   using S = Spawned<CxType, F, Args...>;
-  using T = typename S::T;
-  Outcome<void> refused = Ok();
-  TaskCore* core = AdmitTask(admission, site, size, region, cx_flags, spawner, refused);
-  if (!refused.ok()) [[unlikely]] {
-    RefuseTask<S>(core, listener, std::move(refused), std::forward<F>(callable),
-                  std::forward<Args>(args)...);
-    return TaskHandle<T>(core);
-  }
-  if (listener != nullptr) core->ListenAlways(listener);
-  Ramp<CxType, F, Args...> ramp(core, authority, cx_flags, std::forward<F>(callable),
-                                std::forward<Args>(args)...);
-  Start(ramp, S::kFrameOffset, site, spawner);
-  return TaskHandle<T>(core);
+  return Site<typename S::T, typename S::C>(name);
 }
 
 template <class CxType, class F, class... Args>
-auto SpawnInto(RegionScope* region, const Authority* authority, uint32_t cx_flags,
-               const CxBase* spawner, Admission admission, const SpawnName& name, F&& callable,
-               Args&&... args) {
-  using S = Spawned<CxType, F, Args...>;
-  SpawnSite* site = Site<typename S::T, typename S::C>(name);
-  return SpawnSized<CxType, F, Args...>(site, S::Size(site), /*listener=*/nullptr, region,
-                                        authority, cx_flags, spawner, admission,
-                                        std::forward<F>(callable), std::forward<Args>(args)...);
+auto SpawnInside(const CxType& cx, EndListener* listener, const SpawnName& name, F&& callable,
+                 Args&&... args) {
+  SpawnSite* site = SiteOf<CxType, F, Args...>(name);
+  Ramp<CxType, F, Args...> ramp(site, Spawned<CxType, F, Args...>::Size(site), cx.authority(),
+                                cx.flags(), std::forward<F>(callable), std::forward<Args>(args)...);
+  return ramp.Handle(Launch(ramp, cx, listener), listener);
 }
 
-// cx.Spawn, with a listener. Gives the reference of the handle.
+// cx.Spawn, with a listener, which also hears of a refusal. Gives the reference of the handle.
 template <class CxType, class F>
 TaskCore* SpawnListened(const CxType& cx, EndListener* listener, const SpawnName& name,
                         F&& callable) {
-  using S = Spawned<CxType, F>;
-  SpawnSite* site = Site<typename S::T, typename S::C>(name);
-  return SpawnSized<CxType, F>(site, S::Size(site), listener, cx.region(), cx.authority(),
-                               cx.flags(), &cx, Admission::kInside, std::forward<F>(callable))
-      .Release();
+  return SpawnInside(cx, listener, name, std::forward<F>(callable)).Release();
+}
+
+template <class F, class... Args>
+auto SpawnFromOutside(RegionScope* region, const Authority* authority, uint32_t cx_flags,
+                      const SpawnName& name, F&& callable, Args&&... args) {
+  SpawnSite* site = SiteOf<Cx, F, Args...>(name);
+  Ramp<Cx, F, Args...> ramp(site, Spawned<Cx, F, Args...>::Size(site), authority, cx_flags,
+                            std::forward<F>(callable), std::forward<Args>(args)...);
+  return ramp.Handle(LaunchFromOutside(ramp, region, cx_flags));
 }
 
 class AdmissionOp {
@@ -284,14 +292,13 @@ Task<TaskHandle<typename Spawned<CxType, F, Args...>::T>> SpawnWhenAdmitted(CxTy
                                                                             SpawnName name,
                                                                             F callable,
                                                                             Args... args) {
-  using S = Spawned<CxType, F, Args...>;
-  SpawnSite* site = Site<typename S::T, typename S::C>(name);
-  const uint32_t size = S::Size(site);
+  SpawnSite* site = SiteOf<CxType, F, Args...>(name);
+  // The site may learn a larger size meanwhile.
+  const uint32_t size = Spawned<CxType, F, Args...>::Size(site);
   co_await OrReturn(Wait<AdmissionOp>(cx, cx.region(), size));
-  // The size that was reserved, though the site may have learned a larger one meanwhile.
-  co_return SpawnSized<CxType, F, Args...>(site, size, /*listener=*/nullptr, cx.region(),
-                                           cx.authority(), cx.flags(), &cx, Admission::kReserved,
-                                           std::move(callable), std::move(args)...);
+  Ramp<CxType, F, Args...> ramp(site, size, cx.authority(), cx.flags(), std::move(callable),
+                                std::move(args)...);
+  co_return ramp.Handle(LaunchReserved(ramp, cx));
 }
 
 // Runs with the authority of the Cx that registered it, no more (G10) and no less.
@@ -323,9 +330,8 @@ auto CxWith<Caps...>::Spawn(SpawnName name, F&& callable, Args&&... args) const 
   static_assert(cx_internal::kContains<cap::Spawn, Caps...>,
                 "Spawn needs a Cx with cap::Spawn: add it to the CxWith<...> of the parameter");
   Verify();
-  return spawn_internal::SpawnInto<CxWith>(region(), authority_, flags_, this,
-                                           spawn_internal::Admission::kInside, name,
-                                           std::forward<F>(callable), std::forward<Args>(args)...);
+  return spawn_internal::SpawnInside(*this, /*listener=*/nullptr, name, std::forward<F>(callable),
+                                     std::forward<Args>(args)...);
 }
 
 template <class... Caps>
@@ -374,16 +380,14 @@ CxWith<Caps...> CxWith<Caps...>::Restrict(const Policy& policy) const {
 
 template <class F, class... Args>
 auto RegionRef::Spawn(SpawnName name, F&& callable, Args&&... args) const {
-  return spawn_internal::SpawnInto<Cx>(scope(), authority(), 0, nullptr,
-                                       spawn_internal::Admission::kOutside, name,
-                                       std::forward<F>(callable), std::forward<Args>(args)...);
+  return spawn_internal::SpawnFromOutside(scope(), authority(), /*cx_flags=*/0, name,
+                                          std::forward<F>(callable), std::forward<Args>(args)...);
 }
 
 template <class F, class... Args>
 auto RegionRef::SpawnForDrain(SpawnName name, F&& callable, Args&&... args) const {
-  return spawn_internal::SpawnInto<Cx>(scope(), authority(), kForDrain, nullptr,
-                                       spawn_internal::Admission::kOutside, name,
-                                       std::forward<F>(callable), std::forward<Args>(args)...);
+  return spawn_internal::SpawnFromOutside(scope(), authority(), kForDrain, name,
+                                          std::forward<F>(callable), std::forward<Args>(args)...);
 }
 
 }  // namespace v0

@@ -1,15 +1,22 @@
 #include "quiesce/runtime/task/frame.h"
 
 #include "quiesce/runtime/base/slab.h"
+#include "quiesce/runtime/task/frame_arena.h"
 #include "quiesce/runtime/task/task_core.h"
 
 namespace quiesce {
 inline namespace v0 {
+namespace task_internal {
+
+constinit thread_local FrameArena* current_arena = nullptr;
+
+}  // namespace task_internal
+
 namespace {
 
-// Read and written only in the functions below, which are never inlined into coroutines: compilers
-// keep the address of a thread-local across a suspension, after which the thread may be another.
-constinit thread_local FrameArena* current_arena = nullptr;
+using task_internal::current_arena;
+
+// Read and written only in the functions below, which are never inlined into coroutines: see frame_arena.h.
 constinit thread_local void* embedded_frame = nullptr;
 
 }  // namespace
@@ -48,13 +55,6 @@ constinit thread_local void* embedded_frame = nullptr;
   }
   SlabFree(frame, size);
 }
-
-[[gnu::noinline]] FrameArena::FrameArena(void* memory, size_t size)
-    : memory_(memory), size_(size), outer_(current_arena) {
-  current_arena = this;
-}
-
-[[gnu::noinline]] FrameArena::~FrameArena() { current_arena = outer_; }
 
 }  // namespace v0
 }  // namespace quiesce

@@ -115,7 +115,9 @@ class Promise final : public PromiseBase {
   template <class U>
   void return_value(U&& result) {
     using D = std::remove_cvref_t<U>;
-    if constexpr (std::is_void_v<T>) {
+    if constexpr (std::is_void_v<T> && std::is_same_v<D, OkTag>) {
+      return;  // what failure_ says
+    } else if constexpr (std::is_void_v<T>) {
       failure_ = Outcome<void>(std::forward<U>(result));
     } else if constexpr (outcome_internal::ValueFor<T, U> && !kIsOutcome<D>) {
       slot_.Emplace(std::forward<U>(result));
