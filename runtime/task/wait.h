@@ -112,7 +112,7 @@ class Waiter : public QueueHook {
   CancelReason FailReason();
   // A point of the wait, for observers; see event.h.
   void At(EventKind point, uint64_t arg = 0) const {
-    if (EventsWanted()) [[unlikely]]
+    if (EventsWanted(point)) [[unlikely]]
       Emit(point, cx_.region()->id, cx_.task()->id, arg, ops_->name);
   }
 

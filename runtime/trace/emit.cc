@@ -1,7 +1,5 @@
 #include "quiesce/runtime/trace/emit.h"
 
-#include <time.h>
-
 #include <utility>
 
 #include "quiesce/runtime/base/instrumentation.h"
@@ -47,13 +45,9 @@ Ring* ThisThreadRing() {
   return this_thread_ring;
 }
 
-int64_t MonotonicNanos() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
-
-void Record(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, const char* name) {
+// Not in EmitSlow: that is cold for its callers' sake, and what is cold is compiled to be small.
+[[gnu::noinline]] void Record(EventKind kind, uint64_t region, uint64_t task, uint64_t arg,
+                              const char* name) {
   Ring* const ring = ThisThreadRing();
   if (ring == nullptr) {
     Rings::Get().CountLateEvent();
@@ -61,13 +55,14 @@ void Record(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, const 
   }
   int64_t (*const time_ns)() = time_hook.load(std::memory_order_relaxed);
   uint32_t (*const worker)() = worker_hook.load(std::memory_order_relaxed);
-  ring->Write({.time_ns = time_ns == nullptr ? MonotonicNanos() : time_ns(),
+  ring->Write({.time_ns = time_ns == nullptr ? 0 : time_ns(),
                .region = region,
                .task = task,
                .arg = arg,
                .name = name,
                .worker = worker == nullptr ? this_thread_worker : worker(),
-               .kind = kind});
+               .kind = kind},
+              time_ns != nullptr);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // emit.h: the one line that a primitive writes to be seen, in traces and by an observer.
 //
 // Example:    Emit(EventKind::kSpawn, region_id, task_id, parent_id, "connection");
-// Cost:       off, one relaxed load and a branch that predicts well. On, about a clock read and a
+// Cost:       off, one relaxed load and a branch that predicts well. On, about a clock read (event_clock.h) and a
 //             store under the thread's own uncontended lock, or what the observer does.
 // Threads:    any, also with a SpinLock of a primitive held. Never waits for user code.
 #ifndef QUIESCE_RUNTIME_TRACE_EMIT_H_
@@ -29,7 +29,19 @@ extern std::atomic<uint32_t (*)()> worker_hook;
 inline bool Recording() { return instrumentation::Any(instrumentation::kRecording); }
 
 // Would Emit do anything? For who would have to fetch what it says.
+// A program that is compiled with QUIESCE_EVENTS_COMPILED_OUT, all of it, does not even ask, and has no events:
+// testing/bench measures against it what the question costs.
+#if defined(QUIESCE_EVENTS_COMPILED_OUT)
+inline bool EventsWanted() { return false; }
+inline bool EventsWanted(EventKind) { return false; }
+#else
 inline bool EventsWanted() { return instrumentation::Any(instrumentation::kEvents); }
+// The same for one kind: nobody but an observer sees the points of a wait, and each wait passes four.
+inline bool EventsWanted(EventKind kind) {
+  return instrumentation::Any(IsWaitPoint(kind) ? instrumentation::kObserving
+                                                : instrumentation::kEvents);
+}
+#endif
 
 // The number that the events of this thread carry, unless a hook of the recorder says otherwise. A worker
 // sets it when it starts.
@@ -39,7 +51,7 @@ void SetTraceWorker(uint32_t worker);
 // `name` must be a literal, or null.
 inline void Emit(EventKind kind, uint64_t region, uint64_t task, uint64_t arg = 0,
                  const char* name = nullptr) {
-  if (EventsWanted()) [[unlikely]]
+  if (EventsWanted(kind)) [[unlikely]]
     trace_internal::EmitSlow(kind, region, task, arg, name);
 }
 

@@ -10,18 +10,34 @@
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/base/instrumentation.h"
 #include "quiesce/runtime/base/thread_mutex.h"
+#include "quiesce/runtime/trace/event_clock.h"
 #include "quiesce/runtime/trace/rings.h"
 
 namespace quiesce {
 inline namespace v0 {
 namespace {
 
+using trace_internal::ClockPair;
 using trace_internal::RecordedEvent;
 using trace_internal::Rings;
 
 // Held while the switch and the rings are moved together. Before the lock of Rings.
 // Never destroyed: threads may outlive the statics.
 ThreadMutex& switch_mutex = *new ThreadMutex();
+// When recording started. Guarded by switch_mutex.
+constinit ClockPair started = {};
+
+// Makes times of what the event clock said. In the order of `recorded`, which agrees with happens-before, the clock
+// may fall behind: a processor reads its counter a little early, and a thread may be preempted before its
+// event has a place in the order. Such an event gets the time of the one before.
+void MakeTimes(absl::Span<RecordedEvent> recorded, const ClockPair& first, const ClockPair& last) {
+  int64_t latest = INT64_MIN;
+  for (RecordedEvent& each : recorded) {
+    if (!each.clock_read()) continue;
+    latest = std::max(latest, NanosAt(each.event.time_ns, first, last));
+    each.event.time_ns = latest;
+  }
+}
 
 void AppendJsonString(std::string* to, const char* text) {
   *to += '"';
@@ -60,6 +76,7 @@ void StartRecording(RecorderOptions options) {
   QUIESCE_CHECK(options.capacity_per_thread > 0,
                 "StartRecording: capacity_per_thread must be at least 1");
   ThreadMutexLock lock(switch_mutex);
+  started = trace_internal::ReadClockPair();
   Rings::Get().Open(options.capacity_per_thread);
   instrumentation::Set(instrumentation::kRecording);
 }
@@ -71,11 +88,24 @@ void StopRecording() {
 }
 
 std::vector<Event> CollectEvents() {
-  std::vector<RecordedEvent> recorded = Rings::Get().Collect();
+  std::vector<RecordedEvent> recorded;
+  ClockPair first;
+  {
+    ThreadMutexLock lock(switch_mutex);
+    recorded = Rings::Get().Collect();
+    first = started;
+  }
+  const ClockPair last = trace_internal::ReadClockPair();
   std::sort(recorded.begin(), recorded.end(),
             [](const RecordedEvent& left, const RecordedEvent& right) {
-              return std::pair(left.event.time_ns, left.sequence) <
-                     std::pair(right.event.time_ns, right.sequence);
+              return left.order < right.order;
+            });
+  MakeTimes(absl::MakeSpan(recorded), first, last);
+  // A hook's times may go back.
+  std::sort(recorded.begin(), recorded.end(),
+            [](const RecordedEvent& left, const RecordedEvent& right) {
+              return std::pair(left.event.time_ns, left.order) <
+                     std::pair(right.event.time_ns, right.order);
             });
   std::vector<Event> events;
   events.reserve(recorded.size());

@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "quiesce/runtime/trace/emit.h"
 #include "quiesce/runtime/trace/event.h"
+#include "quiesce/runtime/trace/event_clock.h"
 
 namespace quiesce {
 namespace {
@@ -195,6 +196,51 @@ TEST_F(RecorderTest, TimeComesBeforeTheOrderOfRecording) {
   virtual_now = 1;
   EmitArg(1);
   EXPECT_THAT(Args(CollectEvents()), ElementsAre(1, 2));
+}
+
+TEST_F(RecorderTest, WithoutAHookTimeIsThatOfTheMonotonicClock) {
+  StartRecording();
+  const int64_t before = trace_internal::MonotonicNanos();
+  EmitArg(1);
+  while (trace_internal::MonotonicNanos() < before + 20'000'000) EmitArg(2);
+  const int64_t just_before = trace_internal::MonotonicNanos();
+  Emit(EventKind::kTaskEnd, 1, 2);
+  const int64_t just_after = trace_internal::MonotonicNanos();
+  const std::vector<Event> events = CollectEvents();
+  // A millisecond is generous: it is the unit that must be right.
+  EXPECT_GT(events.back().time_ns, just_before - 1'000'000);
+  EXPECT_LT(events.back().time_ns, just_after + 1'000'000);
+}
+
+TEST_F(RecorderTest, AParkHasTheTimeOfTheEventBefore) {
+  StartRecording();
+  Emit(EventKind::kPark, 1, 2);
+  EmitArg(1);
+  Emit(EventKind::kPark, 1, 2);
+  const std::vector<Event> events = CollectEvents();
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_GT(events[0].time_ns, 0) << "nothing was before it";
+  EXPECT_GT(events[1].time_ns, events[0].time_ns);
+  EXPECT_EQ(events[2].time_ns, events[1].time_ns);
+}
+
+TEST_F(RecorderTest, PointsOfAWaitAreNotRecorded) {
+  StartRecording();
+  Emit(EventKind::kWaitArm, 1, 2);
+  EXPECT_FALSE(EventsWanted(EventKind::kWaitArm));
+  EXPECT_TRUE(EventsWanted(EventKind::kPark));
+  EXPECT_THAT(CollectEvents(), IsEmpty());
+}
+
+TEST(EventClockTest, AReadingBecomesATimeByAStraightLine) {
+  const trace_internal::ClockPair first = {.reading = 1'000, .ns = 500'000};
+  const trace_internal::ClockPair last = {.reading = 4'000, .ns = 501'000};
+  EXPECT_EQ(trace_internal::NanosAt(1'000, first, last), 500'000);
+  EXPECT_EQ(trace_internal::NanosAt(2'500, first, last), 500'500);
+  EXPECT_EQ(trace_internal::NanosAt(4'000, first, last), 501'000);
+  EXPECT_EQ(trace_internal::NanosAt(4'300, first, last), 501'100)
+      << "a thread may have read a moment later";
+  EXPECT_EQ(trace_internal::NanosAt(9'000, first, first), 500'000) << "no time has passed";
 }
 
 TEST_F(RecorderTest, CollectingWhileRecordingLosesAndDoublesNothing) {

@@ -8,10 +8,10 @@
 namespace quiesce {
 inline namespace v0 {
 namespace trace_internal {
-namespace {
 
-// Relaxed is enough: increments that are ordered by happens-before are ordered among themselves.
 std::atomic<uint64_t> next_sequence{0};
+
+namespace {
 
 // The pages of a buffer are not touched before they are written.
 std::unique_ptr<RecordedEvent[]> NewBuffer(size_t capacity) {
@@ -22,18 +22,6 @@ std::unique_ptr<RecordedEvent[]> NewBuffer(size_t capacity) {
 
 Ring::Ring(size_t capacity, bool open)
     : events_(NewBuffer(capacity)), capacity_(capacity), open_(open) {}
-
-void Ring::Write(const Event& event) {
-  SpinLockHolder holder(lock_);
-  if (!open_) return;
-  events_[next_] = {event, next_sequence.fetch_add(1, std::memory_order_relaxed)};
-  next_ = next_ + 1 == capacity_ ? 0 : next_ + 1;
-  if (size_ < capacity_) {
-    ++size_;
-  } else {
-    ++dropped_;
-  }
-}
 
 Ring::Contents Ring::Take() {
   size_t capacity;
@@ -54,6 +42,7 @@ void Ring::Open(size_t capacity) {
   capacity_ = capacity;
   next_ = size_ = 0;
   dropped_ = 0;
+  last_reading_ = 0;
   open_ = true;
 }
 

@@ -25,15 +25,23 @@
 #include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/trace/event.h"
+#include "quiesce/runtime/trace/event_clock.h"
 
 namespace quiesce {
 inline namespace v0 {
 namespace trace_internal {
 
 struct RecordedEvent {
-  Event event;
-  uint64_t sequence;  // grows along happens-before, also across threads
+  Event event;  // time_ns: see clock_read()
+  // Twice the number that grows along happens-before, also across threads; odd if clock_read().
+  uint64_t order;
+
+  // Is event.time_ns a reading of the event clock? Else it is a hook's time.
+  bool clock_read() const { return order % 2 != 0; }
 };
+
+// Relaxed is enough: increments that are ordered by happens-before are ordered among themselves.
+extern std::atomic<uint64_t> next_sequence;
 
 class Ring {
  public:
@@ -44,8 +52,8 @@ class Ring {
 
   Ring(size_t capacity, bool open);
 
-  // Does nothing while closed.
-  void Write(const Event& event);
+  // Does nothing while closed. Reads the clock, unless event.time_ns is a hook's.
+  void Write(const Event& event, bool time_is_hooks);
   // Takes the events, in no particular order. One call at a time, and not beside Open.
   Contents Take();
   // Starts afresh.
@@ -63,9 +71,31 @@ class Ring {
   size_t capacity_ ABSL_GUARDED_BY(lock_);
   size_t next_ ABSL_GUARDED_BY(lock_) = 0;  // where to write: the oldest event, once it is full
   size_t size_ ABSL_GUARDED_BY(lock_) = 0;
-  uint64_t dropped_ ABSL_GUARDED_BY(lock_) = 0;  // since Open
+  uint64_t dropped_ ABSL_GUARDED_BY(lock_) = 0;      // since Open
+  int64_t last_reading_ ABSL_GUARDED_BY(lock_) = 0;  // of the clock; 0: none since Open
   bool open_ ABSL_GUARDED_BY(lock_);
 };
+
+// Inlined where events come from: it is most of what they cost beside the clock.
+[[gnu::always_inline]] inline void Ring::Write(const Event& event, bool time_is_hooks) {
+  SpinLockHolder holder(lock_);
+  if (!open_) return;
+  RecordedEvent& written = events_[next_];
+  written.event = event;
+  if (!time_is_hooks) [[likely]] {
+    // Nothing but the wait itself lies between a park and the checkpoint, or the resume, that its thread recorded before.
+    if (event.kind != EventKind::kPark || last_reading_ == 0) last_reading_ = ReadEventClock();
+    written.event.time_ns = last_reading_;
+  }
+  // After the clock, so that a thread which is preempted in between makes only its own event late.
+  written.order = 2 * next_sequence.fetch_add(1, std::memory_order_relaxed) + !time_is_hooks;
+  next_ = next_ + 1 == capacity_ ? 0 : next_ + 1;
+  if (size_ < capacity_) {
+    ++size_;
+  } else {
+    ++dropped_;
+  }
+}
 
 class Rings {
  public:
