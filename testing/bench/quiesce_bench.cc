@@ -16,6 +16,8 @@ struct Benchmark {
 
 #if defined(QUIESCE_BENCH_WITHOUT_LEDGER)
 constexpr Benchmark kBenchmarks[] = {{"reserve_send_ledger_off", &ReserveSend}};
+#elif defined(QUIESCE_EVENTS_COMPILED_OUT)
+constexpr Benchmark kBenchmarks[] = {{"recorder_compiled_out", &RecorderOff}};
 #else
 constexpr Benchmark kBenchmarks[] = {
     {"spawn_join", &SpawnJoin},

@@ -1,4 +1,4 @@
-// What the event recorder costs while it records: two benchmarks once more, with it off and with it on.
+// What the event recorder costs: three benchmarks once more, with it on, with it off, and in a program of which it is no part.
 #include "quiesce/runtime/trace/recorder.h"
 
 #include "quiesce/testing/bench/harness.h"
@@ -12,6 +12,8 @@ void Report(const Arguments& arguments) {
   SpawnJoin(part);
   part.bench = arguments.bench + "_channel_roundtrip";
   ChannelRoundTrip(part);
+  part.bench = arguments.bench + "_reserve_send";
+  ReserveSend(part);
 }
 
 }  // namespace

@@ -26,9 +26,10 @@ def machine():
 
 def heading(sides, compiler):
     """What was measured, where and when: a list of lines."""
-    versions = {side: ", ".join(f"{package} {version(package)}" for package in SIDES[side].packages) for side in PEERS if side in sides}
+    versions = {side: ", ".join([*(f"{package} {version(package)}" for package in SIDES[side].packages), *filter(None, [SIDES[side].built])])
+                for side in PEERS if side in sides}
     return [
-        f"Quiesce {commit()}, built by {compiler}, {time.strftime('%Y-%m-%d', time.gmtime())}",
+        f"Quiesce {commit()}, built by {compiler}, {SIDES['ours'].built}, {time.strftime('%Y-%m-%d', time.gmtime())}",
         machine(),
         *(f"{SIDES[side].label}: {packages}" for side, packages in versions.items()),
     ]

@@ -161,7 +161,7 @@ def build_peer(side):
     return program
 
 
-BUILT_BY_BAZEL = {"ours": "quiesce_bench", "ledger_off": "ledger_off_bench"}
+BUILT_BY_BAZEL = {"ours": "report_bench", "ledger_off": "ledger_off_bench", "events_off": "events_off_bench"}
 
 
 def programs(sides):

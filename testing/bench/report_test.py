@@ -105,6 +105,16 @@ class AgreementTest(unittest.TestCase):
             self.assertIn(f"{report_rows.label(row.peer)} {'shown' if row.reach is None else row.reach}", reaches)
 
 
+    def test_what_bazel_builds_is_built_for_the_report_alone(self):
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "BUILD.bazel"), encoding="utf-8") as file:
+            targets = file.read().split("\n\n")
+        for name in report_run.BUILT_BY_BAZEL.values():
+            target, = [target for target in targets if f'name = "{name}"' in target]
+            self.assertIn("report_binary(", target)
+            self.assertIn('tags = ["manual"]', target)
+            self.assertIn("LTO_COPTS", target)
+
+
 class SettingsTest(unittest.TestCase):
     def test_every_benchmark_has_a_size_for_a_quick_run_and_no_other_has(self):
         benchmarks = {figure.benchmark for row in report_rows.ROWS for figure in row.figures} - {"idle_cpu"}
@@ -358,8 +368,8 @@ class TableTest(unittest.TestCase):
     def test_the_heading_has_a_line_for_each_peer_that_takes_part(self):
         with mock.patch.object(report_print, "version", lambda package: "1.2"):
             lines = report_print.heading(["ours", "go", "tokio"], "cc 3")
-        self.assertIn(", built by cc 3, ", lines[0])
-        self.assertEqual(["Tokio: librust-tokio-dev 1.2, rustc 1.2", "Go: golang-1.19-go 1.2"], lines[2:])
+        self.assertIn(", built by cc 3, -O2, thin LTO, ", lines[0])
+        self.assertEqual(["Tokio: librust-tokio-dev 1.2, rustc 1.2, -O3, fat LTO", "Go: golang-1.19-go 1.2"], lines[2:])
 
     def test_the_commit_is_a_question_mark_without_git(self):
         with mock.patch.dict(os.environ, {"PATH": ""}):

@@ -1,4 +1,4 @@
-// One task sends to itself, by the calls that might wait. A file of its own: ledger_off_bench compiles it once more.
+// One task sends to itself, by the calls that might wait. A file of its own: compiled_out_bench compiles it once more.
 #include <cstdint>
 #include <optional>
 #include <utility>
