@@ -88,6 +88,7 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
   WorkerPoolOptions pool_options;
   pool_options.workers = options.workers();
   pool_options.name = options.name();
+  pool_options.io = options.io();
   pool_options.housekeeping = [](void*) { RegionCore::FlushEndedTasks(); };
   absl::StatusOr<std::unique_ptr<WorkerPool>> pool = WorkerPool::Create(pool_options);
   if (!pool.ok()) return pool.status();

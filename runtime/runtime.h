@@ -23,6 +23,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "quiesce/runtime/reactor/io_backend.h"
 #include "quiesce/runtime/region/region.h"
 
 namespace quiesce {
@@ -48,6 +49,12 @@ class RuntimeOptions {
     blocking_threads_ = threads;
     return *this;
   }
+  // Who tells that a descriptor is ready. kIoUring: Create is refused with Error(kUnavailable) where the kernel has none or
+  // forbids it; kAuto takes epoll then.
+  RuntimeOptions& WithIo(IoBackend io) {
+    io_ = io;
+    return *this;
+  }
   // Takes over SIGINT, SIGTERM and SIGQUIT of the process, for ShutdownSignal and dumps. A SIGINT or
   // SIGTERM that comes before any task has called ShutdownSignal is a kShutdown request to the root
   // region of each BlockOn, of those that begin later too.
@@ -70,6 +77,7 @@ class RuntimeOptions {
   uint32_t workers() const { return workers_; }
   const char* name() const { return name_; }
   uint32_t blocking_threads() const { return blocking_threads_; }
+  IoBackend io() const { return io_; }
   bool signals() const { return signals_; }
   std::optional<uint64_t> seed() const { return seed_; }
   ReportSink* reports() const { return reports_; }
@@ -78,6 +86,7 @@ class RuntimeOptions {
   uint32_t workers_ = 0;
   const char* name_ = "quiesce";
   uint32_t blocking_threads_ = 64;
+  IoBackend io_ = IoBackend::kEpoll;
   bool signals_ = false;
   std::optional<uint64_t> seed_;
   ReportSink* reports_ = nullptr;
@@ -104,7 +113,7 @@ struct DrainReport {
 class Runtime {
  public:
   // Error(kResourceExhausted): threads or descriptors; Error(kAlreadyExists): the signals of the process
-  // belong to another runtime.
+  // belong to another runtime; Error(kUnavailable): WithIo.
   static absl::StatusOr<std::unique_ptr<Runtime>> Create(
       const RuntimeOptions& options = RuntimeOptions());
   // No BlockOn may be running.

@@ -37,12 +37,12 @@ def _pkg_config_repository_impl(rctx):
         for target in targets:
             name, _, module = target.partition("=")
             text += _LIBRARY.format(name = name, linkopts = repr(_link_options(rctx, module)) if module else "[]")
-        rctx.file(package + "/BUILD.bazel", text)
+        rctx.file((package + "/" if package else "") + "BUILD.bazel", text)
 
 pkg_config_repository = repository_rule(
     implementation = _pkg_config_repository_impl,
     attrs = {
-        "targets": attr.string_list_dict(doc = "package → its targets, each \"name=pkg-config module\", or \"name=\" for one that is headers only"),
+        "targets": attr.string_list_dict(doc = "package (\"\": the root) → its targets, each \"name=pkg-config module\", or \"name=\" for one that is headers only"),
     },
     environ = [
         "PATH",

@@ -14,6 +14,11 @@ def quiesce_system_libraries():
             name = "com_google_absl",
             targets = ABSEIL_TARGETS,
         )
+    if not native.existing_rule("liburing"):
+        pkg_config_repository(
+            name = "liburing",
+            targets = {"": ["liburing=liburing"]},
+        )
     if not native.existing_rule("com_google_googletest"):
         native.new_local_repository(
             name = "com_google_googletest",

@@ -48,7 +48,10 @@ absl::Status Socket::Register() {
 }
 
 void Socket::Close() {
-  if (std::exchange(registered_, false)) services_.poller->Remove(this);
+  // Where the poller keeps the connection open for a while the peer hears of its end all the same.
+  if (std::exchange(registered_, false) && !services_.poller->Remove(this)) {
+    shutdown(fd(), SHUT_RDWR);
+  }
   owned_.Reset();
 }
 

@@ -19,9 +19,13 @@ struct ScriptedPoller final : Poller {
     source = added;
     return absl::OkStatus();
   }
-  void Remove(IoSource*) override { source = nullptr; }
+  bool Remove(IoSource*) override {
+    source = nullptr;
+    return lets_go;
+  }
   void Edge(uint32_t io_events) { source->notify(source, io_events); }
   IoSource* source = nullptr;
+  bool lets_go = true;
 };
 
 class SocketTest : public testing::Test {

@@ -43,7 +43,9 @@ class Poller {
   // they are ready then. Error(kResourceExhausted | kInvalidArgument) names the fd and the cause.
   virtual absl::Status Add(IoSource* source) = 0;
   // After it returns `notify` is not running and will not be called again. Call before closing the fd.
-  virtual void Remove(IoSource* source) = 0;
+  // Returns  whether the kernel has let go of the file, too. If not it soon will, and until then closing the fd does not
+  //          end what the file stands for: shut a connection down first.
+  virtual bool Remove(IoSource* source) = 0;
 };
 
 }  // namespace v0

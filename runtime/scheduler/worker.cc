@@ -11,7 +11,7 @@ inline namespace v0 {
 
 constinit thread_local Worker* Worker::current_ = nullptr;
 
-Worker::Worker(WorkerPool* pool, uint32_t index, std::unique_ptr<EpollPoller> poller)
+Worker::Worker(WorkerPool* pool, uint32_t index, std::unique_ptr<KernelPoller> poller)
     : pool_(pool),
       index_(index),
       poller_(std::move(poller)),
@@ -95,7 +95,7 @@ Runnable* Worker::Search() {
   if (Runnable* runnable = Pick()) return runnable;
   // Where the last sleep was none, since events were there already, asking costs less than going to bed.
   if (events_wait_) {
-    events_wait_ = poller_->source_count() != 0 && poller_->Wait(absl::ZeroDuration()) != 0;
+    events_wait_ = poller_->may_have_events() && poller_->Wait(absl::ZeroDuration()) != 0;
     if (Runnable* runnable = Pick()) return runnable;
   }
   IdleSet& idle = pool_->idle_;
@@ -236,7 +236,7 @@ void Worker::LookAround() {
     // Seldom: what is ready then comes in batches, and not one system call for each event.
     if (now.nanos() >= last_poll_.nanos() + kPollIntervalNanos) {
       last_poll_ = now;
-      if (poller_->source_count() != 0) poller_->Wait(absl::ZeroDuration());
+      if (poller_->may_have_events()) poller_->Wait(absl::ZeroDuration());
     }
     check_steps_ = static_cast<uint32_t>(
         std::clamp<int64_t>(check_steps_ * kCheckIntervalNanos / elapsed, 1, kCheckSteps));

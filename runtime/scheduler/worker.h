@@ -16,7 +16,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "quiesce/runtime/base/spin_lock.h"
-#include "quiesce/runtime/reactor/epoll_poller.h"
+#include "quiesce/runtime/reactor/kernel_poller.h"
 #include "quiesce/runtime/scheduler/idle_set.h"
 #include "quiesce/runtime/scheduler/run_queue.h"
 #include "quiesce/runtime/scheduler/timer_wheel.h"
@@ -39,7 +39,7 @@ class OwnedCounter {
 
 class Worker : public IdleSet::Member {
  public:
-  Worker(WorkerPool* pool, uint32_t index, std::unique_ptr<EpollPoller> poller);
+  Worker(WorkerPool* pool, uint32_t index, std::unique_ptr<KernelPoller> poller);
 
   // The worker whose thread is the caller; null on any other. For this folder's sources only: a coroutine that
   // moves to another thread must not keep the address of a thread's variable.
@@ -47,7 +47,7 @@ class Worker : public IdleSet::Member {
 
   WorkerPool* pool() const { return pool_; }
   uint32_t index() const { return index_; }
-  EpollPoller& poller() { return *poller_; }
+  KernelPoller& poller() { return *poller_; }
 
   // The thread's life: until the pool stops and there is nothing left to do.
   void Run();
@@ -136,7 +136,7 @@ class Worker : public IdleSet::Member {
 
   WorkerPool* const pool_;
   const uint32_t index_;
-  const std::unique_ptr<EpollPoller> poller_;
+  const std::unique_ptr<KernelPoller> poller_;
 
   RunQueue queue_;
 

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
-#include "quiesce/runtime/reactor/epoll_poller.h"
+#include "quiesce/runtime/reactor/kernel_poller.h"
 #include "quiesce/runtime/scheduler/worker.h"
 #include "quiesce/runtime/trace/emit.h"
 
@@ -54,7 +54,7 @@ absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::Create(WorkerPoolOptions
   }
   std::unique_ptr<WorkerPool> pool(new WorkerPool(std::move(options)));
   for (uint32_t index = 0; index < count; ++index) {
-    absl::StatusOr<std::unique_ptr<EpollPoller>> poller = EpollPoller::Create();
+    absl::StatusOr<std::unique_ptr<KernelPoller>> poller = KernelPoller::Create(pool->options_.io);
     if (!poller.ok()) return poller.status();
     pool->workers_.push_back(std::make_unique<Worker>(pool.get(), index, *std::move(poller)));
   }
@@ -284,7 +284,9 @@ absl::Status WorkerPool::Add(IoSource* source) {
   return worker->poller().Add(source);
 }
 
-void WorkerPool::Remove(IoSource* source) { workers_[source->home]->poller().Remove(source); }
+bool WorkerPool::Remove(IoSource* source) {
+  return workers_[source->home]->poller().Remove(source);
+}
 
 WorkerPool::WorkerSnapshot WorkerPool::Snapshot(uint32_t worker) const {
   return workers_[worker]->Snapshot();

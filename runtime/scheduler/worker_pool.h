@@ -27,6 +27,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "quiesce/runtime/reactor/io_backend.h"
 #include "quiesce/runtime/reactor/poller.h"
 #include "quiesce/runtime/scheduler/clock.h"
 #include "quiesce/runtime/scheduler/idle_set.h"
@@ -42,6 +43,8 @@ struct WorkerPoolOptions {
   uint32_t workers = 0;
   // Threads are named after it, with their number: at most 15 characters are seen by the system.
   std::string name = "quiesce";
+  // Who tells that a descriptor is ready.
+  IoBackend io = IoBackend::kEpoll;
   // If set, called by each worker when it has found nothing more to do, before it looks elsewhere or
   // sleeps, and between steps, at least every 64. Must not block; may Post.
   void (*housekeeping)(void* context) = nullptr;
@@ -63,7 +66,7 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
   };
 
   // Error(kResourceExhausted) if the process lacks descriptors, Error(kInvalidArgument) for more than
-  // kMaxWorkers workers.
+  // kMaxWorkers workers, Error(kUnavailable) if there is no such IoBackend here.
   static absl::StatusOr<std::unique_ptr<WorkerPool>> Create(WorkerPoolOptions options);
   // Stops, if it was started.
   ~WorkerPool() override;
@@ -96,7 +99,7 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
 
   // Poller.
   absl::Status Add(IoSource* source) override;
-  void Remove(IoSource* source) override;
+  bool Remove(IoSource* source) override;
 
   WorkerSnapshot Snapshot(uint32_t worker) const;
 

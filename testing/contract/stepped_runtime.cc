@@ -253,9 +253,10 @@ absl::Status SteppedRuntime::Add(IoSource* source) {
   return absl::OkStatus();
 }
 
-void SteppedRuntime::Remove(IoSource* source) {
+bool SteppedRuntime::Remove(IoSource* source) {
   SpinLockHolder lock(source_lock_);
   sources_.erase(std::find(sources_.begin(), sources_.end(), source));
+  return true;
 }
 
 void SteppedRuntime::PollNow() {

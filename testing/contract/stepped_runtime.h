@@ -90,7 +90,7 @@ class SteppedRuntime final : public Scheduler, public Clock, public Poller {
 
   // Poller: asks the kernel without waiting, at each look around and at PollNow.
   absl::Status Add(IoSource* source) override;
-  void Remove(IoSource* source) override;
+  bool Remove(IoSource* source) override;
   void PollNow();
 
  private:
