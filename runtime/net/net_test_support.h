@@ -17,12 +17,14 @@
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "gtest/gtest.h"
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/base/unique_fd.h"
 #include "quiesce/runtime/net/address.h"
+#include "quiesce/runtime/reactor/io_backend.h"
 #include "quiesce/runtime/runtime.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/yield.h"
@@ -127,9 +129,13 @@ class Peer {
 // A runtime of two workers; checks that its end leaves no descriptor behind.
 class NetTest : public testing::Test {
  protected:
-  NetTest() : open_before_(OpenDescriptors()) {
-    runtime_ = std::move(Runtime::Create(RuntimeOptions().WithWorkers(2))).value();
+  explicit NetTest(IoBackend io = IoBackend::kEpoll) : open_before_(OpenDescriptors()), io_(io) {}
+  void SetUp() override {
+    auto runtime = Runtime::Create(Options());
+    if (absl::IsUnavailable(runtime.status())) GTEST_SKIP() << runtime.status();
+    runtime_ = *std::move(runtime);
   }
+  virtual RuntimeOptions Options() { return RuntimeOptions().WithWorkers(2).WithIo(io_); }
   void TearDown() override {
     runtime_.reset();
     EXPECT_EQ(OpenDescriptors(), open_before_) << "a descriptor was leaked";
@@ -176,8 +182,19 @@ class NetTest : public testing::Test {
   }
 
   const int open_before_;
+  const IoBackend io_;
   std::unique_ptr<Runtime> runtime_;
 };
+
+// Whoever tells that a descriptor is ready. Instantiate with kEveryBackend and BackendName.
+class EveryBackendNetTest : public NetTest, public testing::WithParamInterface<IoBackend> {
+ protected:
+  EveryBackendNetTest() : NetTest(GetParam()) {}
+};
+inline const auto kEveryBackend = testing::Values(IoBackend::kEpoll, IoBackend::kIoUring);
+inline std::string BackendName(const testing::TestParamInfo<IoBackend>& info) {
+  return info.param == IoBackend::kEpoll ? "Epoll" : "IoUring";
+}
 
 }  // namespace quiesce
 

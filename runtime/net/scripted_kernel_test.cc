@@ -100,9 +100,7 @@ class Reports final : public ReportSink {
 
 class ScriptedKernelTest : public NetTest {
  protected:
-  ScriptedKernelTest() {
-    runtime_ = Runtime::Create(RuntimeOptions().WithWorkers(2).WithReports(&reports_)).value();
-  }
+  RuntimeOptions Options() override { return NetTest::Options().WithReports(&reports_); }
   void TearDown() override {
     accepts.Set(0, 0);
     additions.Set(0, 0);

@@ -1,6 +1,7 @@
 #include "quiesce/runtime/net/socket.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -76,6 +77,25 @@ TEST_F(SocketTest, EndOfThePeerSaysNothingAboutWriting) {
   EXPECT_TRUE(Ready(Socket::kWrite));
   poller_.Edge(kReadable | kMoreAfterShortRead);
   EXPECT_FALSE(Ready(Socket::kWrite));
+}
+
+// A ring holds the file until its owner looks, and the peer must not wait for that.
+TEST(SocketCloseTest, EndsTheConnectionAlsoWhereThePollerKeepsItsFile) {
+  for (const bool lets_go : {true, false}) {
+    int ends[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    ScriptedPoller poller;
+    poller.lets_go = lets_go;
+    RuntimeServices services;
+    services.poller = &poller;
+    const UniqueFd kept(lets_go ? -1 : dup(ends[0]));
+    UniqueFd peer(ends[1]);
+    Socket socket(UniqueFd(ends[0]), services);
+    ASSERT_TRUE(socket.Register().ok());
+    socket.Close();
+    char byte;
+    EXPECT_EQ(recv(peer.get(), &byte, 1, 0), 0);
+  }
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ namespace {
 constexpr char kWait[] = "TcpStream linger";
 constexpr absl::Duration kForEver = absl::Hours(1);
 
-class TcpLingerTest : public NetTest {
+class TcpLingerTest : public EveryBackendNetTest {
  protected:
   // A stream of ours, accepted in the region of `cx`, from `*peer`.
   static Task<TcpStream> Pair(Cx cx, Peer* peer) {
@@ -52,8 +52,9 @@ class TcpLingerTest : public NetTest {
   Peer peer_;
   int error_ = -1;
 };
+INSTANTIATE_TEST_SUITE_P(, TcpLingerTest, kEveryBackend, BackendName);
 
-TEST_F(TcpLingerTest, AnswerArrivesAlthoughTheRequestWasNotReadToItsEnd) {
+TEST_P(TcpLingerTest, AnswerArrivesAlthoughTheRequestWasNotReadToItsEnd) {
   for (const bool lingers : {true, false}) {
     std::string received;
     std::thread reads;
@@ -79,7 +80,7 @@ TEST_F(TcpLingerTest, AnswerArrivesAlthoughTheRequestWasNotReadToItsEnd) {
   }
 }
 
-TEST_F(TcpLingerTest, ClientThatIsStillSendingIsHeardOutAndGetsTheAnswer) {
+TEST_P(TcpLingerTest, ClientThatIsStillSendingIsHeardOutAndGetsTheAnswer) {
   std::string received;
   std::thread uploads;
   Run([&](Cx cx) -> Task<void> {
@@ -100,7 +101,7 @@ TEST_F(TcpLingerTest, ClientThatIsStillSendingIsHeardOutAndGetsTheAnswer) {
   EXPECT_EQ(error_, 0);
 }
 
-TEST_F(TcpLingerTest, RegionCloseWaitsForIt) {
+TEST_P(TcpLingerTest, RegionCloseWaitsForIt) {
   std::atomic<bool> closed_by_peer{false};
   std::thread closes;
   Run([&](Cx cx) -> Task<void> {
@@ -123,7 +124,7 @@ TEST_F(TcpLingerTest, RegionCloseWaitsForIt) {
   closes.join();
 }
 
-TEST_F(TcpLingerTest, DrainBudgetBoundsIt) {
+TEST_P(TcpLingerTest, DrainBudgetBoundsIt) {
   DrainReport report;
   auto body = [&](Cx cx) -> Task<void> {
     auto server = cx.Spawn("server", [&](Cx cx) -> Task<void> {
@@ -150,7 +151,7 @@ TEST_F(TcpLingerTest, DrainBudgetBoundsIt) {
   EXPECT_GE(report.time, absl::Milliseconds(50));
 }
 
-TEST_F(TcpLingerTest, ItsOwnTimeBoundsItWhereNothingDrains) {
+TEST_P(TcpLingerTest, ItsOwnTimeBoundsItWhereNothingDrains) {
   const int lingers = LingersOf([&](Cx cx) -> Task<void> {
     TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
     stream.SetLinger(absl::Milliseconds(30));
@@ -162,7 +163,7 @@ TEST_F(TcpLingerTest, ItsOwnTimeBoundsItWhereNothingDrains) {
 }
 
 // It would take an hour.
-TEST_F(TcpLingerTest, SilentPeerThatHasEverythingIsNotWaitedFor) {
+TEST_P(TcpLingerTest, SilentPeerThatHasEverythingIsNotWaitedFor) {
   const int lingers = LingersOf([&](Cx cx) -> Task<void> {
     for (int i = 0; i < 3; ++i) {
       TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
@@ -181,7 +182,7 @@ TEST_F(TcpLingerTest, SilentPeerThatHasEverythingIsNotWaitedFor) {
 
 // What was written is more than the peer's kernel takes, so it arrives only as the peer reads. The peer then
 // keeps its side open, for which the stream does not wait.
-TEST_F(TcpLingerTest, SlowReaderGetsEverythingAndNeedNotClose) {
+TEST_P(TcpLingerTest, SlowReaderGetsEverythingAndNeedNotClose) {
   size_t written = 0;
   std::string received;
   std::thread reads;
@@ -209,7 +210,7 @@ TEST_F(TcpLingerTest, SlowReaderGetsEverythingAndNeedNotClose) {
   EXPECT_EQ(error_, 0);
 }
 
-TEST_F(TcpLingerTest, ManyIdleConnectionsLeaveADrainAtOnce) {
+TEST_P(TcpLingerTest, ManyIdleConnectionsLeaveADrainAtOnce) {
   constexpr int kConnections = 60;  // a dump shows up to 100 tasks of a region
   std::vector<Peer> peers;
   DrainReport report;
@@ -257,7 +258,7 @@ TEST_F(TcpLingerTest, ManyIdleConnectionsLeaveADrainAtOnce) {
   }
 }
 
-TEST_F(TcpLingerTest, NothingLingersWhereNothingCanBeLost) {
+TEST_P(TcpLingerTest, NothingLingersWhereNothingCanBeLost) {
   const int lingers = LingersOf([&](Cx cx) -> Task<void> {
     std::string buffer(64, '\0');
     {
@@ -303,7 +304,7 @@ TEST_F(TcpLingerTest, NothingLingersWhereNothingCanBeLost) {
   EXPECT_EQ(lingers, 0);
 }
 
-TEST_F(TcpLingerTest, StreamThatOutlivesItsRegionIsClosedAtOnce) {
+TEST_P(TcpLingerTest, StreamThatOutlivesItsRegionIsClosedAtOnce) {
   Run([&](Cx cx) -> Task<void> {
     auto accepts = [&](Cx cx) -> Task<TcpStream> { co_return co_await Pair(cx, &peer_); };
     TcpStream stream = co_await OrReturn(Region::Open(cx, "short-lived", accepts));
@@ -316,7 +317,7 @@ TEST_F(TcpLingerTest, StreamThatOutlivesItsRegionIsClosedAtOnce) {
   });
 }
 
-TEST_F(TcpLingerTest, RegionThatIsFullLetsItBeClosedAtOnce) {
+TEST_P(TcpLingerTest, RegionThatIsFullLetsItBeClosedAtOnce) {
   const int lingers = LingersOf([&](Cx cx) -> Task<void> {
     auto body = [&](Cx cx) -> Task<void> {
       TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
@@ -340,7 +341,7 @@ TEST_F(TcpLingerTest, RegionThatIsFullLetsItBeClosedAtOnce) {
   EXPECT_EQ(lingers, 0);
 }
 
-TEST_F(TcpLingerTest, MoveAssignmentEndsTheStreamThatWasThere) {
+TEST_P(TcpLingerTest, MoveAssignmentEndsTheStreamThatWasThere) {
   Run([&](Cx cx) -> Task<void> {
     Peer other;
     TcpStream stream = co_await OrReturn(Pair(cx, &peer_));

@@ -17,7 +17,8 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-using TcpListenerTest = NetTest;
+using TcpListenerTest = EveryBackendNetTest;
+INSTANTIATE_TEST_SUITE_P(, TcpListenerTest, kEveryBackend, BackendName);
 
 constexpr char kAnyPort[] = "127.0.0.1:0";
 
@@ -51,7 +52,7 @@ Task<void> Serve(Cx cx, std::string* address) {
 
 // --- bind ----------------------------------------------------------------------------------------
 
-TEST_F(TcpListenerTest, BindSaysWhichPortTheSystemChose) {
+TEST_P(TcpListenerTest, BindSaysWhichPortTheSystemChose) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     absl::StatusOr<Address> address = Address::Parse(listener.address());
@@ -70,7 +71,7 @@ TEST_F(TcpListenerTest, BindSaysWhichPortTheSystemChose) {
   });
 }
 
-TEST_F(TcpListenerTest, AddressInUseSaysWhichAndWhatToDo) {
+TEST_P(TcpListenerTest, AddressInUseSaysWhichAndWhatToDo) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     Outcome<TcpListener> second = co_await TcpListener::Bind(cx, listener.address());
@@ -84,7 +85,7 @@ TEST_F(TcpListenerTest, AddressInUseSaysWhichAndWhatToDo) {
   });
 }
 
-TEST_F(TcpListenerTest, ServerStartsAgainAtOnceWhereItsConnectionsHaveJustEnded) {
+TEST_P(TcpListenerTest, ServerStartsAgainAtOnceWhereItsConnectionsHaveJustEnded) {
   Run([&](Cx cx) -> Task<void> {
     std::string address = kAnyPort;
     for (int i = 0; i < 3; ++i) {
@@ -100,7 +101,7 @@ TEST_F(TcpListenerTest, ServerStartsAgainAtOnceWhereItsConnectionsHaveJustEnded)
   });
 }
 
-TEST_F(TcpListenerTest, BadAddressIsAnError) {
+TEST_P(TcpListenerTest, BadAddressIsAnError) {
   Run([&](Cx cx) -> Task<void> {
     Outcome<TcpListener> none = co_await TcpListener::Bind(cx, "8080");
     EXPECT_EQ(none.ToStatus().code(), absl::StatusCode::kInvalidArgument);
@@ -111,7 +112,7 @@ TEST_F(TcpListenerTest, BadAddressIsAnError) {
   });
 }
 
-TEST_F(TcpListenerTest, BindIsACheckpoint) {
+TEST_P(TcpListenerTest, BindIsACheckpoint) {
   Run([&](Cx cx) -> Task<void> {
     auto body = [&](Cx cx) -> Task<void> {
       cx.Ref().Cancel();
@@ -124,7 +125,7 @@ TEST_F(TcpListenerTest, BindIsACheckpoint) {
   });
 }
 
-TEST_F(TcpListenerTest, Ipv6ListenerOfAllInterfacesTakesIpv4Too) {
+TEST_P(TcpListenerTest, Ipv6ListenerOfAllInterfacesTakesIpv4Too) {
   Run([&](Cx cx) -> Task<void> {
     Outcome<TcpListener> bound = co_await TcpListener::Bind(cx, "[::]:0");
     if (!bound.ok()) {
@@ -142,7 +143,7 @@ TEST_F(TcpListenerTest, Ipv6ListenerOfAllInterfacesTakesIpv4Too) {
 
 // --- accept --------------------------------------------------------------------------------------
 
-TEST_F(TcpListenerTest, ConnectionsThatCameBeforeAcceptAreTakenInTheirOrder) {
+TEST_P(TcpListenerTest, ConnectionsThatCameBeforeAcceptAreTakenInTheirOrder) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     std::vector<Peer> peers;
@@ -155,7 +156,7 @@ TEST_F(TcpListenerTest, ConnectionsThatCameBeforeAcceptAreTakenInTheirOrder) {
   });
 }
 
-TEST_F(TcpListenerTest, CancelOfAnAcceptTakesNoConnection) {
+TEST_P(TcpListenerTest, CancelOfAnAcceptTakesNoConnection) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     int taken = 0;
@@ -214,20 +215,21 @@ class DrainTest : public TcpListenerTest {
     });
   }
 };
+INSTANTIATE_TEST_SUITE_P(, DrainTest, kEveryBackend, BackendName);
 
-TEST_F(DrainTest, CancelOfTheTaskThatBoundItRefusesNewClients) {
+TEST_P(DrainTest, CancelOfTheTaskThatBoundItRefusesNewClients) {
   Check([](const TaskHandle<void>& server, const RegionRef&) {
     server.Cancel(Budget::Timeout(absl::Seconds(30)));
   });
 }
 
-TEST_F(DrainTest, CancelOfTheRegionItWasBoundInRefusesNewClients) {
+TEST_P(DrainTest, CancelOfTheRegionItWasBoundInRefusesNewClients) {
   Check([](const TaskHandle<void>&, const RegionRef& region) {
     region.Cancel(Budget::Timeout(absl::Seconds(30)));
   });
 }
 
-TEST_F(TcpListenerTest, CancelledAcceptInASpawnedTaskBelowTheBindingTaskStopsIt) {
+TEST_P(TcpListenerTest, CancelledAcceptInASpawnedTaskBelowTheBindingTaskStopsIt) {
   Run([&](Cx cx) -> Task<void> {
     std::string address;
     auto server = cx.Spawn("server", [&](Cx cx) -> Task<void> {
@@ -259,7 +261,7 @@ TEST_F(TcpListenerTest, CancelledAcceptInASpawnedTaskBelowTheBindingTaskStopsIt)
   });
 }
 
-TEST_F(TcpListenerTest, AcceptThatBeginsAfterTheCancelStopsItToo) {
+TEST_P(TcpListenerTest, AcceptThatBeginsAfterTheCancelStopsItToo) {
   Run([&](Cx cx) -> Task<void> {
     auto body = [&](Cx cx) -> Task<void> {
       TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
@@ -275,7 +277,7 @@ TEST_F(TcpListenerTest, AcceptThatBeginsAfterTheCancelStopsItToo) {
   });
 }
 
-TEST_F(TcpListenerTest, DrainAcceptGoesOnAfterTheCancel) {
+TEST_P(TcpListenerTest, DrainAcceptGoesOnAfterTheCancel) {
   Run([&](Cx cx) -> Task<void> {
     auto body = [&](Cx cx) -> Task<void> {
       TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
@@ -290,7 +292,7 @@ TEST_F(TcpListenerTest, DrainAcceptGoesOnAfterTheCancel) {
   });
 }
 
-TEST_F(TcpListenerTest, TimeoutAroundAcceptLeavesItListening) {
+TEST_P(TcpListenerTest, TimeoutAroundAcceptLeavesItListening) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     auto accepts = [&](Cx cx) -> Task<void> {
@@ -309,7 +311,7 @@ TEST_F(TcpListenerTest, TimeoutAroundAcceptLeavesItListening) {
   });
 }
 
-TEST_F(TcpListenerTest, AcceptorThatLostLeavesItListening) {
+TEST_P(TcpListenerTest, AcceptorThatLostLeavesItListening) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAnyPort));
     auto acceptor = cx.Spawn("acceptor", [&](Cx cx) -> Task<void> {
@@ -326,7 +328,7 @@ TEST_F(TcpListenerTest, AcceptorThatLostLeavesItListening) {
 }
 
 // The task that bound it has ended before, and its region lives: nothing stops the listener.
-TEST_F(TcpListenerTest, EndOfTheTaskThatBoundItLeavesItListening) {
+TEST_P(TcpListenerTest, EndOfTheTaskThatBoundItLeavesItListening) {
   Run([&](Cx cx) -> Task<void> {
     auto binder = cx.Spawn("binder", [&](Cx cx) -> Task<TcpListener> {
       co_return co_await TcpListener::Bind(cx, kAnyPort);
@@ -344,8 +346,9 @@ TEST_F(TcpListenerTest, EndOfTheTaskThatBoundItLeavesItListening) {
 // --- bugs of the caller --------------------------------------------------------------------------
 
 using TcpListenerDeathTest = TcpListenerTest;
+INSTANTIATE_TEST_SUITE_P(, TcpListenerDeathTest, kEveryBackend, BackendName);
 
-TEST_F(TcpListenerDeathTest, TwoAcceptsAtOnceAreFatal) {
+TEST_P(TcpListenerDeathTest, TwoAcceptsAtOnceAreFatal) {
   testing::GTEST_FLAG(death_test_style) = "threadsafe";
   EXPECT_DEATH(
       Run([&](Cx cx) -> Task<void> {
@@ -362,7 +365,7 @@ TEST_F(TcpListenerDeathTest, TwoAcceptsAtOnceAreFatal) {
       "TcpListener::Accept \\(at 127.0.0.1:[0-9]+\\) while task [0-9]+ \\('first acceptor'");
 }
 
-TEST_F(TcpListenerDeathTest, BacklogMustBePositive) {
+TEST_P(TcpListenerDeathTest, BacklogMustBePositive) {
   EXPECT_DEATH(TcpListenOptions().WithBacklog(0), "must be positive");
 }
 

@@ -35,7 +35,7 @@ std::string Pattern(size_t size) {
 }
 
 // Both ends of a connection, one of them ours.
-class TcpStreamTest : public NetTest {
+class TcpStreamTest : public EveryBackendNetTest {
  protected:
   // A stream of ours to `*peer`.
   static Task<TcpStream> Pair(Cx cx, Peer* peer) {
@@ -52,6 +52,7 @@ class TcpStreamTest : public NetTest {
 
   Peer peer_;
 };
+INSTANTIATE_TEST_SUITE_P(, TcpStreamTest, kEveryBackend, BackendName);
 
 Task<void> Echo(CxWith<cap::Net> cx, TcpStream stream) {
   std::array<std::byte, 4096> buffer;
@@ -74,7 +75,7 @@ Task<std::string> ReadToEnd(CxWith<cap::Net> cx, TcpStream& stream) {
 
 // --- what it is for ------------------------------------------------------------------------------
 
-TEST_F(TcpStreamTest, EchoReturnsWhatWasSent) {
+TEST_P(TcpStreamTest, EchoReturnsWhatWasSent) {
   const std::string data = Pattern(4 << 20);
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, "127.0.0.1:0"));
@@ -102,7 +103,7 @@ TEST_F(TcpStreamTest, EchoReturnsWhatWasSent) {
   });
 }
 
-TEST_F(TcpStreamTest, ReadingGoesOnAfterShutdownWriteAndWritingAfterThePeersEnd) {
+TEST_P(TcpStreamTest, ReadingGoesOnAfterShutdownWriteAndWritingAfterThePeersEnd) {
   Run([&](Cx cx) -> Task<void> {
     TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
     EXPECT_TRUE(stream.ShutdownWrite().ok());
@@ -132,7 +133,7 @@ TEST_F(TcpStreamTest, ReadingGoesOnAfterShutdownWriteAndWritingAfterThePeersEnd)
 }
 
 // The end of the stream comes together with its last bytes, so that there is one edge for both.
-TEST_F(TcpStreamTest, EndThatComesWithTheLastBytesIsNotMissed) {
+TEST_P(TcpStreamTest, EndThatComesWithTheLastBytesIsNotMissed) {
   Run([&](Cx cx) -> Task<void> {
     for (int i = 0; i < 200; ++i) {
       TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
@@ -149,7 +150,7 @@ TEST_F(TcpStreamTest, EndThatComesWithTheLastBytesIsNotMissed) {
 }
 
 // A read stops at an urgent byte, with more behind it that makes no edge of its own (tcp(7)).
-TEST_F(TcpStreamTest, BytesBehindAnUrgentOneAreNotMissed) {
+TEST_P(TcpStreamTest, BytesBehindAnUrgentOneAreNotMissed) {
   Run([&](Cx cx) -> Task<void> {
     for (int i = 0; i < 50; ++i) {
       TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
@@ -178,7 +179,7 @@ TEST_F(TcpStreamTest, BytesBehindAnUrgentOneAreNotMissed) {
   });
 }
 
-TEST_F(TcpStreamTest, WriteTakesWhatTheKernelTakesAndGoesOnWhenThereIsRoom) {
+TEST_P(TcpStreamTest, WriteTakesWhatTheKernelTakesAndGoesOnWhenThereIsRoom) {
   const std::string data = Pattern(16 << 20);
   std::string received;
   std::thread reads;
@@ -201,7 +202,7 @@ TEST_F(TcpStreamTest, WriteTakesWhatTheKernelTakesAndGoesOnWhenThereIsRoom) {
   EXPECT_TRUE(received == data);
 }
 
-TEST_F(TcpStreamTest, ThousandConnectionsAreServedAtOnce) {
+TEST_P(TcpStreamTest, ThousandConnectionsAreServedAtOnce) {
   constexpr int kConnections = 1000;
   std::atomic<int> answered{0};
   Run([&](Cx cx) -> Task<void> {
@@ -242,7 +243,7 @@ TEST_F(TcpStreamTest, ThousandConnectionsAreServedAtOnce) {
   EXPECT_EQ(answered.load(), kConnections);
 }
 
-TEST_F(TcpStreamTest, SocketsAreNonDelayingAndNotInherited) {
+TEST_P(TcpStreamTest, SocketsAreNonDelayingAndNotInherited) {
   Run([&](Cx cx) -> Task<void> {
     TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, "127.0.0.1:0"));
     TcpStream client = co_await OrReturn(TcpStream::Connect(cx, listener.address()));
@@ -268,7 +269,7 @@ TEST_F(TcpStreamTest, SocketsAreNonDelayingAndNotInherited) {
 
 // --- cancel --------------------------------------------------------------------------------------
 
-TEST_F(TcpStreamTest, CancelWhileReadWaitsTakesNothing) {
+TEST_P(TcpStreamTest, CancelWhileReadWaitsTakesNothing) {
   Run([&](Cx cx) -> Task<void> {
     TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
     auto reader = cx.Spawn("reader", [&](Cx cx) -> Task<size_t> {
@@ -287,7 +288,7 @@ TEST_F(TcpStreamTest, CancelWhileReadWaitsTakesNothing) {
   });
 }
 
-TEST_F(TcpStreamTest, DeadlineEndsReadThatWaits) {
+TEST_P(TcpStreamTest, DeadlineEndsReadThatWaits) {
   Run([&](Cx cx) -> Task<void> {
     TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
     auto body = [&](Cx cx) -> Task<void> {
@@ -312,7 +313,7 @@ TEST_F(TcpStreamTest, DeadlineEndsReadThatWaits) {
 }
 
 // A byte comes in the same moment as a cancel: it is read by this Read or by the next, never lost.
-TEST_F(TcpStreamTest, CancelAndDataAtOnceLoseNothing) {
+TEST_P(TcpStreamTest, CancelAndDataAtOnceLoseNothing) {
   constexpr int kRounds = 1000;
   std::string received;
   Run([&](Cx cx) -> Task<void> {
@@ -343,7 +344,7 @@ TEST_F(TcpStreamTest, CancelAndDataAtOnceLoseNothing) {
   for (int i = 0; i < kRounds; ++i) ASSERT_EQ(received[i], 'a' + i % 26) << i;
 }
 
-TEST_F(TcpStreamTest, CancelledWriteAllReportsExactlyWhatThePeerReceives) {
+TEST_P(TcpStreamTest, CancelledWriteAllReportsExactlyWhatThePeerReceives) {
   const std::string data = Pattern(32 << 20);
   size_t written = 12345;
   std::string received;
@@ -369,7 +370,7 @@ TEST_F(TcpStreamTest, CancelledWriteAllReportsExactlyWhatThePeerReceives) {
   EXPECT_TRUE(received == data.substr(0, written));
 }
 
-TEST_F(TcpStreamTest, DeadlineWhileThePeerReadsReportsExactlyWhatItReceives) {
+TEST_P(TcpStreamTest, DeadlineWhileThePeerReadsReportsExactlyWhatItReceives) {
   const std::string data = Pattern(1 << 20);
   for (int i = 0; i < 20; ++i) {
     std::vector<size_t> written(400);
@@ -396,7 +397,7 @@ TEST_F(TcpStreamTest, DeadlineWhileThePeerReadsReportsExactlyWhatItReceives) {
   }
 }
 
-TEST_F(TcpStreamTest, CancelledBeforeItBeganWroteNothing) {
+TEST_P(TcpStreamTest, CancelledBeforeItBeganWroteNothing) {
   Run([&](Cx cx) -> Task<void> {
     TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
     auto body = [&](Cx cx) -> Task<void> {
@@ -419,7 +420,7 @@ TEST_F(TcpStreamTest, CancelledBeforeItBeganWroteNothing) {
   });
 }
 
-TEST_F(TcpStreamTest, CancelGivesConnectUp) {
+TEST_P(TcpStreamTest, CancelGivesConnectUp) {
   // A backlog that is full lets further connections wait.
   Peer listener = Peer::Listen(0);
   Peer first = Peer::Connect(listener.address(), /*wait=*/false);
@@ -444,7 +445,7 @@ TEST_F(TcpStreamTest, CancelGivesConnectUp) {
 
 // --- errors --------------------------------------------------------------------------------------
 
-TEST_F(TcpStreamTest, ConnectWhereNobodyListensIsUnavailableAndSaysWhere) {
+TEST_P(TcpStreamTest, ConnectWhereNobodyListensIsUnavailableAndSaysWhere) {
   std::string address;
   {
     Peer gone = Peer::Listen(1);
@@ -465,7 +466,7 @@ TEST_F(TcpStreamTest, ConnectWhereNobodyListensIsUnavailableAndSaysWhere) {
   });
 }
 
-TEST_F(TcpStreamTest, EmptyBufferIsRefused) {
+TEST_P(TcpStreamTest, EmptyBufferIsRefused) {
   Run([&](Cx cx) -> Task<void> {
     TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
     Outcome<size_t> read = co_await stream.Read(cx, absl::Span<std::byte>());
@@ -479,7 +480,7 @@ TEST_F(TcpStreamTest, EmptyBufferIsRefused) {
   });
 }
 
-TEST_F(TcpStreamTest, ResetIsAnErrorThatNamesThePeerAndStays) {
+TEST_P(TcpStreamTest, ResetIsAnErrorThatNamesThePeerAndStays) {
   Run([&](Cx cx) -> Task<void> {
     TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
     peer_.Reset();
@@ -503,7 +504,7 @@ TEST_F(TcpStreamTest, ResetIsAnErrorThatNamesThePeerAndStays) {
 }
 
 // The kernel tells one call only that the connection was reset; the reader must not take it for the end.
-TEST_F(TcpStreamTest, ResetWhileBothDirectionsWaitIsAnErrorForBoth) {
+TEST_P(TcpStreamTest, ResetWhileBothDirectionsWaitIsAnErrorForBoth) {
   const std::string data(8 << 20, 'x');
   Run([&](Cx cx) -> Task<void> {
     for (int i = 0; i < 50; ++i) {
@@ -533,7 +534,7 @@ TEST_F(TcpStreamTest, ResetWhileBothDirectionsWaitIsAnErrorForBoth) {
   });
 }
 
-TEST_F(TcpStreamTest, WriteToAPeerThatClosedFailsWithoutASignal) {
+TEST_P(TcpStreamTest, WriteToAPeerThatClosedFailsWithoutASignal) {
   Run([&](Cx cx) -> Task<void> {
     TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
     peer_.Close();
@@ -545,7 +546,7 @@ TEST_F(TcpStreamTest, WriteToAPeerThatClosedFailsWithoutASignal) {
   });
 }
 
-TEST_F(TcpStreamTest, WriteAfterShutdownWriteSaysWhoseFaultItIs) {
+TEST_P(TcpStreamTest, WriteAfterShutdownWriteSaysWhoseFaultItIs) {
   Run([&](Cx cx) -> Task<void> {
     TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
     EXPECT_TRUE(stream.ShutdownWrite().ok());
@@ -567,7 +568,7 @@ class OnlyLocal : public Policy {
   }
 };
 
-TEST_F(TcpStreamTest, PolicyIsAskedBeforeAnyEffect) {
+TEST_P(TcpStreamTest, PolicyIsAskedBeforeAnyEffect) {
   const OnlyLocal policy;
   Run([&](Cx cx) -> Task<void> {
     Cx limited = cx.Restrict(policy);
@@ -585,8 +586,9 @@ TEST_F(TcpStreamTest, PolicyIsAskedBeforeAnyEffect) {
 // --- bugs of the caller --------------------------------------------------------------------------
 
 using TcpStreamDeathTest = TcpStreamTest;
+INSTANTIATE_TEST_SUITE_P(, TcpStreamDeathTest, kEveryBackend, BackendName);
 
-TEST_F(TcpStreamDeathTest, TwoReadersAtOnceAreFatal) {
+TEST_P(TcpStreamDeathTest, TwoReadersAtOnceAreFatal) {
   testing::GTEST_FLAG(death_test_style) = "threadsafe";
   EXPECT_DEATH(
       Run([&](Cx cx) -> Task<void> {
@@ -605,7 +607,7 @@ TEST_F(TcpStreamDeathTest, TwoReadersAtOnceAreFatal) {
       ".*tcp_stream_test.cc:[0-9]+\\) waits in TcpStream::Read of the same socket: one task");
 }
 
-TEST_F(TcpStreamDeathTest, DestroyingAStreamThatIsReadIsFatal) {
+TEST_P(TcpStreamDeathTest, DestroyingAStreamThatIsReadIsFatal) {
   testing::GTEST_FLAG(death_test_style) = "threadsafe";
   EXPECT_DEATH(Run([&](Cx cx) -> Task<void> {
                  TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
@@ -621,7 +623,7 @@ TEST_F(TcpStreamDeathTest, DestroyingAStreamThatIsReadIsFatal) {
                "\\('reader'");
 }
 
-TEST_F(TcpStreamDeathTest, UseAfterCloseIsFatal) {
+TEST_P(TcpStreamDeathTest, UseAfterCloseIsFatal) {
   testing::GTEST_FLAG(death_test_style) = "threadsafe";
   EXPECT_DEATH(Run([&](Cx cx) -> Task<void> {
                  TcpStream stream = co_await OrReturn(Pair(cx, &peer_));
