@@ -24,6 +24,7 @@ struct Arguments {
   int64_t n = 0;  // 0: the benchmark's own
   int rounds = 5;
   int seconds = 2;
+  quiesce::IoBackend io = quiesce::IoBackend::kEpoll;
   int64_t CountOr(int64_t standard) const { return n > 0 ? n : standard; }
 };
 
@@ -50,7 +51,7 @@ T Value(quiesce::Outcome<T> outcome, const char* what) {
 
 inline std::unique_ptr<quiesce::Runtime> NewRuntime(
     const Arguments& arguments, quiesce::RuntimeOptions options = quiesce::RuntimeOptions()) {
-  auto runtime = quiesce::Runtime::Create(options.WithWorkers(arguments.workers));
+  auto runtime = quiesce::Runtime::Create(options.WithWorkers(arguments.workers).WithIo(arguments.io));
   if (!runtime.ok()) {
     std::fprintf(stderr, "bench: %s\n", runtime.status().ToString().c_str());
     std::exit(1);
@@ -120,6 +121,10 @@ void SleepGivenUp(const Arguments& arguments);
 void TcpRoundTrip(const Arguments& arguments);
 void TcpRoundTrip64(const Arguments& arguments);
 void TcpIdle10k(const Arguments& arguments);
+// The same on io_uring, or on epoll where there is none.
+void TcpRoundTripIoUring(const Arguments& arguments);
+void TcpRoundTrip64IoUring(const Arguments& arguments);
+void TcpIdle10kIoUring(const Arguments& arguments);
 void TimersLive(const Arguments& arguments);
 void TimerLateness(const Arguments& arguments);
 void FirstDrainStep(const Arguments& arguments);

@@ -107,6 +107,11 @@ def without_recorder(scenario, part):
     return itself(scenario, "recorder_off", f"recorder_off_{part}", "recorder_compiled_out", f"recorder_compiled_out_{part}", 1.01, "events_off")
 
 
+# Readiness from io_uring / from epoll.
+def io_uring(scenario, benchmark, unit):
+    return itself(f"io_uring / epoll, {scenario}", f"{benchmark}_io_uring", f"{benchmark}_io_uring", benchmark, benchmark, None, unit=unit)
+
+
 def all_rows():
     tasks, cancel, channels, locks = "Tasks", "Cancel", "Channels", "Locks and signals"
     timers, memory = "Timers", "Memory and idling"
@@ -169,6 +174,9 @@ def all_rows():
         *without_recorder("event recorder off / compiled out, spawn + join", "spawn_join"),
         *without_recorder("event recorder off / compiled out, round trip", "channel_roundtrip"),
         *without_recorder("event recorder off / compiled out, reserve + send", "reserve_send"),
+        *io_uring("64 bytes there and back", "tcp_roundtrip", "us"),
+        *io_uring("64 connections", "tcp_roundtrip_64c", "ns"),
+        *io_uring("10,000 connections", "tcp_idle_10k", "ns"),
     ]
 
 
@@ -257,6 +265,9 @@ QUICK_N = {
     "tcp_roundtrip": 5_000,
     "tcp_roundtrip_64c": 6_400,
     "tcp_idle_10k": 6_400,
+    "tcp_roundtrip_io_uring": 5_000,
+    "tcp_roundtrip_64c_io_uring": 6_400,
+    "tcp_idle_10k_io_uring": 6_400,
     "parked_bytes": 100_000,
     "parked_bytes_notify": 100_000,
     "parked_bytes_sleep": 100_000,

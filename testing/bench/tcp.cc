@@ -114,4 +114,20 @@ void TcpIdle10k(const Arguments& arguments) {
   ReportActive(arguments, connections - kActive);
 }
 
+namespace {
+Arguments OnIoUring(Arguments arguments) {
+  arguments.io = IoBackend::kAuto;
+  const absl::Status status = Runtime::Create(RuntimeOptions().WithIo(IoBackend::kIoUring)).status();
+  if (!status.ok()) {
+    std::fprintf(stderr, "# %s is on epoll: %s\n", arguments.bench.c_str(),
+                 status.ToString().c_str());
+  }
+  return arguments;
+}
+}  // namespace
+
+void TcpRoundTripIoUring(const Arguments& arguments) { TcpRoundTrip(OnIoUring(arguments)); }
+void TcpRoundTrip64IoUring(const Arguments& arguments) { TcpRoundTrip64(OnIoUring(arguments)); }
+void TcpIdle10kIoUring(const Arguments& arguments) { TcpIdle10k(OnIoUring(arguments)); }
+
 }  // namespace quiesce_bench
