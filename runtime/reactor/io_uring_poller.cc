@@ -27,9 +27,7 @@ constexpr uint64_t kNobody = kWakeToken - 1;
 
 constexpr unsigned kNeededFeatures = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG;
 
-uint64_t TokenOf(uint32_t index, uint32_t generation) {
-  return index | uint64_t{generation} << 32;
-}
+uint64_t TokenOf(uint32_t index, uint32_t generation) { return index | uint64_t{generation} << 32; }
 
 absl::Status SetupError(int error) {
   const char* remedy;
@@ -44,7 +42,8 @@ absl::Status SetupError(int error) {
     case EPERM:
     case EACCES:
       remedy =
-          "it is forbidden: by the container's seccomp filter, or by sysctl kernel.io_uring_disabled";
+          "it is forbidden: by the container's seccomp filter, or by sysctl "
+          "kernel.io_uring_disabled";
       break;
     case EINVAL:
       remedy = "this kernel is older than Linux 6.1";
@@ -52,9 +51,9 @@ absl::Status SetupError(int error) {
     default:
       remedy = "see io_uring_setup(2)";
   }
-  return absl::UnavailableError(absl::StrCat("poller: cannot make an io_uring instance: ",
-                                             std::strerror(error), ": ", remedy,
-                                             "; use IoBackend::kEpoll, or kAuto"));
+  return absl::UnavailableError(
+      absl::StrCat("poller: cannot make an io_uring instance: ", std::strerror(error), ": ", remedy,
+                   "; use IoBackend::kEpoll, or kAuto"));
 }
 
 // Has an urgent byte come? The mask that came with a wake-up says so for any data: it is what the kernel's socket wakes up

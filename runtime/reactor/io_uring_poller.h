@@ -110,7 +110,8 @@ class IoUringPoller final : public KernelPoller {
 
   const int wake_fd_;  // an eventfd, polled for edges: never read
   io_uring ring_ = {};
-  std::atomic<const void*> owner_{nullptr};  // null -> ThreadMark() of the owner (relaxed: compared only)
+  std::atomic<const void*> owner_{
+      nullptr};  // null -> ThreadMark() of the owner (relaxed: compared only)
   // Around a sleep, by the owner. True before it takes the list of requests for the last time, under requests_lock_: who
   // comes later with a request sees it.
   std::atomic<bool> sleeping_{false};

@@ -47,7 +47,8 @@ class KernelPoller : public Poller {
 
   // Counters (relaxed).
   std::atomic<size_t> sources_{0};
-  std::atomic<size_t> requests_{0};  // what other threads want of the owner, and it has not done yet
+  std::atomic<size_t> requests_{
+      0};  // what other threads want of the owner, and it has not done yet
 };
 
 }  // namespace v0

@@ -22,6 +22,7 @@
 #include "absl/strings/match.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/region/region.h"
 #include "quiesce/runtime/sync/io_permit.h"
 #include "quiesce/testing/rules/fixture.h"
@@ -111,6 +112,11 @@ class Driver {
     std::lock_guard<std::mutex> lock(mutex_);
     return reads_.size();
   }
+  // How many reads have got something.
+  int received() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return received_;
+  }
   int cancels() {
     std::lock_guard<std::mutex> lock(mutex_);
     return cancels_;
@@ -123,6 +129,7 @@ class Driver {
   void Answer(uint64_t id, int result) {
     std::unique_lock<std::mutex> lock(mutex_);
     auto node = reads_.extract(id);
+    if (result > 0) ++received_;
     lock.unlock();
     ASSERT_FALSE(node.empty()) << "the kernel has answered twice";
     IoPermit<Buffer> permit = std::move(node.mapped());
@@ -144,6 +151,7 @@ class Driver {
   std::map<uint64_t, IoPermit<Buffer>> reads_;
   uint64_t last_id_ = 0;
   int cancels_ = 0;
+  int received_ = 0;
 };
 
 class IoPermitUringTest : public ::testing::Test {
@@ -191,7 +199,8 @@ class IoPermitUringTest : public ::testing::Test {
     return test->Read(cx, got);
   }
   Task<void> UntilItWaits(Cx cx, TestRuntime& rt) {
-    return Until(cx, [&rt] { return absl::StrContains(rt->DumpRegions(), "in IoOperation::Done"); });
+    return Until(cx,
+                 [&rt] { return absl::StrContains(rt->DumpRegions(), "in IoOperation::Done"); });
   }
   // Collects until nothing is in flight.
   Task<void> CollectAll(Cx cx) {
@@ -355,6 +364,8 @@ TEST_F(IoPermitUringTest, NothingIsLostAtAnyMoment) {
       reader.Cancel();
       Outcome<void> ended = co_await OrReturn(reader.Join(cx));
       EXPECT_EQ(got, ended.ok() ? "12345678" : "");
+      // Else the wait below would have no end.
+      QUIESCE_CHECK(ended.ok() == (driver_.received() > received), "test: data were lost");
       if (ended.ok()) {
         ++received;
       } else {
