@@ -51,7 +51,8 @@ T Value(quiesce::Outcome<T> outcome, const char* what) {
 
 inline std::unique_ptr<quiesce::Runtime> NewRuntime(
     const Arguments& arguments, quiesce::RuntimeOptions options = quiesce::RuntimeOptions()) {
-  auto runtime = quiesce::Runtime::Create(options.WithWorkers(arguments.workers).WithIo(arguments.io));
+  auto runtime =
+      quiesce::Runtime::Create(options.WithWorkers(arguments.workers).WithIo(arguments.io));
   if (!runtime.ok()) {
     std::fprintf(stderr, "bench: %s\n", runtime.status().ToString().c_str());
     std::exit(1);

@@ -117,7 +117,8 @@ void TcpIdle10k(const Arguments& arguments) {
 namespace {
 Arguments OnIoUring(Arguments arguments) {
   arguments.io = IoBackend::kAuto;
-  const absl::Status status = Runtime::Create(RuntimeOptions().WithIo(IoBackend::kIoUring)).status();
+  const absl::Status status =
+      Runtime::Create(RuntimeOptions().WithIo(IoBackend::kIoUring)).status();
   if (!status.ok()) {
     std::fprintf(stderr, "# %s is on epoll: %s\n", arguments.bench.c_str(),
                  status.ToString().c_str());
