@@ -342,11 +342,11 @@ TEST_F(IoPermitUringTest, NothingIsLostAtAnyMoment) {
   std::thread collector([&] {
     while (!stop.load()) driver_.CollectWait();
   });
-  constexpr int kRounds = 500;
+  constexpr int kRounds = 300;
   std::atomic<int> asked{0};  // for the data of this round
   std::thread sender([&] {
     for (int round = 1; round <= kRounds; ++round) {
-      while (asked.load() < round) std::this_thread::yield();
+      for (int now; (now = asked.load()) < round;) asked.wait(now);
       for (int i = round * 7 % 11; i > 0; --i) std::this_thread::yield();
       Send("12345678");
     }
@@ -359,6 +359,7 @@ TEST_F(IoPermitUringTest, NothingIsLostAtAnyMoment) {
       auto reader = cx.Spawn("reads", ReadOf, this, &got);
       co_await OrReturn(Until(cx, [&] { return prepared_.load(); }));
       asked.store(round);
+      asked.notify_one();
       driver_.Submit();
       for (int i = round * 5 % 13; i > 0; --i) std::this_thread::yield();
       reader.Cancel();
