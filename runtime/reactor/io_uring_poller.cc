@@ -264,6 +264,7 @@ void IoUringPoller::Serve(uint32_t index, Slot& slot) {
     io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
     // Between here and the submission the source may be removed, and its descriptor's number become another's. Then
     // another file is polled for a moment, until what Remove has queued is served, and reaches nobody.
+    // EPOLLRDBAND comes only with a wake-up's mask, which Deliver must not believe as it is.
     io_uring_prep_poll_multishot(sqe, slot.source->fd, kWatchedEvents | EPOLLRDBAND | EPOLLET);
     io_uring_sqe_set_data64(sqe, token);
     slot.armed = true;
