@@ -317,7 +317,8 @@ size_t IoUringPoller::Wait(absl::Duration timeout) {
   const bool sleeps = timeout > absl::ZeroDuration();
   if (sleeps) sleeping_.store(true, std::memory_order_relaxed);
   if (sleeps || requests_.load(std::memory_order_relaxed) != 0) ServeRequests();
-  if (sleeps && io_uring_cq_ready(&ring_) == 0) {
+  // A request that found no room is still there: it does not wait for whatever ends a sleep.
+  if (sleeps && io_uring_cq_ready(&ring_) == 0 && requests_.load(std::memory_order_relaxed) == 0) {
     Sleep(timeout);
   } else {
     // The kernel says in a word that it shares with us whether there is something to collect.
