@@ -1,5 +1,7 @@
 #include "quiesce/runtime/net/socket.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <string>
@@ -48,11 +50,20 @@ absl::Status Socket::Register() {
 }
 
 void Socket::Close() {
-  // Where the poller keeps the connection open for a while the peer hears of its end all the same.
-  if (std::exchange(registered_, false) && !services_.poller->Remove(this)) {
+  if (std::exchange(registered_, false) && !services_.poller->Remove(this)) ShutDown();
+  owned_.Reset();
+}
+
+// Where the poller keeps the file open for a while the peer hears all the same what close() would tell it: a reset if
+// something has come that nobody has read.
+void Socket::ShutDown() {
+  int unread = 0;
+  if (ioctl(fd(), SIOCINQ, &unread) == 0 && unread > 0) {
+    const sockaddr nobody = {.sa_family = AF_UNSPEC, .sa_data = {}};
+    connect(fd(), &nobody, sizeof nobody);
+  } else {
     shutdown(fd(), SHUT_RDWR);
   }
-  owned_.Reset();
 }
 
 bool Socket::Take(SideState& state) {

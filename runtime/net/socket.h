@@ -88,6 +88,7 @@ class Socket : private IoSource {
     std::atomic<bool> ready{true};
   };
 
+  void ShutDown();
   static void OnEdge(IoSource* source, uint32_t io_events);
   bool Take(SideState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void Wake(SideState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);

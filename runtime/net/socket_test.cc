@@ -1,5 +1,7 @@
 #include "quiesce/runtime/net/socket.h"
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -95,6 +97,39 @@ TEST(SocketCloseTest, EndsTheConnectionAlsoWhereThePollerKeepsItsFile) {
     socket.Close();
     char byte;
     EXPECT_EQ(recv(peer.get(), &byte, 1, 0), 0);
+  }
+}
+
+// As close() does: what was sent in vain is not taken for a clean end.
+TEST(SocketCloseTest, ResetsAConnectionWithUnreadDataAlsoWhereThePollerKeepsItsFile) {
+  for (const bool lets_go : {true, false}) {
+    const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* generic = reinterpret_cast<sockaddr*>(&address);
+    ASSERT_EQ(bind(listener.get(), generic, size), 0);
+    ASSERT_EQ(listen(listener.get(), 1), 0);
+    ASSERT_EQ(getsockname(listener.get(), generic, &size), 0);
+    const UniqueFd peer(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(connect(peer.get(), generic, size), 0);
+    UniqueFd accepted(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    ASSERT_TRUE(accepted.valid());
+    char byte = 0;
+    ASSERT_EQ(send(peer.get(), &byte, 1, 0), 1);
+    ASSERT_EQ(recv(accepted.get(), &byte, 1, MSG_PEEK), 1);  // it has come
+
+    ScriptedPoller poller;
+    poller.lets_go = lets_go;
+    RuntimeServices services;
+    services.poller = &poller;
+    const UniqueFd kept(lets_go ? -1 : dup(accepted.get()));
+    Socket socket(std::move(accepted), services);
+    ASSERT_TRUE(socket.Register().ok());
+    socket.Close();
+    EXPECT_EQ(recv(peer.get(), &byte, 1, 0), -1);
+    EXPECT_EQ(errno, ECONNRESET);
   }
 }
 

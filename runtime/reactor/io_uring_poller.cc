@@ -21,9 +21,12 @@ namespace quiesce {
 inline namespace v0 {
 namespace {
 
-// What an answer belongs to. No slot has these numbers.
-constexpr uint64_t kWakeToken = ~uint64_t{0};
-constexpr uint64_t kNobody = kWakeToken - 1;
+// What an answer belongs to. No slot has these numbers, and ~0 is liburing's own.
+constexpr uint64_t kWakeToken = ~uint64_t{1};
+constexpr uint64_t kNobody = ~uint64_t{2};
+
+// Calls for one Remove. In each the kernel does some 20 pieces of what it has to do for this ring.
+constexpr int kMostCalls = 64;
 
 constexpr unsigned kNeededFeatures = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG;
 
@@ -154,8 +157,9 @@ bool IoUringPoller::Remove(IoSource* source) {
   if (!armed) return true;
   if (OwnerIsHere()) {
     ServeRequests();
-    Submit();
-    return true;
+    const bool settled = Settle();
+    SpinLockHolder held(slot.lock);
+    return settled && !slot.requested;
   }
   if (sleeping_.load(std::memory_order_relaxed)) Wake();
   return false;
@@ -188,6 +192,7 @@ size_t IoUringPoller::PollForOther() {
       Slot& slot = slots_.At(static_cast<uint32_t>(tokens[k]));
       SpinLockHolder held(slot.lock);
       if (slot.source == nullptr || slot.generation != tokens[k] >> 32) continue;
+      Emit(EventKind::kIoReady, 0, 0, uint64_t(slot.source->fd) << 32 | io_events);
       slot.source->notify(slot.source, io_events);
       ++notified;
     }
@@ -216,12 +221,11 @@ void IoUringPoller::BecomeOwner() {
                                       IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
   if (error < 0) Fatal("poller: cannot enable an io_uring instance: %s", std::strerror(-error));
   owner_.store(ThreadMark(), std::memory_order_relaxed);
-  ArmWake();
 }
 
 void IoUringPoller::ArmWake() {
-  while (!MakeRoom()) {
-  }
+  if (!MakeRoom()) return;
+  wake_armed_ = true;
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
   io_uring_prep_poll_multishot(sqe, wake_fd_, EPOLLIN | EPOLLET);
   io_uring_sqe_set_data64(sqe, kWakeToken);
@@ -229,7 +233,6 @@ void IoUringPoller::ArmWake() {
 
 bool IoUringPoller::MakeRoom() {
   if (io_uring_sq_space_left(&ring_) != 0) return true;
-  // Without collecting: there would be no room for what nobody reads yet.
   CheckAnswer(io_uring_submit(&ring_));
   return io_uring_sq_space_left(&ring_) != 0;
 }
@@ -291,12 +294,26 @@ void IoUringPoller::CheckAnswer(int result) {
     case EBUSY:
     case ENOMEM:
       return;
+    case EBADR:
+      Fatal(
+          "poller: the kernel had no memory for an answer of io_uring and has lost it. Give this "
+          "process more, or take "
+          "IoBackend::kEpoll");
     default:
       Fatal("poller: io_uring_enter: %s", std::strerror(-result));
   }
 }
 
 void IoUringPoller::Submit() { CheckAnswer(io_uring_submit_and_get_events(&ring_)); }
+
+bool IoUringPoller::Settle() {
+  for (int calls = 0; calls < kMostCalls; ++calls) {
+    Submit();
+    const bool more = (IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) != 0;
+    if (!more && io_uring_sq_ready(&ring_) == 0) return true;
+  }
+  return false;
+}
 
 void IoUringPoller::Sleep(absl::Duration timeout) {
   SlabThreadPark();
@@ -314,12 +331,20 @@ void IoUringPoller::Sleep(absl::Duration timeout) {
 
 size_t IoUringPoller::Wait(absl::Duration timeout) {
   BecomeOwner();
+  if (!wake_armed_) [[unlikely]]
+    ArmWake();
   const bool sleeps = timeout > absl::ZeroDuration();
   if (sleeps) sleeping_.store(true, std::memory_order_relaxed);
   if (sleeps || requests_.load(std::memory_order_relaxed) != 0) ServeRequests();
-  // A request that found no room is still there: it does not wait for whatever ends a sleep.
-  if (sleeps && io_uring_cq_ready(&ring_) == 0 && requests_.load(std::memory_order_relaxed) == 0) {
+  // What found no room does not wait for whatever ends a sleep.
+  if (sleeps && wake_armed_ && io_uring_cq_ready(&ring_) == 0 &&
+      requests_.load(std::memory_order_relaxed) == 0) {
     Sleep(timeout);
+    // What it was woken for: after this it may be in a long step.
+    if (requests_.load(std::memory_order_relaxed) != 0) {
+      ServeRequests();
+      Submit();
+    }
   } else {
     // The kernel says in a word that it shares with us whether there is something to collect.
     const unsigned flags = IO_URING_READ_ONCE(*ring_.sq.kflags);
@@ -337,19 +362,17 @@ size_t IoUringPoller::Reap() {
   unsigned count = 0;
   unsigned head;
   io_uring_cqe* completion;
-  bool rearm_wake = false;
   io_uring_for_each_cqe(&ring_, head, completion) {
     if (count == kMaxEvents) break;
     ++count;
     const uint64_t token = completion->user_data;
     if (token == kWakeToken) {
-      if ((completion->flags & IORING_CQE_F_MORE) == 0) rearm_wake = true;
+      if ((completion->flags & IORING_CQE_F_MORE) == 0) wake_armed_ = false;
     } else if (token != kNobody && Deliver(*completion)) {
       ++notified;
     }
   }
   io_uring_cq_advance(&ring_, count);
-  if (rearm_wake) ArmWake();
   return notified;
 }
 

@@ -60,7 +60,7 @@ class IoUringPoller final : public KernelPoller {
   IoUringPoller(const IoUringPoller&) = delete;
   IoUringPoller& operator=(const IoUringPoller&) = delete;
 
-  // Costs no call; the kernel hears of the source when the owner next waits. A descriptor that is added twice is not
+  // Asks the kernel what the descriptor is, and nothing more; the ring hears of the source when the owner next waits. A descriptor that is added twice is not
   // recognised, and reports to both.
   absl::Status Add(IoSource* source) override;
   // On the owner's thread the kernel has let go when it returns. Else it does when the owner next waits, which a sleeping
@@ -96,19 +96,22 @@ class IoUringPoller final : public KernelPoller {
 
   // ---- the owner's ----
   void BecomeOwner();
-  void ArmWake();
+  void ArmWake();  // if there is room: else at the next Wait
   void ServeRequests();
   void Serve(uint32_t index, Slot& slot);
   bool MakeRoom();
   // Gives the kernel what is queued for it, and collects what it has. Does not sleep.
   void Submit();
+  // The same, until nothing is left to give and to collect. False if the kernel does not come to an end of it.
+  bool Settle();
   void Sleep(absl::Duration timeout);
   void CheckAnswer(int result);
   // Calls `notify` for what is in the completion queue.
   size_t Reap();
   bool Deliver(const io_uring_cqe& completion);
 
-  const int wake_fd_;  // an eventfd, polled for edges: never read
+  const int wake_fd_;        // an eventfd, polled for edges: never read
+  bool wake_armed_ = false;  // the owner's: the kernel has that poll
   io_uring ring_ = {};
   std::atomic<const void*> owner_{
       nullptr};  // null -> ThreadMark() of the owner (relaxed: compared only)

@@ -9,10 +9,8 @@ inline namespace v0 {
 absl::StatusOr<std::unique_ptr<KernelPoller>> KernelPoller::Create(IoBackend backend) {
   if (backend == IoBackend::kEpoll) return EpollPoller::Create();
   absl::StatusOr<std::unique_ptr<KernelPoller>> poller = IoUringPoller::Create();
-  // Where descriptors run out epoll would not do better.
-  if (backend == IoBackend::kAuto && absl::IsUnavailable(poller.status())) {
-    return EpollPoller::Create();
-  }
+  // Also where memory or descriptors run out: epoll needs less.
+  if (backend == IoBackend::kAuto && !poller.ok()) return EpollPoller::Create();
   return poller;
 }
 

@@ -44,7 +44,8 @@ class Poller {
   virtual absl::Status Add(IoSource* source) = 0;
   // After it returns `notify` is not running and will not be called again. Call before closing the fd.
   // Returns  whether the kernel has let go of the file, too. If not it soon will, and until then closing the fd does not
-  //          end what the file stands for: shut a connection down first.
+  //          end what the file stands for: shut a connection down first. (Which ends it for every process that has the
+  //          file, unlike close.)
   virtual bool Remove(IoSource* source) = 0;
 };
 

@@ -291,8 +291,9 @@ TEST_P(PollerTest, RemoveWaitsForANotifyUnderWay) {
 
 // Where it happens on the owner's thread the file is closed with its descriptor: the peer hears of it at once.
 TEST_P(PollerTest, RemoveLetsTheFileGo) {
-  enum Moment { kAdded, kArmed, kEdgePending, kEdgeCollected, kNotified };
-  for (const Moment moment : {kAdded, kArmed, kEdgePending, kEdgeCollected, kNotified}) {
+  enum Moment { kAdded, kArmed, kEdgePending, kManyEdgesPending, kEdgeCollected, kNotified };
+  for (const Moment moment :
+       {kAdded, kArmed, kEdgePending, kManyEdgesPending, kEdgeCollected, kNotified}) {
     SCOPED_TRACE(moment);
     Ends ends, other_ends;
     auto poller = MakePoller();
@@ -303,6 +304,14 @@ TEST_P(PollerTest, RemoveLetsTheFileGo) {
     if (moment >= kArmed) {
       poller->Wait(absl::ZeroDuration());
     }
+    // More than the kernel collects in one call.
+    std::deque<Ends> busy_ends(moment == kManyEdgesPending ? 100 : 0);
+    std::deque<Source> busy;
+    for (Ends& each : busy_ends) {
+      ASSERT_TRUE(poller->Add(&busy.emplace_back(each.fd(0))).ok());
+    }
+    if (!busy.empty()) poller->Wait(absl::ZeroDuration());
+    for (Ends& each : busy_ends) each.Write(1);
     if (moment >= kEdgePending) ends.Write(1);
     // Makes a call for which the kernel puts into the queue what it has.
     if (moment == kEdgeCollected) poller->Remove(&other);
@@ -318,6 +327,7 @@ TEST_P(PollerTest, RemoveLetsTheFileGo) {
     char byte;
     EXPECT_EQ(read(ends.fd(1), &byte, 1), 0) << "the peer has not heard that it was closed";
     if (moment != kEdgeCollected) poller->Remove(&other);
+    for (Source& each : busy) poller->Remove(&each);
     other.TakeSeen();
     while (poller->Wait(absl::ZeroDuration()) != 0) {
     }

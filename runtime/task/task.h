@@ -116,7 +116,12 @@ class Promise final : public PromiseBase {
   void return_value(U&& result) {
     using D = std::remove_cvref_t<U>;
     if constexpr (std::is_void_v<T> && std::is_same_v<D, OkTag>) {
-      return;  // what failure_ says
+      // What failure_ says; unless a co_return of a failure was left by an exception of a local's destructor, and caught.
+      if (!failure_.ok()) [[unlikely]] {
+        failure_ = Outcome<void>(result);
+        SetEndingSilently(false);
+      }
+      return;
     } else if constexpr (std::is_void_v<T>) {
       failure_ = Outcome<void>(std::forward<U>(result));
     } else if constexpr (outcome_internal::ValueFor<T, U> && !kIsOutcome<D>) {

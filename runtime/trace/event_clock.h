@@ -22,8 +22,9 @@ namespace trace_internal {
 
 int64_t MonotonicNanos();
 
-// Is the counter as good as a clock: of one frequency, and the same on all processors? The kernel finds that out
-// at its start and goes on watching; what it has chosen for itself is good enough for us. Reads a file the first time.
+// Is the counter as good as a clock: of one frequency, and the same on all processors? The kernel finds that out at its
+// start, and what it has chosen for itself is good enough for us. Reads a file, once in a process: a kernel that
+// loses its trust later is not noticed.
 bool CounterIsTrusted();
 
 // Nanoseconds of CLOCK_MONOTONIC, or the processor's counter, where that is trusted.

@@ -24,8 +24,8 @@ using trace_internal::Rings;
 // Held while the switch and the rings are moved together. Before the lock of Rings.
 // Never destroyed: threads may outlive the statics.
 ThreadMutex& switch_mutex = *new ThreadMutex();
-// When recording started. Guarded by switch_mutex.
-constinit ClockPair started = {};
+// When recording started, or events were collected last. Guarded by switch_mutex.
+constinit ClockPair latest_pair = {};
 
 // Makes times of what the event clock said. In the order of `recorded`, which agrees with happens-before, the clock
 // may fall behind: a processor reads its counter a little early, and a thread may be preempted before its
@@ -76,7 +76,7 @@ void StartRecording(RecorderOptions options) {
   QUIESCE_CHECK(options.capacity_per_thread > 0,
                 "StartRecording: capacity_per_thread must be at least 1");
   ThreadMutexLock lock(switch_mutex);
-  started = trace_internal::ReadClockPair();
+  latest_pair = trace_internal::ReadClockPair();
   Rings::Get().Open(options.capacity_per_thread);
   instrumentation::Set(instrumentation::kRecording);
 }
@@ -89,13 +89,13 @@ void StopRecording() {
 
 std::vector<Event> CollectEvents() {
   std::vector<RecordedEvent> recorded;
-  ClockPair first;
+  ClockPair first, last;
   {
     ThreadMutexLock lock(switch_mutex);
+    last = trace_internal::ReadClockPair();
+    first = std::exchange(latest_pair, last);
     recorded = Rings::Get().Collect();
-    first = started;
   }
-  const ClockPair last = trace_internal::ReadClockPair();
   std::sort(recorded.begin(), recorded.end(),
             [](const RecordedEvent& left, const RecordedEvent& right) {
               return left.order < right.order;
