@@ -1,4 +1,6 @@
 // The cancel protocol on the region tree: request, drain, the end of the budget. See region_core.h.
+#include <sched.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <utility>
@@ -33,11 +35,28 @@ void Tighten(std::atomic<int64_t>& left, int64_t to) {
   }
 }
 
-// Takes `amount` from `left`. True for the one who uses it up.
-bool UseUp(std::atomic<int64_t>& left, int64_t amount) {
-  if (amount == 0 || left.load(std::memory_order_relaxed) == Budget::kUnlimited) return false;
+enum class Use { kSomeLeft, kUsesUp, kNoneLeft };
+
+// Takes `amount` from `left`.
+Use Take(std::atomic<int64_t>& left, int64_t amount) {
+  if (amount == 0 || left.load(std::memory_order_relaxed) == Budget::kUnlimited) {
+    return Use::kSomeLeft;
+  }
   const int64_t before = left.fetch_sub(amount, std::memory_order_relaxed);
-  return before > 0 && before <= amount;
+  if (before > amount) return Use::kSomeLeft;
+  return before > 0 ? Use::kUsesUp : Use::kNoneLeft;
+}
+
+// True for the one who uses it up.
+bool UseUp(std::atomic<int64_t>& left, int64_t amount) {
+  return Take(left, amount) == Use::kUsesUp;
+}
+
+// A quota of `region` is used up, and its request may still be under way on another thread, which need not be running.
+// Who goes on before that has marked everything uses more than there was.
+void AwaitRequest(const RegionScope& region) {
+  constexpr uint64_t kMarked = region_word::kPropagated | region_word::kClosed;
+  while ((region.word.load(std::memory_order_acquire) & kMarked) == 0) sched_yield();
 }
 
 // What comes from above is of one kind: there the request behind it counts.
@@ -396,11 +415,14 @@ void RegionCore::CutOff(TaskScope* task) {
 void RegionCore::Charge(TaskCore* task, int64_t polls, int64_t cost) {
   ChargeTaskCancel(task, polls, cost);
   for (RegionCore* region = this; region != nullptr; region = region->parent_) {
-    if (UseUp(region->polls_left_, polls)) {
+    const Use polls_used = Take(region->polls_left_, polls);
+    const Use cost_used = Take(region->cost_left_, cost);
+    if (polls_used == Use::kUsesUp) {
       region->Cancel(CancelKind::kQuota, "the poll quota is used up", Budget());
-    }
-    if (UseUp(region->cost_left_, cost)) {
+    } else if (cost_used == Use::kUsesUp) {
       region->Cancel(CancelKind::kQuota, "the cost quota is used up", Budget());
+    } else if (polls_used == Use::kNoneLeft || cost_used == Use::kNoneLeft) {
+      AwaitRequest(*region);
     }
     const bool gentle_polls_spent = UseUp(region->gentle_polls_left_, polls);
     if (UseUp(region->gentle_cost_left_, cost) || gentle_polls_spent) {
