@@ -182,15 +182,16 @@ def all_rows():
 
 # Why a benchmark of ours misses its reaches, as far as profiling has said. Instructions are callgrind's, on one worker, and change with the code.
 WHY = {
-    "spawn_join": "about 1,100 instructions for each task: 390 to admit it, fill its record, make its frame and post it; 390 to run and end it "
+    "spawn_join": "about 1,030 instructions for each task: 365 to admit it, fill its record, make its frame and post it; 350 to run and end it "
                   "(outcome, region, memory); the rest to join it.",
-    "skynet": "1,320 instructions for each leaf, of which about 300 are its tenth of a region (open, body, close); oneTBB's task has neither a "
+    "skynet": "1,190 instructions for each leaf, of which about 300 are its tenth of a region (open, body, close); oneTBB's task has neither a "
               "frame, nor an outcome, nor a way to be cancelled.",
     "yield": "258 instructions: 68 in the coroutine, which makes its wait anew each time, 79 to post it, 37 in the worker's loop, 64 in the step "
              "that resumes it.",
-    "race": "4,300 instructions: two spawns and ends, a region opened (330) and closed (110), a cancel that says who, when and why (350).",
-    "cancel_parked": "about 2,150 instructions for each task from spawn to end. What a cancel adds to an end: a step that completes the wait (103), a "
-                     "reason for each task (59 to copy, 68 to destroy), a failure that the region joins (71), the cancel lane (84).",
+    "race": "4,400 instructions: two spawns and ends, a region opened (330) and closed (110), a cancel that says who, when and why (350).",
+    "cancel_parked": "about 2,050 instructions for each task from spawn to end. What a cancel adds to an end: a step that completes the wait (107), a "
+                     "reason for each task (99 to find and copy, 80 to destroy), a failure that the task keeps (88) and the region joins (71), the cancel "
+                     "lane (84).",
     "channel_roundtrip": "1,540 instructions and twelve atomic read-modify-writes: for each hop the channel's lock three times (send, queue, "
                          "take) and the task's word three times (park, grant, go on).",
     "notify": "1,120 instructions: two parks and wakes; 120 in each coroutine, 130 to park, 130 to wake, 130 to complete the wait, 110 in the step "
