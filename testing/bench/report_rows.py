@@ -262,7 +262,7 @@ QUICK_N = {
     "timer_wheel": 100_000,
     "sleep_given_up": 10_000,
     "timers_live": 100_000,
-    "timer_lateness": 10_000,  # a second, however many
+    "timer_lateness": 2_000,  # 0.2 s
     "tcp_roundtrip": 5_000,
     "tcp_roundtrip_64c": 6_400,
     "tcp_idle_10k": 6_400,

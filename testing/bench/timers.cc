@@ -94,15 +94,15 @@ void TimersLive(const Arguments& arguments) {
 void TimerLateness(const Arguments& arguments) {
   const int64_t n = arguments.CountOr(10'000);
   ReportPercentiles(arguments, [n](Cx cx) -> Task<std::vector<double>> {
-    constexpr uint64_t kWithin = 1'000'000'000;
+    const uint64_t within = static_cast<uint64_t>(n) * 100'000;  // 10,000 in a second
     Xorshift random;
     std::vector<double> late(static_cast<size_t>(n));
     std::vector<TaskHandle<void>> tasks;
     tasks.reserve(late.size());
-    // All have been spawned and sleep when the second begins.
+    // All have been spawned and sleep when that time begins.
     const Instant begin = cx.services().clock->Now() + absl::Milliseconds(50);
     for (double& late_ns : late) {
-      const Instant due = After(begin, static_cast<int64_t>(random.Below(kWithin)));
+      const Instant due = After(begin, static_cast<int64_t>(random.Below(within)));
       tasks.push_back(cx.Spawn("sleeper", TakeLateness, due, &late_ns));
     }
     for (TaskHandle<void>& task : tasks) co_await OrReturn(co_await OrReturn(task.Join(cx)));

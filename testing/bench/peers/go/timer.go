@@ -103,7 +103,7 @@ func liveRound(n int, again, randomOrder bool) time.Duration {
 	return took
 }
 
-// n timers fire at random instants of the next second; how late each is.
+// n timers fire at random instants of the next n times 100 µs; how late each is.
 func timerLateness(a arguments) {
 	reportPercentiles(
 		a,
@@ -126,9 +126,9 @@ func latenessRound(n int, arm func(due time.Time, awake func())) []time.Duration
 	late := make([]time.Duration, n)
 	var ended sync.WaitGroup
 	ended.Add(n)
-	begin := time.Now().Add(50 * time.Millisecond) // All timers stand when the second begins.
+	begin := time.Now().Add(50 * time.Millisecond) // All timers stand when that time begins.
 	for i := range late {
-		i, due := i, begin.Add(random.below(time.Second))
+		i, due := i, begin.Add(random.below(time.Duration(n) * 100 * time.Microsecond))
 		arm(due, func() {
 			late[i] = time.Since(due)
 			ended.Done()

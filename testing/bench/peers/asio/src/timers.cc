@@ -161,13 +161,13 @@ double LiveRound(Pool& pool, size_t n) {
 
 // ---- how late -----------------------------------------------------------------------------------------------
 
-constexpr std::chrono::milliseconds kLead(50);  // all wait when the second begins
+constexpr std::chrono::milliseconds kLead(50);  // all wait when the time for them begins
 
 std::vector<steady_clock::time_point> DueTimes(size_t n) {
   Xorshift random;
   const steady_clock::time_point begin = steady_clock::now() + kLead;
   std::vector<steady_clock::time_point> due(n);
-  for (auto& time : due) time = begin + nanoseconds(random.Below(1'000'000'000));
+  for (auto& time : due) time = begin + nanoseconds(random.Below(n * 100'000));
   return due;
 }
 

@@ -119,7 +119,7 @@ fn nobody() -> Waker {
     unsafe { Waker::from_raw(RawWaker::new(ptr::null(), &NOBODY)) }
 }
 
-/// n tasks, each in a sleep until an instant of its own within one second; how long after it each goes on.
+/// n tasks, each in a sleep until an instant of its own within n times 100 µs; how long after it each goes on.
 pub fn lateness(args: &Args) {
     report_percentiles(
         args,
@@ -128,14 +128,14 @@ pub fn lateness(args: &Args) {
     );
 }
 
-/// All have been spawned and sleep when the second begins.
+/// All have been spawned and sleep when that time begins.
 const LEAD: Duration = Duration::from_millis(50);
 
 async fn sleep_all(n: usize, boxed: bool) -> Vec<Duration> {
     let mut random = Xorshift::new();
     let begin = tokio::time::Instant::now() + LEAD;
     let task = |_| {
-        let due = begin + Duration::from_nanos(random.below(1_000_000_000));
+        let due = begin + Duration::from_nanos(random.below(n as u64 * 100_000));
         tokio::spawn(async move {
             if boxed {
                 Box::pin(sleep_until(due)).await;
