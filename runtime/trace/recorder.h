@@ -45,8 +45,9 @@ std::vector<Event> CollectEvents();
 // that was being torn down.
 uint64_t DroppedEvents();
 
-// Where the time and the worker of an event come from. Null: CLOCK_MONOTONIC, to about a tenth of a
-// microsecond; the number of the worker in its runtime, kNoTraceWorker on other threads.
+// Where the time and the worker of an event come from. Null: CLOCK_MONOTONIC, as exactly as it
+// ran evenly since StartRecording or the last CollectEvents; the number of the worker in its runtime, kNoTraceWorker on
+// other threads.
 struct RecorderHooks {
   int64_t (*time_ns)() = nullptr;
   uint32_t (*worker)() = nullptr;
