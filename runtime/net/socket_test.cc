@@ -1,7 +1,6 @@
 #include "quiesce/runtime/net/socket.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "quiesce/runtime/base/unique_fd.h"
 #include "quiesce/runtime/cx/scope.h"
+#include "quiesce/runtime/net/net_test_support.h"
 #include "quiesce/runtime/reactor/poller.h"
 
 namespace quiesce::net_internal {
@@ -103,32 +103,22 @@ TEST(SocketCloseTest, EndsTheConnectionAlsoWhereThePollerKeepsItsFile) {
 // As close() does: what was sent in vain is not taken for a clean end.
 TEST(SocketCloseTest, ResetsAConnectionWithUnreadDataAlsoWhereThePollerKeepsItsFile) {
   for (const bool lets_go : {true, false}) {
-    const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    auto* generic = reinterpret_cast<sockaddr*>(&address);
-    ASSERT_EQ(bind(listener.get(), generic, size), 0);
-    ASSERT_EQ(listen(listener.get(), 1), 0);
-    ASSERT_EQ(getsockname(listener.get(), generic, &size), 0);
-    const UniqueFd peer(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    ASSERT_EQ(connect(peer.get(), generic, size), 0);
-    UniqueFd accepted(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    ASSERT_TRUE(accepted.valid());
-    char byte = 0;
-    ASSERT_EQ(send(peer.get(), &byte, 1, 0), 1);
-    ASSERT_EQ(recv(accepted.get(), &byte, 1, MSG_PEEK), 1);  // it has come
+    Peer listener = Peer::Listen(1);
+    Peer peer = Peer::Connect(listener.address());
+    Peer accepted = listener.Accept();
+    ASSERT_TRUE(peer.Send("?"));
+    char byte;
+    ASSERT_EQ(recv(accepted.fd(), &byte, 1, MSG_PEEK), 1);  // it has come
 
     ScriptedPoller poller;
     poller.lets_go = lets_go;
     RuntimeServices services;
     services.poller = &poller;
-    const UniqueFd kept(lets_go ? -1 : dup(accepted.get()));
-    Socket socket(std::move(accepted), services);
+    Socket socket(UniqueFd(dup(accepted.fd())), services);
+    if (lets_go) accepted.Close();
     ASSERT_TRUE(socket.Register().ok());
     socket.Close();
-    EXPECT_EQ(recv(peer.get(), &byte, 1, 0), -1);
+    EXPECT_EQ(recv(peer.fd(), &byte, 1, 0), -1);
     EXPECT_EQ(errno, ECONNRESET);
   }
 }

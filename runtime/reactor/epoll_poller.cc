@@ -2,19 +2,17 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/base/slab.h"
 #include "quiesce/runtime/reactor/poller_support.h"
-#include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -46,31 +44,22 @@ int EpollWait(int epoll_fd, epoll_event* events, int max_events, absl::Duration 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EpollPoller>> EpollPoller::Create() {
-  const int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  if (epoll_fd < 0) return PollerError(errno, "poller: cannot make an epoll instance");
-  const int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (wake_fd < 0) {
-    const int error = errno;
-    close(epoll_fd);
-    return PollerError(error, "poller: cannot make an eventfd");
-  }
+  UniqueFd epoll_fd(epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_fd.valid()) return PollerError(errno, "poller: cannot make an epoll instance");
+  absl::StatusOr<UniqueFd> wake_fd = NewWakeDescriptor();
+  if (!wake_fd.ok()) return wake_fd.status();
   epoll_event event{};
   event.events = EPOLLIN | EPOLLET;
   event.data.u64 = kWakeToken;
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &event) != 0) {
-    const int error = errno;
-    close(wake_fd);
-    close(epoll_fd);
-    return PollerError(error, "poller: cannot add the wake-up descriptor");
+  if (epoll_ctl(epoll_fd.get(), EPOLL_CTL_ADD, wake_fd->get(), &event) != 0) {
+    return PollerError(errno, "poller: cannot add the wake-up descriptor");
   }
-  return std::unique_ptr<EpollPoller>(new EpollPoller(epoll_fd, wake_fd));
+  return std::unique_ptr<EpollPoller>(new EpollPoller(std::move(epoll_fd), *std::move(wake_fd)));
 }
 
 EpollPoller::~EpollPoller() {
   QUIESCE_CHECK(source_count() == 0,
                 "poller: a source is still registered at its end; Remove it first");
-  close(wake_fd_);
-  close(epoll_fd_);
 }
 
 absl::Status EpollPoller::Add(IoSource* source) {
@@ -87,10 +76,10 @@ absl::Status EpollPoller::Add(IoSource* source) {
     // Before epoll_ctl, since the first edge may be delivered before it returns.
     SpinLockHolder held(slot.lock);
     slot.source = source;
-    event.data.u64 = index | uint64_t{slot.generation} << 32;
+    event.data.u64 = SlotToken(index, slot.generation);
   }
   sources_.fetch_add(1, std::memory_order_relaxed);
-  if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, source->fd, &event) == 0) return absl::OkStatus();
+  if (epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, source->fd, &event) == 0) return absl::OkStatus();
   const int error = errno;
   {
     SpinLockHolder held(slot.lock);
@@ -105,7 +94,7 @@ absl::Status EpollPoller::Add(IoSource* source) {
 bool EpollPoller::Remove(IoSource* source) {
   const uint32_t index = source->slot;
   Slot& slot = slots_.At(index);
-  epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, source->fd, nullptr);
+  epoll_ctl(epoll_fd_.get(), EPOLL_CTL_DEL, source->fd, nullptr);
   {
     SpinLockHolder held(slot.lock);
     QUIESCE_CHECK(slot.source == source, "poller: Remove of a source that is not registered");
@@ -134,7 +123,7 @@ size_t EpollPoller::WaitFor(absl::Duration timeout, bool& woken) {
   epoll_event events[kMaxEvents];
   const bool sleeps = timeout > absl::ZeroDuration();
   if (sleeps) SlabThreadPark();
-  const int count = EpollWait(epoll_fd_, events, kMaxEvents, timeout);
+  const int count = EpollWait(epoll_fd_.get(), events, kMaxEvents, timeout);
   const int error = errno;
   if (sleeps) SlabThreadUnpark();
   if (count < 0) {
@@ -151,21 +140,13 @@ size_t EpollPoller::WaitFor(absl::Duration timeout, bool& woken) {
     Slot& slot = slots_.At(static_cast<uint32_t>(token));
     SpinLockHolder held(slot.lock);
     if (slot.source == nullptr || slot.generation != token >> 32) continue;
-    const uint32_t io_events = ToIoEvents(events[i].events);
-    Emit(EventKind::kIoReady, 0, 0, uint64_t(slot.source->fd) << 32 | io_events);
-    slot.source->notify(slot.source, io_events);
+    Report(slot.source, ToIoEvents(events[i].events));
     ++notified;
   }
   return notified;
 }
 
-void EpollPoller::Wake() {
-  // Each write is an edge of its own, so nobody has to read the counter; it would overflow after 2^64.
-  const int saved = errno;
-  const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof one);
-  errno = saved;
-}
+void EpollPoller::Wake() { WakeBy(wake_fd_); }
 
 }  // namespace v0
 }  // namespace quiesce

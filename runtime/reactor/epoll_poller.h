@@ -14,12 +14,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/base/unique_fd.h"
 #include "quiesce/runtime/reactor/kernel_poller.h"
 #include "quiesce/runtime/reactor/poller.h"
 #include "quiesce/runtime/reactor/slot_table.h"
@@ -52,13 +54,14 @@ class EpollPoller final : public KernelPoller {
     IoSource* source ABSL_GUARDED_BY(lock) = nullptr;
   };
 
-  EpollPoller(int epoll_fd, int wake_fd) : epoll_fd_(epoll_fd), wake_fd_(wake_fd) {}
+  EpollPoller(UniqueFd epoll_fd, UniqueFd wake_fd)
+      : epoll_fd_(std::move(epoll_fd)), wake_fd_(std::move(wake_fd)) {}
 
   // Wait, which says in `woken` whether a Wake was among what came.
   size_t WaitFor(absl::Duration timeout, bool& woken);
 
-  const int epoll_fd_;
-  const int wake_fd_;  // an eventfd, edge-triggered: never read
+  const UniqueFd epoll_fd_;
+  const UniqueFd wake_fd_;
   SlotTable<Slot> slots_;
 };
 

@@ -3,9 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -15,7 +13,6 @@
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/base/slab.h"
 #include "quiesce/runtime/reactor/poller_support.h"
-#include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -29,8 +26,6 @@ constexpr uint64_t kNobody = ~uint64_t{2};
 constexpr int kMostCalls = 64;
 
 constexpr unsigned kNeededFeatures = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG;
-
-uint64_t TokenOf(uint32_t index, uint32_t generation) { return index | uint64_t{generation} << 32; }
 
 absl::Status SetupError(int error) {
   const char* remedy;
@@ -69,9 +64,9 @@ bool HasUrgent(int fd) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<IoUringPoller>> IoUringPoller::Create(Sizes sizes) {
-  const int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (wake_fd < 0) return PollerError(errno, "poller: cannot make an eventfd");
-  std::unique_ptr<IoUringPoller> poller(new IoUringPoller(wake_fd));
+  absl::StatusOr<UniqueFd> wake_fd = NewWakeDescriptor();
+  if (!wake_fd.ok()) return wake_fd.status();
+  std::unique_ptr<IoUringPoller> poller(new IoUringPoller(*std::move(wake_fd)));
   io_uring_params parameters = {};
   // Disabled, until its owner is known.
   parameters.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
@@ -91,7 +86,6 @@ IoUringPoller::~IoUringPoller() {
   QUIESCE_CHECK(source_count() == 0,
                 "poller: a source is still registered at its end; Remove it first");
   if (ring_.ring_fd >= 0) io_uring_queue_exit(&ring_);
-  close(wake_fd_);
 }
 
 const void* IoUringPoller::ThreadMark() {
@@ -180,7 +174,7 @@ size_t IoUringPoller::PollForOther() {
       SpinLockHolder held(slot.lock);
       if (slot.source != nullptr) {
         polled[count] = {.fd = slot.source->fd, .events = kWatchedEvents, .revents = 0};
-        tokens[count++] = TokenOf(at, slot.generation);
+        tokens[count++] = SlotToken(at, slot.generation);
       }
     }
     if (count < kMaxEvents && i < visited) continue;
@@ -192,8 +186,7 @@ size_t IoUringPoller::PollForOther() {
       Slot& slot = slots_.At(static_cast<uint32_t>(tokens[k]));
       SpinLockHolder held(slot.lock);
       if (slot.source == nullptr || slot.generation != tokens[k] >> 32) continue;
-      Emit(EventKind::kIoReady, 0, 0, uint64_t(slot.source->fd) << 32 | io_events);
-      slot.source->notify(slot.source, io_events);
+      Report(slot.source, io_events);
       ++notified;
     }
     count = 0;
@@ -201,13 +194,7 @@ size_t IoUringPoller::PollForOther() {
   return notified;
 }
 
-void IoUringPoller::Wake() {
-  // Each write is an edge of its own, so nobody has to read the counter; it would overflow after 2^64.
-  const int saved = errno;
-  const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof one);
-  errno = saved;
-}
+void IoUringPoller::Wake() { WakeBy(wake_fd_); }
 
 // ---- the owner ------------------------------------------------------------------------------------
 
@@ -227,7 +214,7 @@ void IoUringPoller::ArmWake() {
   if (!MakeRoom()) return;
   wake_armed_ = true;
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
-  io_uring_prep_poll_multishot(sqe, wake_fd_, EPOLLIN | EPOLLET);
+  io_uring_prep_poll_multishot(sqe, wake_fd_.get(), EPOLLIN | EPOLLET);
   io_uring_sqe_set_data64(sqe, kWakeToken);
 }
 
@@ -262,7 +249,7 @@ void IoUringPoller::Serve(uint32_t index, Slot& slot) {
     Request(index, slot);  // for the next time
     return;
   }
-  const uint64_t token = TokenOf(index, slot.generation);
+  const uint64_t token = SlotToken(index, slot.generation);
   if (slot.source != nullptr) {
     io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
     // Between here and the submission the source may be removed, and its descriptor's number become another's. Then
@@ -297,8 +284,7 @@ void IoUringPoller::CheckAnswer(int result) {
     case EBADR:
       Fatal(
           "poller: the kernel had no memory for an answer of io_uring and has lost it. Give this "
-          "process more, or take "
-          "IoBackend::kEpoll");
+          "process more, or take IoBackend::kEpoll");
     default:
       Fatal("poller: io_uring_enter: %s", std::strerror(-result));
   }
@@ -401,8 +387,7 @@ bool IoUringPoller::Deliver(const io_uring_cqe& completion) {
   }
   const uint32_t io_events = ToIoEvents(mask);
   if (io_events == 0) return false;
-  Emit(EventKind::kIoReady, 0, 0, uint64_t(slot.source->fd) << 32 | io_events);
-  slot.source->notify(slot.source, io_events);
+  Report(slot.source, io_events);
   return true;
 }
 

@@ -31,12 +31,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/base/unique_fd.h"
 #include "quiesce/runtime/reactor/kernel_poller.h"
 #include "quiesce/runtime/reactor/poller.h"
 #include "quiesce/runtime/reactor/slot_table.h"
@@ -86,7 +88,7 @@ class IoUringPoller final : public KernelPoller {
     IoSource* source ABSL_GUARDED_BY(lock) = nullptr;
   };
 
-  explicit IoUringPoller(int wake_fd) : wake_fd_(wake_fd) {}
+  explicit IoUringPoller(UniqueFd wake_fd) : wake_fd_(std::move(wake_fd)) {}
 
   bool OwnerIsHere() const;
   // Of the calling thread.
@@ -110,7 +112,7 @@ class IoUringPoller final : public KernelPoller {
   size_t Reap();
   bool Deliver(const io_uring_cqe& completion);
 
-  const int wake_fd_;        // an eventfd, polled for edges: never read
+  const UniqueFd wake_fd_;
   bool wake_armed_ = false;  // the owner's: the kernel has that poll
   io_uring ring_ = {};
   std::atomic<const void*> owner_{

@@ -45,10 +45,9 @@ class KernelPoller : public Poller {
  protected:
   static constexpr int kMaxEvents = 256;
 
-  // Counters (relaxed).
+  // Counters (relaxed). Requests: what other threads want of the owner, and it has not done yet.
   std::atomic<size_t> sources_{0};
-  std::atomic<size_t> requests_{
-      0};  // what other threads want of the owner, and it has not done yet
+  std::atomic<size_t> requests_{0};
 };
 
 }  // namespace v0

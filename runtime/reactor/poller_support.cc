@@ -1,12 +1,14 @@
 #include "quiesce/runtime/reactor/poller_support.h"
 
 #include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "quiesce/runtime/reactor/poller.h"
+#include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -41,6 +43,25 @@ absl::Status PollerError(int error, absl::string_view what) {
     default:
       return absl::InvalidArgumentError(message);
   }
+}
+
+absl::StatusOr<UniqueFd> NewWakeDescriptor() {
+  UniqueFd descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!descriptor.valid()) return PollerError(errno, "poller: cannot make an eventfd");
+  return descriptor;
+}
+
+void WakeBy(const UniqueFd& wake_descriptor) {
+  // Each write is an edge of its own, so nobody has to read the counter; it would overflow after 2^64.
+  const int saved = errno;
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(wake_descriptor.get(), &one, sizeof one);
+  errno = saved;
+}
+
+void Report(IoSource* source, uint32_t io_events) {
+  Emit(EventKind::kIoReady, 0, 0, uint64_t(source->fd) << 32 | io_events);
+  source->notify(source, io_events);
 }
 
 uint32_t ToIoEvents(uint32_t mask) {
