@@ -2,7 +2,7 @@
 //
 // Example:    struct Waiter : ListHook {};  IntrusiveList<Waiter> waiters;  waiters.PushBack(&w);
 // Invariants: (1) an element is in at most one list for each hook; (2) an unlinked ListHook has
-//             null pointers, so `linked()` is exact; (3) an element outlives its membership.
+//             null pointers, so `linked()` is exact (but for kUnsetHook); (3) an element outlives its membership.
 // Threads:    none by itself; the owner's lock guards a list and the hooks in it.
 #ifndef QUIESCE_RUNTIME_BASE_INTRUSIVE_LIST_H_
 #define QUIESCE_RUNTIME_BASE_INTRUSIVE_LIST_H_
@@ -14,9 +14,15 @@
 namespace quiesce {
 inline namespace v0 {
 
+// For a hook of what is made often and seldom queued: nothing is written before that, and nobody may ask before.
+struct UnsetHook {};
+inline constexpr UnsetHook kUnsetHook;
+
 struct ListHook {
-  ListHook* next = nullptr;
-  ListHook* prev = nullptr;
+  constexpr ListHook() : next(nullptr), prev(nullptr) {}
+  explicit ListHook(UnsetHook) {}
+  ListHook* next;
+  ListHook* prev;
   bool linked() const { return next != nullptr; }
 };
 

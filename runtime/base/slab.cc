@@ -27,6 +27,7 @@
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/base/thread_word.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define QUIESCE_SLAB_ASAN 1
@@ -184,7 +185,7 @@ constinit HeapFront g_no_heap = [] {
 
 // Read only inside this file's functions, which are never inlined: a coroutine that moves to another
 // thread must not keep the address of a thread's variable.
-[[gnu::tls_model("initial-exec")]] constinit thread_local HeapFront* t_heap = &g_no_heap;
+constinit thread_local HeapFront* t_heap QUIESCE_THREAD_WORD_MODEL = &g_no_heap;
 
 Heap::Heap() {
   for (Slab*& slab : current) slab = &g_no_slab;
@@ -310,18 +311,24 @@ void RefreshCurrent(Heap* heap, uint32_t size_class) {
 
 // The last block of `slab` came back. The slab in use stays, so that one block that comes and goes
 // does not cost a slab each time.
-[[gnu::noinline]] void OnEmpty(Heap* heap, Slab* slab) {
+void OnEmpty(Heap* heap, Slab* slab) {
   if (heap->current[slab->size_class] == slab) return;
   IntrusiveList<Slab>::Remove(slab);
   ReleaseSlab(slab);
 }
 
 // A block of a full slab came back.
-[[gnu::noinline]] void OnAvailable(Heap* heap, Slab* slab) {
+void OnAvailable(Heap* heap, Slab* slab) {
   slab->full = false;
   IntrusiveList<Slab>::Remove(slab);
   heap->available[slab->size_class].PushBack(slab);
   RefreshCurrent(heap, slab->size_class);
+}
+
+// Blocks of `slab`, which was full or is empty now, came back.
+[[gnu::noinline]] void OnFreed(Heap* heap, Slab* slab) {
+  if (slab->full) OnAvailable(heap, slab);
+  if (slab->used.load(std::memory_order_relaxed) == 0) OnEmpty(heap, slab);
 }
 
 void Carve(Slab* slab) {
@@ -389,8 +396,7 @@ void Collect(Heap* heap, size_t limit) {
     const uint32_t used =
         slab->used.load(std::memory_order_relaxed) - static_cast<uint32_t>(remote.count);
     slab->used.store(used, std::memory_order_relaxed);
-    if (slab->full) OnAvailable(heap, slab);
-    if (used == 0) OnEmpty(heap, slab);
+    if (slab->full || used == 0) OnFreed(heap, slab);
   }
 }
 
@@ -617,10 +623,9 @@ void TrimFreeSlabs() {
   slab->free = block;
   const uint32_t used = slab->used.load(std::memory_order_relaxed) - 1;
   slab->used.store(used, std::memory_order_relaxed);
-  if (slab->full) [[unlikely]]
-    OnAvailable(static_cast<Heap*>(heap), slab);
-  if (used == 0) [[unlikely]]
-    OnEmpty(static_cast<Heap*>(heap), slab);
+  // One call, the last thing: registers are saved for nobody.
+  if (slab->full || used == 0) [[unlikely]]
+    OnFreed(static_cast<Heap*>(heap), slab);
 }
 
 void* SlabBlockStart(const void* address) {

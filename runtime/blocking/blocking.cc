@@ -21,7 +21,7 @@ void Call::Finish(BlockingJob* job) {
   if (waiter != 0) reinterpret_cast<Waiter*>(waiter)->Grant();
 }
 
-bool StartOp::Try(std::optional<Outcome<void>>& result) {
+bool StartOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
   if (pool_ == nullptr) {
     result.emplace(absl::FailedPreconditionError(
         absl::StrCat("RunBlocking('", name_->name, "') at ", name_->file, ":", name_->line,
@@ -49,7 +49,7 @@ Enqueued StartOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result) 
   return enqueued;
 }
 
-bool StartOp::Harvest(std::optional<Outcome<void>>& result) {
+bool StartOp::Harvest(Waiter&, std::optional<Outcome<void>>& result) {
   if (call_->try_again) {
     call_->try_again = false;
     return false;
@@ -58,7 +58,7 @@ bool StartOp::Harvest(std::optional<Outcome<void>>& result) {
   return true;
 }
 
-bool EndOp::Try(std::optional<Outcome<void>>& result) {
+bool EndOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
   if (!call_->Ended()) return false;
   result.emplace(Ok());
   return true;
@@ -70,7 +70,7 @@ Enqueued EndOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result) {
   return Enqueued::kDone;
 }
 
-bool EndOp::Harvest(std::optional<Outcome<void>>& result) {
+bool EndOp::Harvest(Waiter&, std::optional<Outcome<void>>& result) {
   result.emplace(Ok());
   return true;
 }

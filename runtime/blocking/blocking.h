@@ -171,9 +171,9 @@ class StartOp {
   static constexpr bool kStructural = false;
   StartOp(BlockingPool* pool, const SpawnName* name, Call* call)
       : pool_(pool), name_(name), call_(call) {}
-  bool Try(std::optional<Outcome<void>>& result);
+  bool Try(Waiter&, std::optional<Outcome<void>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result);
-  bool Harvest(std::optional<Outcome<void>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<void>>& result);
   void Withdraw(Waiter&) { pool_->Withdraw(call_); }
 
  private:
@@ -189,9 +189,9 @@ class EndOp {
   static constexpr const char* kName = "RunBlocking";
   static constexpr bool kStructural = true;
   explicit EndOp(Call* call) : call_(call) {}
-  bool Try(std::optional<Outcome<void>>& result);
+  bool Try(Waiter&, std::optional<Outcome<void>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result);
-  bool Harvest(std::optional<Outcome<void>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<void>>& result);
   void Withdraw(Waiter&) {}
 
  private:

@@ -22,6 +22,7 @@
 #include "quiesce/runtime/region/spawn_name.h"
 #include "quiesce/runtime/runtime.h"
 #include "quiesce/runtime/task/task.h"
+#include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/yield.h"
 
 namespace quiesce {
@@ -390,13 +391,13 @@ TEST(RunBlockingQueueTest, ManyCallsUseNoMoreThreadsThanAllowed) {
 
 TEST(RunBlockingTest, WithoutAPoolTheErrorSaysWhatToDo) {
   const SpawnName name("resolve");
-  blocking_internal::StartOp op(nullptr, &name, nullptr);
-  std::optional<Outcome<void>> result;
-  ASSERT_TRUE(op.Try(result));
-  ASSERT_TRUE(result->is_error());
-  EXPECT_EQ(result->error().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(result->ToString(), HasSubstr("RunBlocking('resolve')"));
-  EXPECT_THAT(result->ToString(), HasSubstr("WithBlockingThreads"));
+  // No runtime has none: the wait is made by a thread.
+  const Outcome<void> result = BlockThread<blocking_internal::StartOp>(
+      "the test", "co_await", absl::InfiniteDuration(), nullptr, &name, nullptr);
+  ASSERT_TRUE(result.is_error());
+  EXPECT_EQ(result.error().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(result.ToString(), HasSubstr("RunBlocking('resolve')"));
+  EXPECT_THAT(result.ToString(), HasSubstr("WithBlockingThreads"));
 }
 
 }  // namespace

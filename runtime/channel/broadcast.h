@@ -81,7 +81,7 @@ class ReceiveOp {
   static constexpr bool kStructural = false;
   ReceiveOp(Channel<T>* channel, Reader* reader) : channel_(channel), reader_(reader) {}
 
-  bool Try(std::optional<Outcome<Value>>& result) {
+  bool Try(Waiter&, std::optional<Outcome<Value>>& result) {
     return channel_->Receive(*reader_, /*granted=*/false, result);
   }
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
@@ -89,7 +89,7 @@ class ReceiveOp {
   }
   // It was woken for a message that it has not taken, so there is one; if others have overwritten that since,
   // a later one.
-  bool Harvest(std::optional<Outcome<Value>>& result) {
+  bool Harvest(Waiter&, std::optional<Outcome<Value>>& result) {
     return channel_->Receive(*reader_, /*granted=*/true, result);
   }
   void Withdraw(Waiter&) { channel_->WithdrawReader(reader_); }
@@ -99,7 +99,7 @@ class ReceiveOp {
   Reader* reader_;
 };
 
-// Waits for room, and then makes of it what Derived::Use(result) does.
+// Waits for room, and then makes of it what Derived::Use(waiter, result) does.
 template <class Derived, class V>
 class RoomOp {
  public:
@@ -107,25 +107,27 @@ class RoomOp {
   static constexpr bool kStructural = false;
   explicit RoomOp(Hub* hub) : hub_(hub) {}
 
-  bool Try(std::optional<Outcome<Value>>& result) { return Settle(hub_->TryTakeRoom(), result); }
+  bool Try(Waiter& waiter, std::optional<Outcome<Value>>& result) {
+    return Settle(waiter, hub_->TryTakeRoom(), result);
+  }
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
     Room room = Room::kNone;
     const Enqueued enqueued = hub_->EnqueueWriter(&writer_, &waiter, &room);
-    if (enqueued == Enqueued::kDone) Settle(room, result);
+    if (enqueued == Enqueued::kDone) Settle(waiter, room, result);
     return enqueued;
   }
-  bool Harvest(std::optional<Outcome<Value>>& result) {
-    return Settle(hub_->HarvestWriter(&writer_), result);
+  bool Harvest(Waiter& waiter, std::optional<Outcome<Value>>& result) {
+    return Settle(waiter, hub_->HarvestWriter(&writer_), result);
   }
   void Withdraw(Waiter&) { hub_->WithdrawWriter(&writer_); }
 
  private:
-  bool Settle(Room room, std::optional<Outcome<Value>>& result) {
+  bool Settle(Waiter& waiter, Room room, std::optional<Outcome<Value>>& result) {
     if (room == Room::kNone) return false;
     if (room == Room::kClosed) [[unlikely]] {
       result.emplace(Hub::ClosedError(Derived::kName));
     } else {
-      static_cast<Derived*>(this)->Use(result);
+      static_cast<Derived*>(this)->Use(waiter, result);
     }
     return true;
   }
@@ -140,7 +142,7 @@ class SendOp : public RoomOp<SendOp<T>, size_t> {
   static constexpr const char* kName = "BroadcastSender::Send";
   SendOp(Channel<T>* channel, T* value)
       : RoomOp<SendOp<T>, size_t>(channel), channel_(channel), value_(value) {}
-  bool Try(std::optional<Outcome<size_t>>& result) {
+  bool Try(Waiter&, std::optional<Outcome<size_t>>& result) {
     size_t receivers = 0;
     const Room room = channel_->TryPublish(*value_, &receivers);
     if (room == Room::kNone) return false;
@@ -151,7 +153,7 @@ class SendOp : public RoomOp<SendOp<T>, size_t> {
     }
     return true;
   }
-  void Use(std::optional<Outcome<size_t>>& result) {
+  void Use(Waiter&, std::optional<Outcome<size_t>>& result) {
     result.emplace(channel_->Publish(*value_, /*into_room=*/true));
   }
 
@@ -201,18 +203,14 @@ template <class T>
 class ReserveOp : public RoomOp<ReserveOp<T>, BroadcastPermit<T>> {
  public:
   static constexpr const char* kName = "BroadcastSender::Reserve";
-  ReserveOp(Channel<T>* channel, const CxBase& cx, const std::source_location& where)
-      : RoomOp<ReserveOp<T>, BroadcastPermit<T>>(channel),
-        channel_(channel),
-        cx_(cx),
-        where_(where) {}
-  void Use(std::optional<Outcome<BroadcastPermit<T>>>& result) {
-    result.emplace(BroadcastPermit<T>(cx_, RoomSlot<T>(channel_), where_));
+  ReserveOp(Channel<T>* channel, const std::source_location& where)
+      : RoomOp<ReserveOp<T>, BroadcastPermit<T>>(channel), channel_(channel), where_(where) {}
+  void Use(Waiter& waiter, std::optional<Outcome<BroadcastPermit<T>>>& result) {
+    result.emplace(BroadcastPermit<T>(waiter.cx(), RoomSlot<T>(channel_), where_));
   }
 
  private:
   Channel<T>* channel_;
-  CxBase cx_;
   std::source_location where_;
 };
 
@@ -322,7 +320,7 @@ class BroadcastSender {
   // Threads  any; the permit may outlive the sender.
   BroadcastReserveWait<T> Reserve(const CxBase& cx,
                                   std::source_location where = std::source_location::current()) {
-    return BroadcastReserveWait<T>(cx, channel(), cx, where);
+    return BroadcastReserveWait<T>(cx, channel(), where);
   }
 
   // Nothing new is taken from now on, from any sender: who waits for room gets Error(kFailedPrecondition). What

@@ -80,7 +80,7 @@ class Sender {
   // Threads  any.
   ReserveWait<T> Reserve(const CxBase& cx,
                          std::source_location where = std::source_location::current()) const {
-    return ReserveWait<T>(cx, channel(), cx, where);
+    return ReserveWait<T>(cx, channel(), where);
   }
   // As Reserve, but never waits: nullopt if it is full or closed.
   std::optional<SendPermit<T>> TryReserve(
@@ -155,7 +155,7 @@ class Receiver {
   //          wait for the end while you hold one.
   ReceiveAckedWait<T> ReceiveAcked(const CxBase& cx,
                                    std::source_location where = std::source_location::current()) {
-    return ReceiveAckedWait<T>(cx, channel(), cx, where);
+    return ReceiveAckedWait<T>(cx, channel(), where);
   }
   // As Receive, for a batch: appends the messages that are there, at most `most`, for which it makes room in `to`.
   // Returns  how many, at least 1 | 0 at the end | Cancelled, with none taken.

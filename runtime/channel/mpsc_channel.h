@@ -51,9 +51,11 @@ enum class Room : uint8_t { kTaken, kNone, kClosed };
 
 // A wait for a slot. Written under the channel's lock.
 struct RoomWaiter : ListHook {
-  Waiter* waiter = nullptr;
-  void* value = nullptr;  // a T, to be queued in the slot; null: it is reserved
-  bool closed = false;    // granted, but not a slot
+  RoomWaiter() : ListHook(kUnsetHook) {}
+  // Set by EnqueueForRoom:
+  Waiter* waiter;
+  void* value;  // a T, to be queued in the slot; null: it is reserved
+  bool closed;  // granted, but not a slot
 };
 
 // What a receiving operation found.
@@ -62,6 +64,8 @@ enum class Found : uint8_t { kNothing, kMessages, kEnd };
 template <class T>
 class Channel {
  public:
+  using Place = std::optional<Outcome<std::optional<T>>>;
+
   // With one Sender and the Receiver.
   explicit Channel(size_t capacity) : capacity_(capacity), free_(capacity), queue_(capacity) {}
   static void* operator new(size_t size) { return SlabAllocate(size); }
@@ -86,17 +90,19 @@ class Channel {
     return TakeRoom(value);
   }
   Room TryReserve() { return TrySend(nullptr); }
-  // The same, or queues `wait`.
-  Enqueued EnqueueForRoom(Waiter& waiter, RoomWaiter& wait, Room& room) {
+  // The same, or queues `wait`; a null value reserves.
+  Enqueued EnqueueForRoom(Waiter& waiter, RoomWaiter& wait, T* value, Room& room) {
     SpinLockHolder lock(lock_);
     if (!closed_ && free_ == 0) {
       wait.waiter = &waiter;
+      wait.value = value;
+      wait.closed = false;
       room_.PushBack(&wait);
       ++room_waits_;
       return Enqueued::kQueued;
     }
     if (!waiter.MayTake()) return Enqueued::kLost;
-    room = TakeRoom(static_cast<T*>(wait.value));
+    room = TakeRoom(value);
     return Enqueued::kDone;
   }
   // After its decision. Whoever granted it is done with the runtime, and with *wait.value, when this returns.
@@ -142,13 +148,17 @@ class Channel {
       TwoReceivers(operation, receiving_);
     return TakeMessages(take);
   }
+  // `place`: of a wait for one message, which who sends it puts there itself, before the grant; null: the wait takes
+  // its messages from the queue.
   template <class Take>
-  Enqueued EnqueueForMessage(const char* operation, Waiter& waiter, Take&& take, Found& found) {
+  Enqueued EnqueueForMessage(const char* operation, Waiter& waiter, Place* place, Take&& take,
+                             Found& found) {
     SpinLockHolder lock(lock_);
     if (receiving_ != nullptr) [[unlikely]]
       TwoReceivers(operation, receiving_);
     if (queue_.empty() && !AtEnd()) {
       receiving_ = &waiter;
+      place_ = place;
       may_wake_ = true;
       return Enqueued::kQueued;
     }
@@ -156,7 +166,7 @@ class Channel {
     found = TakeMessages(take);
     return Enqueued::kDone;
   }
-  // After a grant: there is a message, or the end.
+  // After a grant that put nothing into `place`: there is a message, or the end.
   template <class Take>
   Found Harvest(Take&& take) {
     SpinLockHolder lock(lock_);
@@ -251,10 +261,31 @@ class Channel {
       Push(value);
     }
   }
+  // Into a slot that is taken.
   void Push(T* value) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (may_wake_) [[unlikely]]
+      return HandOver(value);
     queue_.PushBack(std::move(*value));
     ready_.store(true, std::memory_order_relaxed);
-    WakeReceiver();
+  }
+  // The Receiver waits, so the queue is empty: gives it the message without the detour, if it has a place for it.
+  [[gnu::noinline]] void HandOver(T* value) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (place_ == nullptr) {
+      queue_.PushBack(std::move(*value));
+      ready_.store(true, std::memory_order_relaxed);
+      return WakeReceiver();
+    }
+    place_->emplace(std::optional<T>(std::in_place, std::move(*value)));
+    may_wake_ = false;
+    // It does not come back for the lock: what it finds, and where, is written before the grant.
+    Waiter* const waiter = std::exchange(receiving_, nullptr);
+    if (waiter->Grant()) [[likely]]
+      return FreeSlots(1);
+    // It is being cancelled, reads nothing before it has had the lock, and the message stays for the next time.
+    receiving_ = waiter;
+    queue_.PushBack(*(*std::move(*place_)).value());
+    place_->reset();
+    ready_.store(true, std::memory_order_relaxed);
   }
   void FreeSlots(size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     free_ += count;
@@ -308,15 +339,17 @@ class Channel {
   bool receiver_ ABSL_GUARDED_BY(lock_) = true;  // not destroyed
   bool may_wake_ ABSL_GUARDED_BY(lock_) =
       false;  // receiving_ is parked or parking, and not granted yet
-  // Would a receive find something: a message, or the end? Written under the lock, read without: a hint, hence
+  // Would a receive find something: a message, or the end (after a hand-over: perhaps)? Written under the lock, read without: a hint, hence
   // relaxed. What happened before the read is seen by coherence.
   std::atomic<bool> ready_{false};
   uint32_t senders_ ABSL_GUARDED_BY(lock_) = 1;
   const size_t capacity_;
   size_t free_ ABSL_GUARDED_BY(lock_);
   size_t reserved_ ABSL_GUARDED_BY(lock_) = 0;
-  size_t room_waits_ ABSL_GUARDED_BY(lock_) = 0;        // in room_, or granted and not left yet
-  Waiter* receiving_ ABSL_GUARDED_BY(lock_) = nullptr;  // until it has left
+  size_t room_waits_ ABSL_GUARDED_BY(lock_) = 0;  // in room_, or granted and not left yet
+  Waiter* receiving_ ABSL_GUARDED_BY(lock_) =
+      nullptr;                           // until it has left, or a message was handed over
+  Place* place_ ABSL_GUARDED_BY(lock_);  // receiving_'s
   ChunkQueue<T> queue_ ABSL_GUARDED_BY(lock_);
   IntrusiveList<RoomWaiter> room_ ABSL_GUARDED_BY(lock_);
 };

@@ -13,7 +13,6 @@
 #include "quiesce/runtime/channel/chunk_queue.h"
 #include "quiesce/runtime/channel/mpsc_channel.h"
 #include "quiesce/runtime/channel/mpsc_permit.h"
-#include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/task/wait.h"
 
@@ -23,7 +22,8 @@ namespace mpsc_internal {
 
 // ---- waits for room ---------------------------------------------------------------------------------
 
-// Self says what a slot is taken for: `Taken(result)` makes the result once it is.
+// Self says what a slot is taken for: `value()` is to be queued in it, null reserves it; `Taken(waiter, result)` makes
+// the result once it is.
 template <class Self, class T, class V>
 class RoomOp {
  public:
@@ -31,29 +31,31 @@ class RoomOp {
   using Result = std::optional<Outcome<V>>;
   static constexpr bool kStructural = false;
 
-  bool Try(Result& result) { return Finish(channel_->TrySend(value()), result); }
+  bool Try(Waiter& waiter, Result& result) {
+    return Finish(waiter, channel_->TrySend(self().value()), result);
+  }
   Enqueued Enqueue(Waiter& waiter, Result& result) {
     Room room = Room::kNone;
-    const Enqueued enqueued = channel_->EnqueueForRoom(waiter, wait_, room);
-    if (enqueued == Enqueued::kDone) Finish(room, result);
+    const Enqueued enqueued = channel_->EnqueueForRoom(waiter, wait_, self().value(), room);
+    if (enqueued == Enqueued::kDone) Finish(waiter, room, result);
     return enqueued;
   }
-  bool Harvest(Result& result) {
+  bool Harvest(Waiter& waiter, Result& result) {
     channel_->LeaveRoom(wait_);
-    return Finish(wait_.closed ? Room::kClosed : Room::kTaken, result);
+    return Finish(waiter, wait_.closed ? Room::kClosed : Room::kTaken, result);
   }
   void Withdraw(Waiter&) { channel_->LeaveRoom(wait_); }
 
  protected:
-  RoomOp(Channel<T>* channel, T* value) : channel_(channel) { wait_.value = value; }
+  explicit RoomOp(Channel<T>* channel) : channel_(channel) {}
   Channel<T>* channel() const { return channel_; }
 
  private:
-  T* value() const { return static_cast<T*>(wait_.value); }
-  bool Finish(Room room, Result& result) {
+  Self& self() { return *static_cast<Self*>(this); }
+  bool Finish(Waiter& waiter, Room room, Result& result) {
     if (room == Room::kNone) return false;
     if (room == Room::kTaken) [[likely]] {
-      static_cast<Self*>(this)->Taken(result);
+      self().Taken(waiter, result);
     } else {
       result.emplace(ClosedError(Self::kName));
     }
@@ -68,24 +70,30 @@ template <class T>
 class SendOp : public RoomOp<SendOp<T>, T, void> {
  public:
   static constexpr const char* kName = "Sender::Send";
-  SendOp(Channel<T>* channel, T* value) : RoomOp<SendOp, T, void>(channel, value) {}
-  void Taken(std::optional<Outcome<void>>& result) { result.emplace(Ok()); }
+  SendOp(Channel<T>* channel, T* value) : RoomOp<SendOp, T, void>(channel), value_(value) {}
+  T* value() const { return value_; }
+  void Taken(Waiter&, std::optional<Outcome<void>>& result) { result.emplace(Ok()); }
+
+ private:
+  T* value_;
 };
 
 template <class T>
 class ReserveOp : public RoomOp<ReserveOp<T>, T, SendPermit<T>> {
  public:
   static constexpr const char* kName = "Sender::Reserve";
-  ReserveOp(Channel<T>* channel, const CxBase& cx, const std::source_location& where)
-      : RoomOp<ReserveOp, T, SendPermit<T>>(channel, nullptr), cx_(cx), where_(where) {}
-  void Taken(std::optional<Outcome<SendPermit<T>>>& result) { result.emplace(MakeValue()); }
-  bool TryTake() { return this->channel()->TryReserve() == Room::kTaken; }
-  [[gnu::always_inline]] SendPermit<T> MakeValue() {
-    return SendPermit<T>(cx_, this->channel(), where_);
+  ReserveOp(Channel<T>* channel, const std::source_location& where)
+      : RoomOp<ReserveOp, T, SendPermit<T>>(channel), where_(where) {}
+  T* value() const { return nullptr; }
+  void Taken(Waiter& waiter, std::optional<Outcome<SendPermit<T>>>& result) {
+    result.emplace(MakeValue(waiter));
+  }
+  bool TryTake(Waiter&) { return this->channel()->TryReserve() == Room::kTaken; }
+  [[gnu::always_inline]] SendPermit<T> MakeValue(Waiter& waiter) {
+    return SendPermit<T>(waiter.cx(), this->channel(), where_);
   }
 
  private:
-  const CxBase cx_;
   const std::source_location where_;
 };
 
@@ -100,14 +108,19 @@ class ReceiveOp {
   static constexpr bool kStructural = false;
   explicit ReceiveOp(Channel<T>* channel) : channel_(channel) {}
 
-  bool Try(Result& result) { return Finish(channel_->Receive(kName, TakeOne(result)), result); }
+  bool Try(Waiter&, Result& result) {
+    return Finish(channel_->Receive(kName, TakeOne(result)), result);
+  }
   Enqueued Enqueue(Waiter& waiter, Result& result) {
     Found found = Found::kNothing;
-    const Enqueued enqueued = channel_->EnqueueForMessage(kName, waiter, TakeOne(result), found);
+    const Enqueued enqueued =
+        channel_->EnqueueForMessage(kName, waiter, &result, TakeOne(result), found);
     if (enqueued == Enqueued::kDone) Finish(found, result);
     return enqueued;
   }
-  bool Harvest(Result& result) { return Finish(channel_->Harvest(TakeOne(result)), result); }
+  bool Harvest(Waiter&, Result& result) {
+    return result.has_value() || Finish(channel_->Harvest(TakeOne(result)), result);
+  }
   void Withdraw(Waiter&) { channel_->WithdrawReceiver(); }
 
  private:
@@ -134,23 +147,24 @@ class ReceiveAckedOp {
   using Result = std::optional<Outcome<Value>>;
   static constexpr const char* kName = "Receiver::ReceiveAcked";
   static constexpr bool kStructural = false;
-  ReceiveAckedOp(Channel<T>* channel, const CxBase& cx, const std::source_location& where)
-      : channel_(channel), cx_(cx), where_(where) {}
+  ReceiveAckedOp(Channel<T>* channel, const std::source_location& where)
+      : channel_(channel), where_(where) {}
 
-  bool Try(Result& result) {
+  bool Try(Waiter& waiter, Result& result) {
     std::optional<T> message;
-    return Finish(channel_->Receive(kName, Hold(message)), message, result);
+    return Finish(waiter, channel_->Receive(kName, Hold(message)), message, result);
   }
   Enqueued Enqueue(Waiter& waiter, Result& result) {
     std::optional<T> message;
     Found found = Found::kNothing;
-    const Enqueued enqueued = channel_->EnqueueForMessage(kName, waiter, Hold(message), found);
-    if (enqueued == Enqueued::kDone) Finish(found, message, result);
+    const Enqueued enqueued =
+        channel_->EnqueueForMessage(kName, waiter, nullptr, Hold(message), found);
+    if (enqueued == Enqueued::kDone) Finish(waiter, found, message, result);
     return enqueued;
   }
-  bool Harvest(Result& result) {
+  bool Harvest(Waiter& waiter, Result& result) {
     std::optional<T> message;
-    return Finish(channel_->Harvest(Hold(message)), message, result);
+    return Finish(waiter, channel_->Harvest(Hold(message)), message, result);
   }
   void Withdraw(Waiter&) { channel_->WithdrawReceiver(); }
 
@@ -163,18 +177,17 @@ class ReceiveAckedOp {
     };
   }
   // Without the lock: the ledger of a debug build has one of its own.
-  bool Finish(Found found, std::optional<T>& message, Result& result) {
+  bool Finish(Waiter& waiter, Found found, std::optional<T>& message, Result& result) {
     if (found == Found::kNothing) return false;
     if (found == Found::kEnd) {
       result.emplace(Value());
     } else {
-      result.emplace(Value(Ack<T>(cx_, channel_, *std::move(message), where_)));
+      result.emplace(Value(Ack<T>(waiter.cx(), channel_, *std::move(message), where_)));
     }
     return true;
   }
 
   Channel<T>* channel_;
-  const CxBase cx_;
   const std::source_location where_;
 };
 
@@ -188,14 +201,19 @@ class ReceiveManyOp {
   ReceiveManyOp(Channel<T>* channel, std::vector<T>* to, size_t most)
       : channel_(channel), to_(to), most_(most) {}
 
-  bool Try(Result& result) { return Finish(channel_->Receive(kName, TakeMany(result)), result); }
+  bool Try(Waiter&, Result& result) {
+    return Finish(channel_->Receive(kName, TakeMany(result)), result);
+  }
   Enqueued Enqueue(Waiter& waiter, Result& result) {
     Found found = Found::kNothing;
-    const Enqueued enqueued = channel_->EnqueueForMessage(kName, waiter, TakeMany(result), found);
+    const Enqueued enqueued =
+        channel_->EnqueueForMessage(kName, waiter, nullptr, TakeMany(result), found);
     if (enqueued == Enqueued::kDone) Finish(found, result);
     return enqueued;
   }
-  bool Harvest(Result& result) { return Finish(channel_->Harvest(TakeMany(result)), result); }
+  bool Harvest(Waiter&, Result& result) {
+    return Finish(channel_->Harvest(TakeMany(result)), result);
+  }
   void Withdraw(Waiter&) { channel_->WithdrawReceiver(); }
 
  private:

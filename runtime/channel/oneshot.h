@@ -71,6 +71,8 @@ class Block {
 
   // For the sender. Nobody waits and nothing has happened: ends it so. False otherwise.
   bool TryEndSender(uint32_t with) {
+    // A failed exchange costs what one does that succeeds.
+    if (word_.load(std::memory_order_relaxed) != 0) return false;
     uint32_t fresh = 0;
     return word_.compare_exchange_strong(fresh, kSenderGone | with, std::memory_order_acq_rel,
                                          std::memory_order_relaxed);
@@ -91,6 +93,10 @@ class Block {
   // After a decision; also waits until who granted it is done.
   void LeaveReceiver() { Leave(kReceiverWaits, receiver_waiter_); }
   void LeaveSender() { Leave(kSenderWaits, sender_waiter_); }
+  // Has the sender gone, nothing else, and no wait of the receiver is left?
+  bool Settled() const {
+    return word_.load(std::memory_order_acquire) == kSenderGone && receiver_waiter_ == nullptr;
+  }
   // Fatal if a wait of that end has not left.
   void CheckReceiverUnused() const {
     if (receiver_waiter_ != nullptr) [[unlikely]]
@@ -138,22 +144,21 @@ class ValueBlock : public Block {
 
   // ---- the sender ----
   // Ends it. The value, if it cannot arrive any more.
-  std::optional<T> Send(T&& value) {
+  [[gnu::always_inline]] std::optional<T> Send(T&& value) {
     std::construct_at(&value_, std::move(value));  // which nobody reads before kValue
     if (TryEndSender(kValue)) [[likely]]
       return std::nullopt;
-    if (SendUnlessClosed()) return std::nullopt;
-    std::optional<T> back(std::in_place, TakeValue());
-    if ((EndSender() & kReceiverGone) != 0) delete this;
-    return back;
+    return SendSlow();
   }
-  void DropSender() {
+  [[gnu::noinline]] void DropSender() {
     CheckSenderUnused();
     if (TryEndSender(0)) return;
     if ((EndSender() & kReceiverGone) != 0) delete this;
   }
 
   // ---- the receiver ----
+  // Is there an answer?
+  bool Ready() const { return (Word() & (kSenderGone | kClosed)) != 0; }
   // True if there is an answer: the value, or that none will come.
   bool Take(std::optional<T>& value) {
     const uint32_t word = Word();
@@ -165,6 +170,23 @@ class ValueBlock : public Block {
     return (word & (kSenderGone | kClosed)) != 0;
   }
   void DropReceiver() {
+    // Whoever sent or went is done, and nothing is left.
+    if (Settled()) [[likely]] {
+      delete this;
+    } else {
+      DropUnsettled();
+    }
+  }
+
+ private:
+  // The value is in its place.
+  [[gnu::noinline]] std::optional<T> SendSlow() {
+    if (SendUnlessClosed()) return std::nullopt;
+    std::optional<T> back(std::in_place, TakeValue());
+    if ((EndSender() & kReceiverGone) != 0) delete this;
+    return back;
+  }
+  [[gnu::noinline]] void DropUnsettled() {
     CheckReceiverUnused();
     uint32_t word = Word();
     if ((word & kSenderGone) == 0) word = CloseReceiver(kClosed | kReceiverGone);
@@ -172,8 +194,6 @@ class ValueBlock : public Block {
     if ((word & kValue) != 0) std::destroy_at(&value_);
     delete this;
   }
-
- private:
   T TakeValue() {
     T value(std::move(value_));
     std::destroy_at(&value_);
@@ -192,7 +212,14 @@ class ReceiveOp {
   static constexpr const char* kName = "OneshotReceiver::Receive";
   static constexpr bool kStructural = false;
   explicit ReceiveOp(ValueBlock<T>* block) : block_(block) {}
-  bool Try(Result& result) {
+  // Nobody else takes what there is.
+  bool TryTake(Waiter&) { return block_->Ready(); }
+  [[gnu::always_inline]] Value MakeValue(Waiter&) {
+    Value value;
+    block_->Take(value);
+    return value;
+  }
+  bool Try(Waiter&, Result& result) {
     Value value;
     if (!block_->Take(value)) return false;
     result.emplace(std::move(value));
@@ -200,12 +227,12 @@ class ReceiveOp {
   }
   Enqueued Enqueue(Waiter& waiter, Result& result) {
     const Enqueued enqueued = block_->EnqueueReceiver(waiter);
-    if (enqueued == Enqueued::kDone) Try(result);
+    if (enqueued == Enqueued::kDone) Try(waiter, result);
     return enqueued;
   }
-  bool Harvest(Result& result) {
+  bool Harvest(Waiter& waiter, Result& result) {
     block_->LeaveReceiver();
-    return Try(result);
+    return Try(waiter, result);
   }
   void Withdraw(Waiter&) { block_->LeaveReceiver(); }
 
@@ -220,7 +247,7 @@ class ClosedOp {
   static constexpr const char* kName = "OneshotSender::Closed";
   static constexpr bool kStructural = false;
   explicit ClosedOp(Block* block) : block_(block) {}
-  bool Try(std::optional<Outcome<void>>& result) {
+  bool Try(Waiter&, std::optional<Outcome<void>>& result) {
     if ((block_->Word() & Block::kClosed) == 0) return false;
     result.emplace(Ok());
     return true;
@@ -230,7 +257,7 @@ class ClosedOp {
     if (enqueued == Enqueued::kDone) result.emplace(Ok());
     return enqueued;
   }
-  bool Harvest(std::optional<Outcome<void>>& result) {
+  bool Harvest(Waiter&, std::optional<Outcome<void>>& result) {
     block_->LeaveSender();
     result.emplace(Ok());
     return true;
@@ -265,7 +292,7 @@ class OneshotSender {
 
   // Sends `value`; does not suspend.
   // Returns  nullopt: it is in the channel. The value: the receiver is gone, or has called Close.
-  std::optional<T> Send(T&& value) && {
+  [[gnu::always_inline]] std::optional<T> Send(T&& value) && {
     oneshot_internal::ValueBlock<T>* block = this->block();
     block->CheckSenderUnused();
     block_ = nullptr;

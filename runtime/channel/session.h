@@ -88,13 +88,13 @@ class CallOp {
   static constexpr bool kPartial = true;
   CallOp(Session<Request, R>* session, Request* request) : session_(session), call_(request) {}
 
-  bool Try(std::optional<Outcome<R>>&) { return false; }
+  bool Try(Waiter&, std::optional<Outcome<R>>&) { return false; }
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<R>>& result) {
     const Enqueued enqueued = session_->EnqueueCaller(&call_, &waiter);
     if (enqueued == Enqueued::kDone) result.emplace(Hub::ClosedError());
     return enqueued;
   }
-  bool Harvest(std::optional<Outcome<R>>& result) {
+  bool Harvest(Waiter&, std::optional<Outcome<R>>& result) {
     session_->HarvestCaller();
     if (call_.reply.has_value()) [[likely]] {
       result.emplace(*std::move(call_.reply));
@@ -120,17 +120,19 @@ class NextOp {
   NextOp(Session<Request, R>* session, std::optional<CxBase> cx, const std::source_location& where)
       : session_(session), cx_(cx), where_(where) {}
 
-  bool Try(std::optional<Outcome<Value>>& result) {
+  // Without a wait.
+  bool TryNow(std::optional<Outcome<Value>>& result) {
     if (!session_->TryTake(&taker_)) return false;
     Yield(result);
     return true;
   }
+  bool Try(Waiter&, std::optional<Outcome<Value>>& result) { return TryNow(result); }
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
     const Enqueued enqueued = session_->EnqueueTaker(&taker_, &waiter);
     if (enqueued == Enqueued::kDone) Yield(result);
     return enqueued;
   }
-  bool Harvest(std::optional<Outcome<Value>>& result) {
+  bool Harvest(Waiter&, std::optional<Outcome<Value>>& result) {
     session_->HarvestTaker();
     Yield(result);
     return true;
@@ -153,7 +155,7 @@ class AbandonedOp {
   static constexpr bool kStructural = false;
   explicit AbandonedOp(Service* service) : service_(service) {}
 
-  bool Try(std::optional<Outcome<void>>& result) {
+  bool Try(Waiter&, std::optional<Outcome<void>>& result) {
     if (!service_->hub->Abandoned(*service_)) return false;
     result.emplace(Ok());
     return true;
@@ -163,7 +165,7 @@ class AbandonedOp {
     if (enqueued == Enqueued::kDone) result.emplace(Ok());
     return enqueued;
   }
-  bool Harvest(std::optional<Outcome<void>>& result) {
+  bool Harvest(Waiter&, std::optional<Outcome<void>>& result) {
     result.emplace(Ok());
     return true;
   }
@@ -347,7 +349,7 @@ class SessionServer {
     cx.Verify();
     session_internal::NextOp<Request, R> next(session(), cx, where);
     typename session_internal::Session<Request, R>::Result result;
-    if (!next.Try(result)) return std::nullopt;
+    if (!next.TryNow(result)) return std::nullopt;
     return **std::move(result);
   }
 

@@ -192,14 +192,14 @@ class ChangedOp {
   static constexpr bool kStructural = false;
   ChangedOp(Core* core, Watcher* watcher) : core_(core), watching_(watcher) {}
 
-  bool Try(std::optional<Outcome<bool>>& result) {
+  bool Try(Waiter&, std::optional<Outcome<bool>>& result) {
     return core_->Look(*watching_.watcher, /*granted=*/false, result);
   }
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<bool>>& result) {
     return core_->Enqueue(watching_, waiter, result);
   }
   // What it was woken for stays: versions only rise, and senders that are gone do not come back.
-  bool Harvest(std::optional<Outcome<bool>>& result) {
+  bool Harvest(Waiter&, std::optional<Outcome<bool>>& result) {
     return core_->Look(*watching_.watcher, /*granted=*/true, result);
   }
   void Withdraw(Waiter&) { core_->Withdraw(watching_); }

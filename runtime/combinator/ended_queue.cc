@@ -76,7 +76,7 @@ void EndedQueue::Wake() {
   if (waiter_ != nullptr) std::exchange(waiter_, nullptr)->Grant();
 }
 
-bool EndedOp::Try(std::optional<Outcome<Branch*>>& result) {
+bool EndedOp::Try(Waiter&, std::optional<Outcome<Branch*>>& result) {
   const bool due = !when.is_infinite() && clock_->Now() >= when;
   if (!queue_->Has(wanted_) && !due) return false;
   result.emplace(queue_->Pop());
@@ -89,7 +89,7 @@ Enqueued EndedOp::Enqueue(Waiter& waiter, std::optional<Outcome<Branch*>>&) {
   return Enqueued::kQueued;
 }
 
-bool EndedOp::Harvest(std::optional<Outcome<Branch*>>& result) {
+bool EndedOp::Harvest(Waiter&, std::optional<Outcome<Branch*>>& result) {
   Disarm();
   result.emplace(queue_->Pop());
   return true;

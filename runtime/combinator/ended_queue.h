@@ -111,9 +111,9 @@ class EndedOp : public Timer {
     clock_ = clock;
     when = until;
   }
-  bool Try(std::optional<Outcome<Branch*>>& result);
+  bool Try(Waiter&, std::optional<Outcome<Branch*>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Branch*>>& result);
-  bool Harvest(std::optional<Outcome<Branch*>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<Branch*>>& result);
   void Withdraw(Waiter& waiter);
 
  private:

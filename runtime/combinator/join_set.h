@@ -65,7 +65,7 @@ class NextOp {
   static constexpr bool kStructural = false;
   explicit NextOp(TaskSet* set) : set_(set) {}
 
-  bool Try(std::optional<Outcome<Value>>& result) {
+  bool Try(Waiter&, std::optional<Outcome<Value>>& result) {
     if (set_->size() == 0) {
       result.emplace(Value());
       return true;
@@ -79,7 +79,9 @@ class NextOp {
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>&) {
     return set_->ended().Enqueue(&waiter, 1) ? Enqueued::kQueued : Enqueued::kRetry;
   }
-  bool Harvest(std::optional<Outcome<Value>>& result) { return Try(result); }
+  bool Harvest(Waiter& waiter, std::optional<Outcome<Value>>& result) {
+    return Try(waiter, result);
+  }
   void Withdraw(Waiter& waiter) { set_->ended().Withdraw(&waiter); }
 
  private:

@@ -112,7 +112,7 @@ void RateLimit::ServeFirst(Instant now) {
 
 namespace rate_limit_internal {
 
-bool AcquireOp::Try(std::optional<Outcome<void>>& result) {
+bool AcquireOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
   if (tokens_ > limit_->burst_) {
     result.emplace(absl::InvalidArgumentError(
         absl::StrCat("RateLimit::Acquire(cx, ", tokens_, "): more tokens than the burst of ",
@@ -145,7 +145,7 @@ Enqueued AcquireOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result
   return Enqueued::kQueued;
 }
 
-bool AcquireOp::Harvest(std::optional<Outcome<void>>& result) {
+bool AcquireOp::Harvest(Waiter&, std::optional<Outcome<void>>& result) {
   const Instant now = clock_->Now();
   SpinLockHolder lock(limit_->lock_);
   limit_->TakeDue(this);

@@ -51,9 +51,9 @@ class AcquireOp : public Timer, public LineHook {
   AcquireOp(RateLimit* limit, Clock* clock, int64_t tokens)
       : Timer(&OnFire), limit_(limit), clock_(clock), tokens_(tokens) {}
 
-  bool Try(std::optional<Outcome<void>>& result);
+  bool Try(Waiter&, std::optional<Outcome<void>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result);
-  bool Harvest(std::optional<Outcome<void>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<void>>& result);
   void Withdraw(Waiter& waiter);
 
  private:

@@ -55,19 +55,13 @@ uint64_t IdOfMaybeEnded(const TaskScope* task) {
 
 namespace cx_internal {
 
-// Read by name, in CurrentTask's assembly, which optimisation of the whole program does not see.
-#if defined(__clang__)
-[[gnu::used]]
-#else
-[[gnu::used, gnu::externally_visible]]
-#endif
-constinit thread_local RunningSlot running_slot;
+QUIESCE_THREAD_WORD_USED constinit thread_local RunningSlot running_slot;
 
 void ListThisThread() {
   if (thread_ends) return;
   thread_local RunningThread own;
 }
-#if !defined(__x86_64__) || !defined(__ELF__) || defined(__ILP32__)
+#ifndef QUIESCE_READ_THREAD_WORD
 [[gnu::noinline]] TaskScope* CurrentTask() { return running_slot.task; }
 #endif
 [[gnu::noinline]] void SetCurrentTask(TaskScope* task, const SpawnSite* site) {

@@ -16,6 +16,7 @@
 
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/base/thread_word.h"
 #include "quiesce/runtime/budget/budget.h"
 #include "quiesce/runtime/cx/authority.h"
 #include "quiesce/runtime/cx/capability.h"
@@ -120,17 +121,10 @@ bool MustFailNow(const CxBase& cx, uint8_t mode);
 CancelReason FailReason(const CxBase& cx, uint8_t mode);
 
 // The task whose step runs on this thread, or null. For checks and reports, never to find a Cx.
-#if defined(__x86_64__) && defined(__ELF__) && !defined(__ILP32__)
-// A coroutine may be on another thread after a suspension, and compilers keep the address of a thread-local: hence
-// by hand, two instructions that they know nothing of, instead of a call for which registers are spilled. The
-// variable is RunningSlot::task, of running_task.h.
+// RunningSlot::task, of running_task.h.
+#ifdef QUIESCE_READ_THREAD_WORD
 [[gnu::always_inline]] inline TaskScope* CurrentTask() {
-  TaskScope* task;
-  asm volatile(
-      "movq quiesce_v0_running_slot@gottpoff(%%rip), %0\n\t"
-      "movq %%fs:(%0), %0"
-      : "=r"(task));
-  return task;
+  return reinterpret_cast<TaskScope*>(QUIESCE_READ_THREAD_WORD("quiesce_v0_running_slot"));
 }
 #else
 TaskScope* CurrentTask();

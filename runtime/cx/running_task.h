@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "quiesce/runtime/base/thread_word.h"
 #include "quiesce/runtime/cx/scope.h"
 
 namespace quiesce {
@@ -30,10 +31,7 @@ struct RunningSlot {
 
 // constinit, and trivial to destroy: an access is one instruction, without a look whether it has been constructed.
 extern constinit thread_local RunningSlot running_slot asm("quiesce_v0_running_slot")
-#if defined(__x86_64__) && defined(__ELF__) && !defined(__ILP32__)
-    __attribute__((tls_model("initial-exec")))
-#endif
-    ;
+    QUIESCE_THREAD_WORD_MODEL;
 
 // Makes this thread's slot known to VisitRunningTasks; not while the thread ends.
 [[gnu::cold]] void ListThisThread();

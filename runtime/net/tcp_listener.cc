@@ -84,7 +84,7 @@ void ListenSocket::CloseIfScopeCancelled(const CxBase& accepting) {
 
 // --- bind ----------------------------------------------------------------------------------------
 
-bool BindOp::Try(std::optional<Outcome<TcpListener>>& result) {
+bool BindOp::Try(Waiter&, std::optional<Outcome<TcpListener>>& result) {
   result.emplace(Bind());
   return true;
 }
@@ -193,7 +193,7 @@ bool AcceptOp::Register(std::optional<Outcome<TcpStream>>& result) {
   return true;
 }
 
-bool AcceptOp::Try(std::optional<Outcome<TcpStream>>& result) {
+bool AcceptOp::Try(Waiter&, std::optional<Outcome<TcpStream>>& result) {
   done_ = true;
   if (!socket_.open()) {
     result.emplace(absl::FailedPreconditionError(absl::StrCat(
@@ -234,9 +234,9 @@ Enqueued AcceptOp::Enqueue(Waiter& waiter, std::optional<Outcome<TcpStream>>&) {
   return parked ? Enqueued::kQueued : Enqueued::kRetry;
 }
 
-bool AcceptOp::Harvest(std::optional<Outcome<TcpStream>>& result) {
+bool AcceptOp::Harvest(Waiter& waiter, std::optional<Outcome<TcpStream>>& result) {
   socket_.Leave(Socket::kRead);
-  return Try(result);
+  return Try(waiter, result);
 }
 
 void AcceptOp::Withdraw(Waiter&) {

@@ -88,9 +88,9 @@ class BindOp {
   BindOp(const CxBase& cx, absl::string_view address, TcpListenOptions options)
       : cx_(cx), address_(address), options_(options) {}
   // Always done at once.
-  bool Try(std::optional<Outcome<TcpListener>>& result);
+  bool Try(Waiter&, std::optional<Outcome<TcpListener>>& result);
   Enqueued Enqueue(Waiter&, std::optional<Outcome<TcpListener>>&) { return Enqueued::kRetry; }
-  bool Harvest(std::optional<Outcome<TcpListener>>&) { return false; }
+  bool Harvest(Waiter&, std::optional<Outcome<TcpListener>>&) { return false; }
   void Withdraw(Waiter&) {}
 
  private:
@@ -108,9 +108,9 @@ class AcceptOp {
   static constexpr bool kStructural = false;
   AcceptOp(ListenSocket& socket, const CxBase& cx);
   ~AcceptOp();
-  bool Try(std::optional<Outcome<TcpStream>>& result);
+  bool Try(Waiter&, std::optional<Outcome<TcpStream>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<TcpStream>>& result);
-  bool Harvest(std::optional<Outcome<TcpStream>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<TcpStream>>& result);
   void Withdraw(Waiter& waiter);
 
  private:

@@ -55,7 +55,7 @@ class LingerOp {
   LingerOp(TcpSocket& socket, Instant until)
       : socket_(socket), until_(until), timer_(socket, Socket::kRead) {}
 
-  bool Try(std::optional<Outcome<bool>>& result) {
+  bool Try(Waiter&, std::optional<Outcome<bool>>& result) {
     // The timer alone would not do: it is set when input runs dry, which a peer can see to never happens.
     if (timer_.due() || socket_.services().clock->Now() >= until_) {
       result.emplace(true);
@@ -81,9 +81,9 @@ class LingerOp {
     timer_.Set(until_);
     return socket_.Park(Socket::kRead, waiter, &timer_) ? Enqueued::kQueued : Enqueued::kRetry;
   }
-  bool Harvest(std::optional<Outcome<bool>>& result) {
+  bool Harvest(Waiter& waiter, std::optional<Outcome<bool>>& result) {
     socket_.Leave(Socket::kRead);
-    return Try(result);
+    return Try(waiter, result);
   }
   void Withdraw(Waiter&) { socket_.Leave(Socket::kRead); }
 

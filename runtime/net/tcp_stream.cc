@@ -103,7 +103,7 @@ void ConnectOp::Finish(std::optional<Outcome<TcpStream>>& result) {
   result.emplace(TcpStream(std::move(socket_)));
 }
 
-bool ConnectOp::Try(std::optional<Outcome<TcpStream>>& result) {
+bool ConnectOp::Try(Waiter&, std::optional<Outcome<TcpStream>>& result) {
   if (socket_ == nullptr) {
     absl::Status begun = Begin();
     if (!begun.ok()) {
@@ -138,9 +138,9 @@ Enqueued ConnectOp::Enqueue(Waiter& waiter, std::optional<Outcome<TcpStream>>&) 
   return socket_->Park(Socket::kWrite, waiter) ? Enqueued::kQueued : Enqueued::kRetry;
 }
 
-bool ConnectOp::Harvest(std::optional<Outcome<TcpStream>>& result) {
+bool ConnectOp::Harvest(Waiter& waiter, std::optional<Outcome<TcpStream>>& result) {
   socket_->Leave(Socket::kWrite);
-  return Try(result);
+  return Try(waiter, result);
 }
 
 void ConnectOp::Withdraw(Waiter&) {
@@ -150,7 +150,7 @@ void ConnectOp::Withdraw(Waiter&) {
 
 // --- read ----------------------------------------------------------------------------------------
 
-bool ReadOp::Try(std::optional<Outcome<size_t>>& result) {
+bool ReadOp::Try(Waiter&, std::optional<Outcome<size_t>>& result) {
   if (buffer_.empty()) {
     result.emplace(absl::InvalidArgumentError(absl::StrCat(
         kName, "(", socket_.peer.ToString(),
@@ -179,7 +179,7 @@ Enqueued ReadOp::Enqueue(Waiter& waiter, std::optional<Outcome<size_t>>&) {
   return socket_.Park(Socket::kRead, waiter) ? Enqueued::kQueued : Enqueued::kRetry;
 }
 
-bool ReadOp::Harvest(std::optional<Outcome<size_t>>& result) {
+bool ReadOp::Harvest(Waiter&, std::optional<Outcome<size_t>>& result) {
   return ReceiveWhile(socket_.LeaveAndTakeReady(Socket::kRead), result);
 }
 
@@ -187,7 +187,7 @@ void ReadOp::Withdraw(Waiter&) { socket_.Leave(Socket::kRead); }
 
 // --- write ---------------------------------------------------------------------------------------
 
-bool WriteOp::Try(std::optional<Outcome<size_t>>& result) {
+bool WriteOp::Try(Waiter&, std::optional<Outcome<size_t>>& result) {
   if (data_.empty()) {
     result.emplace(absl::InvalidArgumentError(absl::StrCat(
         kName, "(", socket_.peer.ToString(),
@@ -211,14 +211,14 @@ Enqueued WriteOp::Enqueue(Waiter& waiter, std::optional<Outcome<size_t>>&) {
   return socket_.Park(Socket::kWrite, waiter) ? Enqueued::kQueued : Enqueued::kRetry;
 }
 
-bool WriteOp::Harvest(std::optional<Outcome<size_t>>& result) {
+bool WriteOp::Harvest(Waiter& waiter, std::optional<Outcome<size_t>>& result) {
   socket_.Leave(Socket::kWrite);
-  return Try(result);
+  return Try(waiter, result);
 }
 
 void WriteOp::Withdraw(Waiter&) { socket_.Leave(Socket::kWrite); }
 
-bool WriteAllOp::Try(std::optional<Outcome<void>>& result) {
+bool WriteAllOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
   while (!rest_.empty()) {
     if (!socket_.TakeReady(Socket::kWrite, kName)) return false;
     const ssize_t n = Send(socket_, rest_);
@@ -237,9 +237,9 @@ Enqueued WriteAllOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>&) {
   return socket_.Park(Socket::kWrite, waiter) ? Enqueued::kQueued : Enqueued::kRetry;
 }
 
-bool WriteAllOp::Harvest(std::optional<Outcome<void>>& result) {
+bool WriteAllOp::Harvest(Waiter& waiter, std::optional<Outcome<void>>& result) {
   socket_.Leave(Socket::kWrite);
-  return Try(result);
+  return Try(waiter, result);
 }
 
 void WriteAllOp::Withdraw(Waiter&) { socket_.Leave(Socket::kWrite); }

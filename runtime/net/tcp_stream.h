@@ -56,9 +56,9 @@ class ConnectOp {
   static constexpr const char* kName = "TcpStream::Connect";
   static constexpr bool kStructural = false;
   ConnectOp(const CxBase& cx, absl::string_view address) : cx_(cx), address_(address) {}
-  bool Try(std::optional<Outcome<TcpStream>>& result);
+  bool Try(Waiter&, std::optional<Outcome<TcpStream>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<TcpStream>>& result);
-  bool Harvest(std::optional<Outcome<TcpStream>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<TcpStream>>& result);
   void Withdraw(Waiter& waiter);
 
  private:
@@ -77,9 +77,9 @@ class ReadOp {
   static constexpr const char* kName = "TcpStream::Read";
   static constexpr bool kStructural = false;
   ReadOp(TcpSocket& socket, absl::Span<std::byte> buffer) : socket_(socket), buffer_(buffer) {}
-  bool Try(std::optional<Outcome<size_t>>& result);
+  bool Try(Waiter&, std::optional<Outcome<size_t>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<size_t>>& result);
-  bool Harvest(std::optional<Outcome<size_t>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<size_t>>& result);
   void Withdraw(Waiter& waiter);
 
  private:
@@ -95,9 +95,9 @@ class WriteOp {
   static constexpr const char* kName = "TcpStream::Write";
   static constexpr bool kStructural = false;
   WriteOp(TcpSocket& socket, absl::Span<const std::byte> data) : socket_(socket), data_(data) {}
-  bool Try(std::optional<Outcome<size_t>>& result);
+  bool Try(Waiter&, std::optional<Outcome<size_t>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<size_t>>& result);
-  bool Harvest(std::optional<Outcome<size_t>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<size_t>>& result);
   void Withdraw(Waiter& waiter);
 
  private:
@@ -115,9 +115,9 @@ class WriteAllOp {
       : socket_(socket), rest_(data), written_(written) {
     if (written_ != nullptr) *written_ = 0;
   }
-  bool Try(std::optional<Outcome<void>>& result);
+  bool Try(Waiter&, std::optional<Outcome<void>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result);
-  bool Harvest(std::optional<Outcome<void>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<void>>& result);
   void Withdraw(Waiter& waiter);
 
  private:

@@ -74,7 +74,7 @@ Obligation Obligation::ForRegionOf(const CxBase& cx, const PermitKind& kind,
 Obligation::Claimed Obligation::Claim() {
   Claimed claimed = {
       .region = region_, .place = place_, .task = task_id(), .elsewhere = false, .revoked = false};
-  if (region_ == nullptr || CountsHere()) return claimed;
+  if (region_ == nullptr || CountsHere(task_ & ~kNoted)) return claimed;
   uint64_t word = region_->permits.load(std::memory_order_acquire);
   do {
     if ((word & permit_word::kRevoked) != 0) {
@@ -89,6 +89,7 @@ Obligation::Claimed Obligation::Claim() {
 }
 
 void Obligation::NoteReserve(const TaskCore& task, const PermitKind& kind) {
+  task_ |= kNoted;
   if (DebugChecks()) AddEntry(task, kind);
   Emit(EventKind::kPermitReserve, region_->id, task.id, 0, kind.name);
 }

@@ -92,7 +92,7 @@ class Obligation {
   template <class Effect>
   [[gnu::always_inline]] bool Resolve(const PermitKind& kind, PermitEnd end,
                                       Effect effect) noexcept {
-    const bool counted = !kHasLedger || (!Instrumented() && CountsHere());
+    const bool counted = !kHasLedger || CountsHere(task_);
     Claimed claimed;
     if (!counted) [[unlikely]]
       claimed = Claim();
@@ -120,11 +120,14 @@ class Obligation {
     bool elsewhere;  // the region's word has the claim
     bool revoked;
   };
-  // In task_: nobody counts it by itself, whoever resolves it claims it. Without the bit, who reserved it. It is in no
-  // id, of a task (counted from 1) or of a thread (counted from 2^63, thread_wait.cc), so that none is equal to task_.
+  // In task_: nobody counts it by itself, whoever resolves it claims it. Without the bit, who reserved it. Neither bit
+  // is in an id, of a task (counted from 1) or of a thread (counted from 2^63, thread_wait.cc), so that none is equal to
+  // task_.
   static constexpr uint64_t kUncounted = uint64_t{1} << 62;
+  // The same of a permit whose reserve was noted, so that its end is too: nothing else need be asked to find that out.
+  static constexpr uint64_t kNoted = uint64_t{1} << 61;
 
-  uint64_t task_id() const { return task_ & ~kUncounted; }
+  uint64_t task_id() const { return task_ & ~(kUncounted | kNoted); }
   bool RegionHasRevoked() const {
     return (region_->permits.load(std::memory_order_acquire) & permit_word::kRevoked) != 0;
   }
@@ -138,10 +141,10 @@ class Obligation {
     }
   }
 
-  // Is the task that reserved it the one that runs here, so that it counts by itself? Then it has.
-  [[gnu::always_inline]] bool CountsHere() {
+  // Is `id`, the task that reserved it, the one that runs here, so that it counts by itself? Then it has.
+  [[gnu::always_inline]] bool CountsHere(uint64_t id) {
     const auto* now = cx_internal::CurrentTask();
-    if (now == nullptr || now->id != task_) [[unlikely]]
+    if (now == nullptr || now->id != id) [[unlikely]]
       return false;
     auto& task = const_cast<TaskCore&>(static_cast<const TaskCore&>(*now));
     if (region_ == task.scope) {

@@ -52,7 +52,7 @@ class PermitsOp {
   static constexpr const char* kName = "Region close, open permits";
   static constexpr bool kStructural = true;
   explicit PermitsOp(RegionScope* region) : region_(CoreOf(region)) {}
-  bool Try(std::optional<Outcome<void>>& result) {
+  bool Try(Waiter&, std::optional<Outcome<void>>& result) {
     if (!region_->PermitsSettled()) return false;
     result.emplace(Ok());
     return true;
@@ -60,7 +60,7 @@ class PermitsOp {
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>&) {
     return region_->AwaitPermits(&waiter);
   }
-  bool Harvest(std::optional<Outcome<void>>& result) { return Try(result); }
+  bool Harvest(Waiter& waiter, std::optional<Outcome<void>>& result) { return Try(waiter, result); }
   void Withdraw(Waiter&) {}
 
  private:
@@ -73,7 +73,7 @@ Task<void> AwaitPermits(CxBase cx, RegionScope* region) {
   co_return co_await Wait<PermitsOp>(cx, region);
 }
 
-bool CloseOp::Try(std::optional<Outcome<void>>& result) {
+bool CloseOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
   while (!CoreOf(region_)->TryCloseCount()) {
     if (!CoreOf(region_)->RunNextTask()) return false;
   }
@@ -87,7 +87,7 @@ Enqueued CloseOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result) 
   return Enqueued::kDone;
 }
 
-bool CloseOp::Harvest(std::optional<Outcome<void>>& result) {
+bool CloseOp::Harvest(Waiter&, std::optional<Outcome<void>>& result) {
   CoreOf(region_)->CountIsZero();
   result.emplace(Ok());
   return true;

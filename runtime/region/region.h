@@ -108,9 +108,9 @@ class CloseOp {
   static constexpr const char* kName = "Region close";
   static constexpr bool kStructural = true;
   explicit CloseOp(RegionScope* region) : region_(region) {}
-  bool Try(std::optional<Outcome<void>>& result);
+  bool Try(Waiter&, std::optional<Outcome<void>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result);
-  bool Harvest(std::optional<Outcome<void>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<void>>& result);
   void Withdraw(Waiter&) {}
 
  private:

@@ -170,7 +170,7 @@ void MarkRefused(TaskCore* core) {
 
 AdmissionOp::AdmissionOp(RegionScope* region, uint32_t size) : region_(region), request_(size) {}
 
-bool AdmissionOp::Try(std::optional<Outcome<void>>& result) {
+bool AdmissionOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
   if (!CoreOf(region_)->CanEverFit(request_.size)) {
     result.emplace(CoreOf(region_)->Full());
     return true;
@@ -187,7 +187,7 @@ Enqueued AdmissionOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& resu
   return enqueued;
 }
 
-bool AdmissionOp::Harvest(std::optional<Outcome<void>>& result) {
+bool AdmissionOp::Harvest(Waiter&, std::optional<Outcome<void>>& result) {
   result.emplace(Ok());
   return true;
 }

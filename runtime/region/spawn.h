@@ -277,9 +277,9 @@ class AdmissionOp {
   static constexpr const char* kName = "Cx::SpawnWhenAdmitted";
   static constexpr bool kStructural = false;
   AdmissionOp(RegionScope* region, uint32_t size);
-  bool Try(std::optional<Outcome<void>>& result);
+  bool Try(Waiter&, std::optional<Outcome<void>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result);
-  bool Harvest(std::optional<Outcome<void>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<void>>& result);
   void Withdraw(Waiter& waiter);
 
  private:

@@ -56,10 +56,10 @@ class JoinOp {
   static constexpr bool kStructural = false;
   explicit JoinOp(TaskCore* core) : core_(core) {}
 
-  bool TryTake() { return Ended(core_); }
-  Value MakeValue() { return TakeResult<T>(core_); }
+  bool TryTake(Waiter&) { return Ended(core_); }
+  Value MakeValue(Waiter&) { return TakeResult<T>(core_); }
 
-  bool Try(std::optional<Outcome<Value>>& result) {
+  bool Try(Waiter&, std::optional<Outcome<Value>>& result) {
     if (!Ended(core_)) return false;
     result.emplace(TakeResult<T>(core_));
     return true;
@@ -67,7 +67,9 @@ class JoinOp {
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>&) {
     return EnqueueJoiner(core_, waiter);
   }
-  bool Harvest(std::optional<Outcome<Value>>& result) { return Try(result); }
+  bool Harvest(Waiter& waiter, std::optional<Outcome<Value>>& result) {
+    return Try(waiter, result);
+  }
   void Withdraw(Waiter&) { WithdrawJoiner(core_); }
 
  private:

@@ -23,7 +23,7 @@ Worker::Worker(WorkerPool* pool, uint32_t index, std::unique_ptr<KernelPoller> p
 void Worker::Run() {
   current_ = this;
   SetTraceWorker(index_);
-  last_check_ = last_poll_ = recent_now_ = pool_->Now();
+  last_check_ = last_poll_ = ReadClock();
   while (true) {
     Runnable* runnable = Pick();
     if (runnable == nullptr) [[unlikely]] {
@@ -33,6 +33,7 @@ void Worker::Run() {
     RunStep(runnable);
   }
   current_ = nullptr;
+  SetRecentNanos(0);
 }
 
 inline void Worker::RunStep(Runnable* runnable) {
@@ -102,8 +103,8 @@ Runnable* Worker::Search() {
   idle.StartSearching();
   Instant slept_at = Instant::InfinitePast();
   while (true) {
-    const Instant now = pool_->Now();
-    last_poll_ = recent_now_ = now;  // it comes from there, or goes there
+    const Instant now = ReadClock();
+    last_poll_ = now;  // it comes from there, or goes there
     if (now.nanos() - kNoSleepNanos < slept_at.nanos()) events_wait_ = true;
     // It may have slept until the next timer of all.
     CheckTimers(now, pool_->worker_count());
@@ -219,13 +220,19 @@ void Worker::PublishForStuck() {
   }
 }
 
+Instant Worker::ReadClock() {
+  const Instant now = pool_->Now();
+  SetRecentNanos(now.nanos());
+  return now;
+}
+
 // ---- timers and readiness -------------------------------------------------------------------------
 
 // Called every check_steps_ steps. That number follows the length of the steps, so that long ones do
 // not make timers late and short ones do not pay for the clock.
 void Worker::LookAround() {
   KeepHouse();
-  const Instant now = recent_now_ = pool_->Now();
+  const Instant now = ReadClock();
   const int64_t elapsed = std::max<int64_t>(now.nanos() - last_check_.nanos(), 1);
   if (elapsed >= kCheckIntervalNanos) {
     last_check_ = now;

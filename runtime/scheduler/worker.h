@@ -54,9 +54,6 @@ class Worker : public IdleSet::Member {
 
   // ---- on this worker's thread ----
 
-  // When it last looked at the clock.
-  Instant recent_now() const { return recent_now_; }
-
   // Wakes nobody: before the next step begins, the loop looks whether others should be.
   void PostHere(Runnable* runnable, Lane lane, Place place, Instant deadline) {
     if (queue_.Push(runnable, lane, place, deadline)) [[unlikely]]
@@ -125,7 +122,9 @@ class Worker : public IdleSet::Member {
   // Makes what other workers withhold everybody's. False if it has done so a moment ago.
   bool PublishWithheld(Instant now);
   void PublishForStuck();
-  void KeepHouse();   // the pool's hook
+  void KeepHouse();  // the pool's hook
+  // For RecentNanos.
+  Instant ReadClock();
   void LookAround();  // timers and readiness, from time to time while busy
   // Fires what is due, here and at that many of the others.
   void CheckTimers(Instant now, uint32_t neighbours);
@@ -146,7 +145,6 @@ class Worker : public IdleSet::Member {
   uint32_t random_;
   Instant last_check_;  // of the timers
   Instant last_poll_;
-  Instant recent_now_;
   uint32_t neighbour_;  // whose timers were looked at last
   int nested_ = 0;
   bool events_wait_ = false;  // a guess: the poller has some whenever the queues are empty

@@ -214,25 +214,16 @@ void WorkerPool::PostBatch(RunnableQueue batch, Lane lane) {
 
 // ---- Clock ----------------------------------------------------------------------------------------
 
-namespace {
-Instant ReadClock(clockid_t clock) {
-  timespec now;
-  clock_gettime(clock, &now);
-  return Instant::FromNanos(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
-}
-}  // namespace
-
 bool WorkerPool::RunNextIf(bool (*wanted)(const Runnable* next, const void* argument),
                            const void* argument) {
   Worker* worker = Current();
   return worker != nullptr && worker->RunNextIf(wanted, argument);
 }
 
-Instant WorkerPool::Now() { return ReadClock(CLOCK_MONOTONIC); }
-Instant WorkerPool::RecentNow() {
-  if (Worker* worker = Current()) [[likely]]
-    return worker->recent_now();
-  return ReadClock(CLOCK_MONOTONIC_COARSE);
+Instant WorkerPool::Now() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return Instant::FromNanos(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
 }
 
 // timer->wheel: 0 if no wheel knows the timer, else its worker's number plus one. It belongs to who

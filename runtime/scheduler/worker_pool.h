@@ -92,8 +92,6 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
 
   // Clock.
   Instant Now() override;
-  // When this worker has last looked at the clock, at most 64 steps ago; elsewhere the kernel's last tick.
-  Instant RecentNow() override;
   void Arm(Timer* timer) override;
   bool Disarm(Timer* timer) override;
 

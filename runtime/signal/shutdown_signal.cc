@@ -6,7 +6,7 @@ namespace quiesce {
 inline namespace v0 {
 namespace signal_internal {
 
-bool ShutdownOp::Try(std::optional<Outcome<int>>& result) {
+bool ShutdownOp::Try(Waiter&, std::optional<Outcome<int>>& result) {
   if (hub_ == nullptr) {
     result.emplace(
         absl::FailedPreconditionError("ShutdownSignal: this runtime was made without signals, and "
@@ -30,7 +30,7 @@ Enqueued ShutdownOp::Enqueue(Waiter& waiter, std::optional<Outcome<int>>& result
   return Enqueued::kDone;
 }
 
-bool ShutdownOp::Harvest(std::optional<Outcome<int>>& result) {
+bool ShutdownOp::Harvest(Waiter&, std::optional<Outcome<int>>& result) {
   result.emplace(hub_->shutdown_signal());
   return true;
 }

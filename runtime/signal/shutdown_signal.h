@@ -25,9 +25,9 @@ class ShutdownOp {
   explicit ShutdownOp(SignalHub* hub) : hub_(hub) {
     if (hub != nullptr) hub->Claim();
   }
-  bool Try(std::optional<Outcome<int>>& result);
+  bool Try(Waiter&, std::optional<Outcome<int>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<int>>& result);
-  bool Harvest(std::optional<Outcome<int>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<int>>& result);
   void Withdraw(Waiter& waiter) { hub_->RemoveWaiter(&waiter); }
 
  private:

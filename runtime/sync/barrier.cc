@@ -63,7 +63,7 @@ void Barrier::CheckOneEach(const IntrusiveList<Arrival>& woken, const Arrival& a
 
 namespace sync_internal {
 
-bool ArriveOp::Try(std::optional<Outcome<bool>>& result) {
+bool ArriveOp::Try(Waiter&, std::optional<Outcome<bool>>& result) {
   SpinLockHolder lock(barrier_->lock_);
   if (barrier_->standing_ + 1 < barrier_->parties_) return false;
   IntrusiveList<Arrival> woken;
@@ -94,7 +94,7 @@ Enqueued ArriveOp::Enqueue(Waiter& waiter, std::optional<Outcome<bool>>& result)
   return Enqueued::kQueued;
 }
 
-bool ArriveOp::Harvest(std::optional<Outcome<bool>>& result) {
+bool ArriveOp::Harvest(Waiter&, std::optional<Outcome<bool>>& result) {
   SpinLockHolder lock(barrier_->lock_);
   --barrier_->leaving_;
   if (!arrival_.goes_on) return false;

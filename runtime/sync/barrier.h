@@ -68,9 +68,9 @@ class ArriveOp {
   ArriveOp(Barrier* barrier, const std::source_location& where)
       : barrier_(barrier), arrival_(where) {}
 
-  bool Try(std::optional<Outcome<bool>>& result);
+  bool Try(Waiter&, std::optional<Outcome<bool>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<bool>>& result);
-  bool Harvest(std::optional<Outcome<bool>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<bool>>& result);
   void Withdraw(Waiter&);
 
  private:

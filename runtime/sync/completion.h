@@ -177,7 +177,7 @@ class WaitOp {
   static constexpr bool kStructural = false;
   explicit WaitOp(ValueBlock<T>* block) : block_(block) {}
 
-  bool Try(std::optional<Outcome<T>>& result) {
+  bool Try(Waiter&, std::optional<Outcome<T>>& result) {
     if (!block_->done()) return false;
     // Also without having been queued: an earlier, cancelled wait may have been.
     block_->AwaitPublisher();
@@ -189,7 +189,7 @@ class WaitOp {
     if (enqueued == Enqueued::kDone) result.emplace(block_->Take());
     return enqueued;
   }
-  bool Harvest(std::optional<Outcome<T>>& result) {
+  bool Harvest(Waiter&, std::optional<Outcome<T>>& result) {
     block_->LeaveWait();
     result.emplace(block_->Take());
     return true;

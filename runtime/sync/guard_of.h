@@ -57,15 +57,17 @@ class LockOp : public Request {
   static constexpr bool kStructural = false;
   using Request::Request;
 
-  bool Try(std::optional<Outcome<Value>>& result) { return this->TryTake() && Harvest(result); }
-  Value MakeValue() { return this->MakeGuard(); }
+  bool Try(Waiter& waiter, std::optional<Outcome<Value>>& result) {
+    return this->TryTake(waiter) && Harvest(waiter, result);
+  }
+  Value MakeValue(Waiter& waiter) { return this->MakeGuard(waiter); }
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Value>>& result) {
     const Enqueued enqueued = this->Queue(waiter);
-    if (enqueued == Enqueued::kDone) Harvest(result);
+    if (enqueued == Enqueued::kDone) Harvest(waiter, result);
     return enqueued;
   }
-  bool Harvest(std::optional<Outcome<Value>>& result) {
-    result.emplace(this->MakeGuard());
+  bool Harvest(Waiter& waiter, std::optional<Outcome<Value>>& result) {
+    result.emplace(this->MakeGuard(waiter));
     return true;
   }
 };
@@ -78,7 +80,7 @@ class OwningRequest : public Request {
   template <class... Args>
   explicit OwningRequest(T* data, Args&&... args)
       : Request(std::forward<Args>(args)...), data_(data) {}
-  Guard MakeGuard() { return Guard(Request::MakeGuard(), data_); }
+  Guard MakeGuard(Waiter& waiter) { return Guard(Request::MakeGuard(waiter), data_); }
 
  private:
   T* const data_;

@@ -21,7 +21,7 @@ TaskCore* const kNobody = reinterpret_cast<TaskCore*>(alignof(TaskCore));
 
 bool LockHolder::TryHandTo(LockRequest* request, bool drains) {
   // What is read of the request is read before the grant: after that its task goes on.
-  TaskCore* const task = request->task;
+  TaskCore* const task = request->waiter->task();
   const std::source_location where = request->where;
   const bool lends = drains && task->MayBoost();
   if (lends) task->Boost(1);  // before it is posted
@@ -53,7 +53,7 @@ void LockHolder::MoveTo(TaskCore* task, const std::source_location& where, bool 
 
 TaskCore* LockHolder::Lend(const LockRequest& request) {
   // It may have become the holder since it parked.
-  if (lends_ || free() || task_ == kNobody || task_ == request.task) return nullptr;
+  if (lends_ || free() || task_ == kNobody || task_ == request.waiter->task()) return nullptr;
   if (!task_->MayBoost()) return nullptr;
   lends_ = true;
   return task_->LendTo();
@@ -89,15 +89,15 @@ std::string DescribeQueue(const LockQueue& queue) {
   size_t count = 0;
   for (const LockRequest* r = first; r != nullptr; r = queue.Next(r)) ++count;
   return absl::StrCat("; ", count, count == 1 ? " waits for it: " : " wait for it, the first is ",
-                      DescribeLocker(*first->task), ", at ", DescribePlace(first->where));
+                      DescribeLocker(*first->waiter->task()), ", at ", DescribePlace(first->where));
 }
 
-void LockedTwice(const char* call, const LockRequest& request, const LockHolder& holder) {
+void LockedTwice(const char* call, const std::source_location& where, const LockHolder& holder) {
   Fatal(
       "%s at %s would wait for ever, since the lock is held by the same task: %s. Unlock it "
       "before, "
       "or pass the guard on to what needs the lock",
-      call, DescribePlace(request.where).c_str(), holder.Describe().c_str());
+      call, DescribePlace(where).c_str(), holder.Describe().c_str());
 }
 
 void HoldsNothing(const char* call) {

@@ -26,14 +26,14 @@ namespace sync_internal {
 
 // One operation that waits, or may: part of it, and so of the frame that awaits it.
 struct LockRequest : ListHook {
-  LockRequest(TaskCore* task, const std::source_location& where) : task(task), where(where) {}
+  explicit LockRequest(const std::source_location& where) : ListHook(kUnsetHook), where(where) {}
   LockRequest(const LockRequest&) = delete;
   LockRequest& operator=(const LockRequest&) = delete;
 
-  TaskCore* const task;
   const std::source_location where;
-  Waiter* waiter = nullptr;  // once it is queued
-  bool drains = false;       // its task goes in the cancel lane
+  // Set by LockQueue::PushBack:
+  Waiter* waiter;
+  bool drains;  // its task goes in the cancel lane
 };
 
 // Those who wait, first come first.
@@ -47,8 +47,8 @@ class LockQueue {
 
   void PushBack(LockRequest* request, Waiter* waiter) {
     request->waiter = waiter;
+    request->drains = false;
     requests_.PushBack(request);
-    drains_ += request->drains;
   }
   LockRequest* PopFront() {
     LockRequest* request = requests_.PopFront();
@@ -72,8 +72,8 @@ class LockQueue {
   }
   // For destructors; see Leaving.
   void CheckAllLeft(const char* what, const char* wait) const { leaving_.CheckNone(what, wait); }
-  // From now on the task of `request` goes in the cancel lane, queued or about to be. It never leaves that again
-  // while it waits.
+  // From now on the task of `request`, which is queued or was just popped, goes in the cancel lane. It never leaves
+  // that again while it waits.
   void NoteDrains(LockRequest* request) {
     if (request->drains) return;
     request->drains = true;
@@ -149,7 +149,7 @@ std::string DescribeLocker(const TaskCore& task);
 std::string DescribeQueue(const LockQueue& queue);
 
 // A lock is taken by the task that holds it already, which would wait for itself.
-[[noreturn, gnu::cold]] void LockedTwice(const char* call, const LockRequest& request,
+[[noreturn, gnu::cold]] void LockedTwice(const char* call, const std::source_location& where,
                                          const LockHolder& holder);
 // `call` on a guard that holds nothing.
 [[noreturn, gnu::cold]] void HoldsNothing(const char* call);

@@ -105,13 +105,13 @@ class IoAnswerOp {
   static constexpr bool kStructural = structural;
   explicit IoAnswerOp(IoBlock* block) : block_(block) {}
 
-  bool Try(std::optional<Outcome<size_t>>& result) {
+  bool Try(Waiter&, std::optional<Outcome<size_t>>& result) {
     return block_->TryTake(/*granted=*/false, result);
   }
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<size_t>>& result) {
     return block_->Enqueue(waiter, result);
   }
-  bool Harvest(std::optional<Outcome<size_t>>& result) {
+  bool Harvest(Waiter&, std::optional<Outcome<size_t>>& result) {
     return block_->TryTake(/*granted=*/true, result);
   }
   void Withdraw(Waiter&) { block_->Withdraw(); }

@@ -98,17 +98,17 @@ class LeaseCore {
   LeaseCore(const LeaseCore&) = delete;
   LeaseCore& operator=(const LeaseCore&) = delete;
 
-  bool TryTake(const LockRequest& request) {
+  bool TryTake(TaskCore* task, const std::source_location& where) {
     SpinLockHolder lock(lock_);
     if (!holder_.free()) return false;
-    Take(request);
+    Take(task, where);
     return true;
   }
   Enqueued Queue(LockRequest* request, Waiter& waiter) {
     SpinLockHolder lock(lock_);
     if (holder_.free()) {
       if (!waiter.MayTake()) return Enqueued::kLost;
-      Take(*request);
+      Take(waiter.task(), request->where);
       return Enqueued::kDone;
     }
     queue_.PushBack(request, &waiter);
@@ -159,8 +159,9 @@ class LeaseCore {
 
  private:
   ~LeaseCore() = default;
-  void Take(const LockRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
-    holder_.Take(request.task, request.where);
+  void Take(TaskCore* task, const std::source_location& where)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    holder_.Take(task, where);
     ++refs_;
   }
   void Unref() ABSL_UNLOCK_FUNCTION(lock_) {
@@ -206,24 +207,20 @@ void LeaseSlot::Abort() {
   tenure->Unref();
 }
 
-LeaseOp::LeaseOp(const CxBase& cx, LeaseCore* core, absl::Duration duration,
-                 const std::source_location& where)
-    : cx_(cx),
-      core_(core),
-      duration_(duration),
-      request_(static_cast<TaskCore*>(cx.task()), where) {
+LeaseOp::LeaseOp(LeaseCore* core, absl::Duration duration, const std::source_location& where)
+    : core_(core), duration_(duration), request_(where) {
   CheckDuration(duration, where);
 }
-bool LeaseOp::Try(std::optional<Outcome<Lease>>& result) {
-  return core_->TryTake(request_) && Harvest(result);
+bool LeaseOp::Try(Waiter& waiter, std::optional<Outcome<Lease>>& result) {
+  return core_->TryTake(waiter.task(), request_.where) && Harvest(waiter, result);
 }
 Enqueued LeaseOp::Enqueue(Waiter& waiter, std::optional<Outcome<Lease>>& result) {
   const Enqueued enqueued = core_->Queue(&request_, waiter);
-  if (enqueued == Enqueued::kDone) Harvest(result);
+  if (enqueued == Enqueued::kDone) Harvest(waiter, result);
   return enqueued;
 }
-bool LeaseOp::Harvest(std::optional<Outcome<Lease>>& result) {
-  result.emplace(MakeLease(cx_, core_, duration_, request_.where));
+bool LeaseOp::Harvest(Waiter& waiter, std::optional<Outcome<Lease>>& result) {
+  result.emplace(MakeLease(waiter.cx(), core_, duration_, request_.where));
   return true;
 }
 void LeaseOp::Withdraw(Waiter&) { core_->Withdraw(&request_); }
@@ -274,7 +271,7 @@ std::optional<Lease> LeaseLock::TryAcquire(CxWith<cap::Time> cx, absl::Duration 
                                            std::source_location where) {
   cx.Verify();
   sync_internal::CheckDuration(duration, where);
-  if (!core_->TryTake(sync_internal::LockRequest(static_cast<TaskCore*>(cx.task()), where))) {
+  if (!core_->TryTake(static_cast<TaskCore*>(cx.task()), where)) {
     return std::nullopt;
   }
   return sync_internal::MakeLease(cx, core_, duration, where);

@@ -105,16 +105,14 @@ class LeaseOp {
   using Value = Lease;
   static constexpr const char* kName = "LeaseLock::Acquire";
   static constexpr bool kStructural = false;
-  LeaseOp(const CxBase& cx, LeaseCore* core, absl::Duration duration,
-          const std::source_location& where);
-  bool Try(std::optional<Outcome<Lease>>& result);
+  LeaseOp(LeaseCore* core, absl::Duration duration, const std::source_location& where);
+  bool Try(Waiter&, std::optional<Outcome<Lease>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<Lease>>& result);
-  bool Harvest(std::optional<Outcome<Lease>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<Lease>>& result);
   void Withdraw(Waiter&);
   TaskCore* LendLane();
 
  private:
-  CxBase cx_;
   LeaseCore* core_;
   absl::Duration duration_;
   LockRequest request_;
@@ -140,7 +138,7 @@ class LeaseLock {
   // Threads  any task. The holder that acquires it again waits like all others, until its own time is over.
   LeaseWait Acquire(CxWith<cap::Time> cx, absl::Duration duration,
                     std::source_location where = std::source_location::current()) {
-    return LeaseWait(cx, cx, core_, duration, where);
+    return LeaseWait(cx, core_, duration, where);
   }
   // The same without a wait: nothing if it is held. Not a checkpoint.
   std::optional<Lease> TryAcquire(CxWith<cap::Time> cx, absl::Duration duration,

@@ -42,10 +42,10 @@ Enqueued MutexRequest::Queue(Waiter& waiter) {
   SpinLockHolder lock(mutex_->lock_);
   if (mutex_->holder_.free()) {
     if (!waiter.MayTake()) return Enqueued::kLost;
-    mutex_->holder_.Take(request_.task, request_.where);
+    mutex_->holder_.Take(waiter.task(), request_.where);
     return Enqueued::kDone;
   }
-  if (mutex_->holder_.Is(request_.task)) LockedTwice(kName, request_, mutex_->holder_);
+  if (mutex_->holder_.Is(waiter.task())) LockedTwice(kName, request_.where, mutex_->holder_);
   mutex_->queue_.PushBack(&request_, &waiter);
   return Enqueued::kQueued;
 }

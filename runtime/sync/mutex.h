@@ -85,11 +85,10 @@ class MutexRequest {
   using Guard = MutexGuard;
   static constexpr const char* kName = "Mutex::Lock";
 
-  MutexRequest(Mutex* mutex, TaskCore* task, const std::source_location& where)
-      : mutex_(mutex), request_(task, where) {}
-  bool TryTake();
+  MutexRequest(Mutex* mutex, const std::source_location& where) : mutex_(mutex), request_(where) {}
+  bool TryTake(Waiter&);
   Enqueued Queue(Waiter& waiter);
-  MutexGuard MakeGuard() { return MutexGuard(mutex_); }
+  MutexGuard MakeGuard(Waiter&) { return MutexGuard(mutex_); }
   void Withdraw(Waiter&);
   TaskCore* LendLane();
 
@@ -122,7 +121,7 @@ class Mutex {
   // Errors   fatal, and both places are named, if the task holds it already.
   // Threads  any.
   LockWait Lock(const CxBase& cx, std::source_location where = std::source_location::current()) {
-    return LockWait(cx, this, static_cast<TaskCore*>(cx.task()), where);
+    return LockWait(cx, this, where);
   }
 
   // Locks it if it is free, for the calling task or thread. Never suspends; no checkpoint.
@@ -136,8 +135,7 @@ class Mutex {
   Outcome<MutexGuard> BlockingLock(absl::Duration timeout = absl::InfiniteDuration(),
                                    std::source_location where = std::source_location::current()) {
     return BlockThread<sync_internal::LockOp<sync_internal::MutexRequest>>(
-        "Mutex::BlockingLock", "co_await OrReturn(mutex.Lock(cx))", timeout, this,
-        ThisThreadAsTask(), where);
+        "Mutex::BlockingLock", "co_await OrReturn(mutex.Lock(cx))", timeout, this, where);
   }
 
  private:
@@ -177,7 +175,7 @@ class MutexOf {
   // As those of Mutex.
   LockWaitOf<T> Lock(const CxBase& cx,
                      std::source_location where = std::source_location::current()) {
-    return LockWaitOf<T>(cx, &data_, &mutex_, static_cast<TaskCore*>(cx.task()), where);
+    return LockWaitOf<T>(cx, &data_, &mutex_, where);
   }
   std::optional<MutexGuardOf<T>> TryLock(
       std::source_location where = std::source_location::current()) {
@@ -190,7 +188,7 @@ class MutexOf {
       std::source_location where = std::source_location::current()) {
     return BlockThread<sync_internal::LockOpOf<sync_internal::MutexRequest, T>>(
         "MutexOf::BlockingLock", "co_await OrReturn(data.Lock(cx))", timeout, &data_, &mutex_,
-        ThisThreadAsTask(), where);
+        where);
   }
 
  private:
@@ -218,7 +216,9 @@ inline void MutexGuard::Unlock() && {
 
 namespace sync_internal {
 
-inline bool MutexRequest::TryTake() { return mutex_->TryTake(request_.task, request_.where); }
+inline bool MutexRequest::TryTake(Waiter& waiter) {
+  return mutex_->TryTake(waiter.task(), request_.where);
+}
 
 }  // namespace sync_internal
 }  // namespace v0

@@ -61,10 +61,10 @@ class NotifyOp {
   static constexpr bool kStructural = false;
   explicit NotifyOp(Notify* notify);
 
-  bool Try(std::optional<Outcome<void>>& result);
+  bool Try(Waiter&, std::optional<Outcome<void>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result);
   // The Notify may be gone.
-  bool Harvest(std::optional<Outcome<void>>& result) {
+  bool Harvest(Waiter&, std::optional<Outcome<void>>& result) {
     result.emplace(Ok());
     return true;
   }
@@ -157,7 +157,7 @@ namespace sync_internal {
 inline NotifyOp::NotifyOp(Notify* notify)
     : notify_(notify), made_in_(notify->word_.load(std::memory_order_acquire) & ~Notify::kStored) {}
 
-inline bool NotifyOp::Try(std::optional<Outcome<void>>& result) {
+inline bool NotifyOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
   const uint64_t word = notify_->word_.load(std::memory_order_acquire);
   const bool notified = (word & ~Notify::kStored) != made_in_;
   if (!notified && ((word & Notify::kStored) == 0 || !notify_->TakeStored())) return false;

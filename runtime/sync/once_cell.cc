@@ -93,10 +93,10 @@ void Turns::HasLeft() {
   leaving_.Remove();
 }
 
-bool TurnOp::Try(std::optional<Outcome<bool>>& result) {
+bool TurnOp::Try(Waiter& waiter, std::optional<Outcome<bool>>& result) {
   if (turns_->set()) {
     result.emplace(false);
-  } else if (request_.makes && turns_->TryTake(task_, request_.where)) {
+  } else if (request_.makes && turns_->TryTake(waiter.task(), request_.where)) {
     result.emplace(true);
   }
   return result.has_value();
@@ -107,11 +107,11 @@ Enqueued TurnOp::EnqueueAs(const char* call, Waiter& waiter, std::optional<Outco
   const Turns::State state = turns_->state_.load(std::memory_order_relaxed);
   if (state == Turns::kSet || (state == Turns::kEmpty && request_.makes)) {
     if (!waiter.MayTake()) return Enqueued::kLost;
-    if (state == Turns::kEmpty) turns_->TakeFor(task_, request_.where);
+    if (state == Turns::kEmpty) turns_->TakeFor(waiter.task(), request_.where);
     result.emplace(state == Turns::kEmpty);
     return Enqueued::kDone;
   }
-  if (turns_->owner_ == task_) turns_->FatalRecursion(call, request_.where);
+  if (turns_->owner_ == waiter.task()) turns_->FatalRecursion(call, request_.where);
   request_.waiter = &waiter;
   turns_->queue_.PushBack(&request_);
   return Enqueued::kQueued;

@@ -117,12 +117,12 @@ class TurnOp {
  public:
   using Value = bool;
   static constexpr bool kStructural = false;
-  TurnOp(Turns* turns, bool makes, TaskCore* task, const std::source_location& where)
-      : turns_(turns), task_(task), request_(makes, where) {}
+  TurnOp(Turns* turns, bool makes, const std::source_location& where)
+      : turns_(turns), request_(makes, where) {}
 
-  bool Try(std::optional<Outcome<bool>>& result);
+  bool Try(Waiter&, std::optional<Outcome<bool>>& result);
   Enqueued EnqueueAs(const char* call, Waiter& waiter, std::optional<Outcome<bool>>& result);
-  bool Harvest(std::optional<Outcome<bool>>& result) {
+  bool Harvest(Waiter&, std::optional<Outcome<bool>>& result) {
     // Nobody but the one whose turn it is sets the value.
     result.emplace(!turns_->set());
     turns_->HasLeft();
@@ -133,15 +133,14 @@ class TurnOp {
 
  private:
   Turns* turns_;
-  TaskCore* task_;
   Turns::Request request_;
 };
 
 class OnceGetOp : public TurnOp {
  public:
   static constexpr const char* kName = "OnceCell::Get";
-  OnceGetOp(Turns* turns, TaskCore* task, const std::source_location& where)
-      : TurnOp(turns, /*makes=*/true, task, where) {}
+  OnceGetOp(Turns* turns, const std::source_location& where)
+      : TurnOp(turns, /*makes=*/true, where) {}
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<bool>>& result) {
     return EnqueueAs(kName, waiter, result);
   }
@@ -158,10 +157,10 @@ class OnceCell {
    public:
     using Value = const T*;
     static constexpr const char* kName = "OnceCell::Wait";
-    WaitOp(OnceCell* cell, TaskCore* task, const std::source_location& where)
-        : TurnOp(&cell->turns_, /*makes=*/false, task, where), cell_(cell) {}
+    WaitOp(OnceCell* cell, const std::source_location& where)
+        : TurnOp(&cell->turns_, /*makes=*/false, where), cell_(cell) {}
 
-    bool Try(std::optional<Outcome<Value>>& result) {
+    bool Try(Waiter&, std::optional<Outcome<Value>>& result) {
       if (!cell_->turns_.set()) return false;
       Take(result);
       return true;
@@ -172,9 +171,9 @@ class OnceCell {
       if (enqueued == Enqueued::kDone) Take(result);
       return enqueued;
     }
-    bool Harvest(std::optional<Outcome<Value>>& result) {
+    bool Harvest(Waiter& waiter, std::optional<Outcome<Value>>& result) {
       std::optional<Outcome<bool>> set;
-      TurnOp::Harvest(set);
+      TurnOp::Harvest(waiter, set);
       Take(result);
       return true;
     }
@@ -223,7 +222,7 @@ class OnceCell {
   // Threads  any.
   quiesce::Wait<WaitOp> Wait(const CxBase& cx,
                              std::source_location where = std::source_location::current()) {
-    return quiesce::Wait<WaitOp>(cx, this, static_cast<TaskCore*>(cx.task()), where);
+    return quiesce::Wait<WaitOp>(cx, this, where);
   }
 
   // Wait for a plain thread, which it blocks for at most `timeout`: then Cancelled (kDeadline). A thread makes no value:
@@ -253,8 +252,7 @@ class OnceCell {
   template <class CxType, class Init>
   static Task<const T*> Run(OnceCell* cell, CxType cx, Init init, std::source_location where) {
     using GetWait = quiesce::Wait<sync_internal::OnceGetOp>;
-    const bool ours =
-        co_await OrReturn(GetWait(cx, &cell->turns_, static_cast<TaskCore*>(cx.task()), where));
+    const bool ours = co_await OrReturn(GetWait(cx, &cell->turns_, where));
     if (ours) {
       Turn turn(&cell->turns_);
       Task<T> making = task_internal::CallForTask<T>([&] { return init(cx); });

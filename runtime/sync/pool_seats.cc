@@ -136,7 +136,7 @@ std::optional<Enqueued> SeatOp::TakeNow(Waiter* waiter,
   return Enqueued::kDone;
 }
 
-bool SeatOp::Try(std::optional<Outcome<PooledThing*>>& result) {
+bool SeatOp::Try(Waiter&, std::optional<Outcome<PooledThing*>>& result) {
   SpinLockHolder lock(seats_->lock_);
   return TakeNow(nullptr, result).has_value();
 }
@@ -149,7 +149,7 @@ Enqueued SeatOp::Enqueue(Waiter& waiter, std::optional<Outcome<PooledThing*>>& r
   return Enqueued::kQueued;
 }
 
-bool SeatOp::Harvest(std::optional<Outcome<PooledThing*>>& result) {
+bool SeatOp::Harvest(Waiter&, std::optional<Outcome<PooledThing*>>& result) {
   if (request_.closed) {
     result.emplace(Closed());
   } else {
@@ -167,7 +167,7 @@ void SeatOp::Withdraw(Waiter&) {
   }
 }
 
-bool PoolCloseOp::Try(std::optional<Outcome<void>>& result) {
+bool PoolCloseOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
   SpinLockHolder lock(seats_->lock_);
   if (seats_->taken_ == 0) result.emplace(Ok());
   return result.has_value();

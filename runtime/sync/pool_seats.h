@@ -108,9 +108,9 @@ class SeatOp {
   static constexpr bool kStructural = false;
   explicit SeatOp(PoolSeats* seats) : seats_(seats) {}
 
-  bool Try(std::optional<Outcome<PooledThing*>>& result);
+  bool Try(Waiter&, std::optional<Outcome<PooledThing*>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<PooledThing*>>& result);
-  bool Harvest(std::optional<Outcome<PooledThing*>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<PooledThing*>>& result);
   void Withdraw(Waiter&);
 
  private:
@@ -130,9 +130,9 @@ class PoolCloseOp {
   static constexpr bool kStructural = false;
   explicit PoolCloseOp(PoolSeats* seats) : seats_(seats) {}
 
-  bool Try(std::optional<Outcome<void>>& result);
+  bool Try(Waiter&, std::optional<Outcome<void>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result);
-  bool Harvest(std::optional<Outcome<void>>& result) {
+  bool Harvest(Waiter&, std::optional<Outcome<void>>& result) {
     result.emplace(Ok());
     return true;
   }

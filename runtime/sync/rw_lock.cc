@@ -87,15 +87,16 @@ void RwLock::ForgetReader(Reader* reader) {
   delete reader;
 }
 
-void RwLock::CheckReadsNot(const char* call, const LockRequest& request) {
+void RwLock::CheckReadsNot(const char* call, const TaskCore* task,
+                           const std::source_location& where) {
   for (const Reader* r = known_readers_.front(); r != nullptr; r = known_readers_.Next(r)) {
-    if (r->task != request.task->id) continue;
+    if (r->task != task->id) continue;
     Fatal(
         "%s at %s would wait for ever: %s reads the same lock, locked at %s. Unlock that before, "
         "or "
         "Detach a ReadGuard that is now another task's",
-        call, DescribePlace(request.where).c_str(),
-        sync_internal::DescribeLocker(*request.task).c_str(), DescribePlace(r->where).c_str());
+        call, DescribePlace(where).c_str(), sync_internal::DescribeLocker(*task).c_str(),
+        DescribePlace(r->where).c_str());
   }
 }
 
@@ -118,8 +119,8 @@ Enqueued ReadRequest::Queue(Waiter& waiter) {
     ++lock_->readers_;
     return Enqueued::kDone;
   }
-  if (lock_->writer_.Is(request_.task)) LockedTwice(kName, request_, lock_->writer_);
-  lock_->CheckReadsNot(kName, request_);
+  if (lock_->writer_.Is(waiter.task())) LockedTwice(kName, request_.where, lock_->writer_);
+  lock_->CheckReadsNot(kName, waiter.task(), request_.where);
   lock_->waiting_readers_.PushBack(&request_, &waiter);
   return Enqueued::kQueued;
 }
@@ -139,11 +140,11 @@ Enqueued WriteRequest::Queue(Waiter& waiter) {
   SpinLockHolder lock(lock_->lock_);
   if (lock_->writer_.free() && lock_->readers_ == 0) {
     if (!waiter.MayTake()) return Enqueued::kLost;
-    lock_->writer_.Take(request_.task, request_.where);
+    lock_->writer_.Take(waiter.task(), request_.where);
     return Enqueued::kDone;
   }
-  if (lock_->writer_.Is(request_.task)) LockedTwice(kName, request_, lock_->writer_);
-  lock_->CheckReadsNot(kName, request_);
+  if (lock_->writer_.Is(waiter.task())) LockedTwice(kName, request_.where, lock_->writer_);
+  lock_->CheckReadsNot(kName, waiter.task(), request_.where);
   lock_->writers_.PushBack(&request_, &waiter);
   return Enqueued::kQueued;
 }

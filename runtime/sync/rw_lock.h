@@ -122,11 +122,10 @@ class ReadRequest {
  public:
   using Guard = ReadGuard;
   static constexpr const char* kName = "RwLock::ReadLock";
-  ReadRequest(RwLock* lock, TaskCore* task, const std::source_location& where)
-      : lock_(lock), request_(task, where) {}
-  bool TryTake();
+  ReadRequest(RwLock* lock, const std::source_location& where) : lock_(lock), request_(where) {}
+  bool TryTake(Waiter&);
   Enqueued Queue(Waiter& waiter);
-  ReadGuard MakeGuard() { return ReadGuard(lock_, request_.task, request_.where); }
+  ReadGuard MakeGuard(Waiter& waiter) { return ReadGuard(lock_, waiter.task(), request_.where); }
   void Withdraw(Waiter&);
   TaskCore* LendLane();
 
@@ -139,11 +138,10 @@ class WriteRequest {
  public:
   using Guard = WriteGuard;
   static constexpr const char* kName = "RwLock::WriteLock";
-  WriteRequest(RwLock* lock, TaskCore* task, const std::source_location& where)
-      : lock_(lock), request_(task, where) {}
-  bool TryTake();
+  WriteRequest(RwLock* lock, const std::source_location& where) : lock_(lock), request_(where) {}
+  bool TryTake(Waiter&);
   Enqueued Queue(Waiter& waiter);
-  WriteGuard MakeGuard() { return WriteGuard(lock_); }
+  WriteGuard MakeGuard(Waiter&) { return WriteGuard(lock_); }
   void Withdraw(Waiter&);
   TaskCore* LendLane();
 
@@ -180,7 +178,7 @@ class RwLock {
   // Threads  any.
   ReadLockWait ReadLock(const CxBase& cx,
                         std::source_location where = std::source_location::current()) {
-    return ReadLockWait(cx, this, static_cast<TaskCore*>(cx.task()), where);
+    return ReadLockWait(cx, this, where);
   }
   // Locks it for writing, alone.
   // Returns  WriteGuard | Cancelled.
@@ -190,7 +188,7 @@ class RwLock {
   // Threads  any.
   WriteLockWait WriteLock(const CxBase& cx,
                           std::source_location where = std::source_location::current()) {
-    return WriteLockWait(cx, this, static_cast<TaskCore*>(cx.task()), where);
+    return WriteLockWait(cx, this, where);
   }
 
   // Locks it if that is possible at once: no writer holds it or, to read, waits. Never suspends; no checkpoint.
@@ -210,16 +208,14 @@ class RwLock {
   Outcome<ReadGuard> BlockingReadLock(
       absl::Duration timeout = absl::InfiniteDuration(),
       std::source_location where = std::source_location::current()) {
-    return BlockThread<sync_internal::ReadLockOp>("RwLock::BlockingReadLock",
-                                                  "co_await OrReturn(lock.ReadLock(cx))", timeout,
-                                                  this, ThisThreadAsTask(), where);
+    return BlockThread<sync_internal::ReadLockOp>(
+        "RwLock::BlockingReadLock", "co_await OrReturn(lock.ReadLock(cx))", timeout, this, where);
   }
   Outcome<WriteGuard> BlockingWriteLock(
       absl::Duration timeout = absl::InfiniteDuration(),
       std::source_location where = std::source_location::current()) {
-    return BlockThread<sync_internal::WriteLockOp>("RwLock::BlockingWriteLock",
-                                                   "co_await OrReturn(lock.WriteLock(cx))", timeout,
-                                                   this, ThisThreadAsTask(), where);
+    return BlockThread<sync_internal::WriteLockOp>(
+        "RwLock::BlockingWriteLock", "co_await OrReturn(lock.WriteLock(cx))", timeout, this, where);
   }
 
  private:
@@ -267,7 +263,7 @@ class RwLock {
   sync_internal::Reader* NoteReader(TaskCore* task, const std::source_location& where);
   void ForgetReader(sync_internal::Reader* reader);
   // The task is about to wait: fatal if it reads.
-  void CheckReadsNot(const char* call, const sync_internal::LockRequest& request)
+  void CheckReadsNot(const char* call, const TaskCore* task, const std::source_location& where)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   // Held over Waiter::Grant: before a run queue's.
@@ -302,11 +298,11 @@ class RwLockOf {
   // As those of RwLock.
   Wait<ReadOp> ReadLock(const CxBase& cx,
                         std::source_location where = std::source_location::current()) {
-    return Wait<ReadOp>(cx, &data_, &lock_, static_cast<TaskCore*>(cx.task()), where);
+    return Wait<ReadOp>(cx, &data_, &lock_, where);
   }
   Wait<WriteOp> WriteLock(const CxBase& cx,
                           std::source_location where = std::source_location::current()) {
-    return Wait<WriteOp>(cx, &data_, &lock_, static_cast<TaskCore*>(cx.task()), where);
+    return Wait<WriteOp>(cx, &data_, &lock_, where);
   }
   std::optional<ReadGuardOf<T>> TryReadLock(
       std::source_location where = std::source_location::current()) {
@@ -324,14 +320,14 @@ class RwLockOf {
       absl::Duration timeout = absl::InfiniteDuration(),
       std::source_location where = std::source_location::current()) {
     return BlockThread<ReadOp>("RwLockOf::BlockingReadLock", "co_await OrReturn(data.ReadLock(cx))",
-                               timeout, &data_, &lock_, ThisThreadAsTask(), where);
+                               timeout, &data_, &lock_, where);
   }
   Outcome<WriteGuardOf<T>> BlockingWriteLock(
       absl::Duration timeout = absl::InfiniteDuration(),
       std::source_location where = std::source_location::current()) {
     return BlockThread<WriteOp>("RwLockOf::BlockingWriteLock",
                                 "co_await OrReturn(data.WriteLock(cx))", timeout, &data_, &lock_,
-                                ThisThreadAsTask(), where);
+                                where);
   }
 
  private:
@@ -380,8 +376,10 @@ inline void WriteGuard::Unlock() && {
 
 namespace sync_internal {
 
-inline bool ReadRequest::TryTake() { return lock_->TryRead(); }
-inline bool WriteRequest::TryTake() { return lock_->TryWrite(request_.task, request_.where); }
+inline bool ReadRequest::TryTake(Waiter&) { return lock_->TryRead(); }
+inline bool WriteRequest::TryTake(Waiter& waiter) {
+  return lock_->TryWrite(waiter.task(), request_.where);
+}
 
 }  // namespace sync_internal
 }  // namespace v0

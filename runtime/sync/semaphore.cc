@@ -27,6 +27,7 @@ Enqueued SemaphoreCore::Queue(AcquireRequest* request, Waiter& waiter) {
     return Enqueued::kDone;
   }
   request->waiter = &waiter;
+  request->closed = false;
   queue_.PushBack(request);
   UpdateSpecial();
   return Enqueued::kQueued;

@@ -60,11 +60,12 @@ namespace sync_internal {
 
 // One Acquire that waits: part of it, and so of the frame that awaits it.
 struct AcquireRequest : ListHook {
-  AcquireRequest(int64_t count, const std::source_location& where) : count(count), where(where) {}
+  AcquireRequest(int64_t count, const std::source_location& where)
+      : ListHook(kUnsetHook), count(count), where(where) {}
   const int64_t count;
   const std::source_location where;
-  Waiter* waiter = nullptr;  // once it is queued
-  bool closed = false;       // granted, but by Close
+  Waiter* waiter;  // set by Queue
+  bool closed;     // set by Queue; granted, but by Close
 };
 
 // The state, which the Semaphore and its permits keep together.
@@ -192,54 +193,46 @@ class AcquireOpBase {
 template <class Owner>
 class AcquireOp : public AcquireOpBase {
  public:
-  AcquireOp(Owner owner, SemaphoreCore* core, int64_t count, const std::source_location& where)
-      : AcquireOpBase(core, count, where), owner_(owner) {}
+  using AcquireOpBase::AcquireOpBase;
 
-  bool TryTake() { return core_->TryTake(request_.count); }
-  bool Try(Result& result) {
-    if (!TryTake()) {
+  bool TryTake(Waiter&) { return core_->TryTake(request_.count); }
+  bool Try(Waiter& waiter, Result& result) {
+    request_.closed = false;
+    if (!TryTake(waiter)) {
       if (!core_->closed()) return false;
       request_.closed = true;
     }
-    return Harvest(result);
+    return Harvest(waiter, result);
   }
   Enqueued Enqueue(Waiter& waiter, Result& result) {
     const Enqueued enqueued = core_->Queue(&request_, waiter);
-    if (enqueued == Enqueued::kDone) Harvest(result);
+    if (enqueued == Enqueued::kDone) Harvest(waiter, result);
     return enqueued;
   }
-  bool Harvest(Result& result) {
+  bool Harvest(Waiter& waiter, Result& result) {
     if (request_.closed) [[unlikely]] {
       result.emplace(Closed());
     } else {
-      result.emplace(MakeValue());
+      result.emplace(MakeValue(waiter));
     }
     return true;
   }
-  [[gnu::always_inline]] SemaphorePermit MakeValue() {
-    return owner_.MakePermit(Slot(), request_.where);
+  [[gnu::always_inline]] SemaphorePermit MakeValue(Waiter& waiter) {
+    return Owner::MakePermit(waiter.cx(), Slot(), request_.where);
   }
-
- private:
-  Owner owner_;
 };
 
 // The region of a Cx owes it.
-class OwedByRegion {
- public:
-  explicit OwedByRegion(const CxBase& cx) : cx_(cx) {}
-  [[gnu::always_inline]] SemaphorePermit MakePermit(SemaphoreSlot slot,
-                                                    const std::source_location& where) const {
-    return SemaphorePermit(cx_, slot, where);
+struct OwedByRegion {
+  [[gnu::always_inline]] static SemaphorePermit MakePermit(const CxBase& cx, SemaphoreSlot slot,
+                                                           const std::source_location& where) {
+    return SemaphorePermit(cx, slot, where);
   }
-
- private:
-  CxBase cx_;
 };
 // A plain thread's: no region owes it.
 struct OwedByThread {
-  OwedByThread() = default;
-  SemaphorePermit MakePermit(SemaphoreSlot slot, const std::source_location& where) const {
+  static SemaphorePermit MakePermit(const CxBase&, SemaphoreSlot slot,
+                                    const std::source_location& where) {
     return SemaphorePermit(slot, where);
   }
 };
@@ -266,7 +259,7 @@ class Semaphore {
   // Threads  any.
   AcquireWait Acquire(const CxBase& cx, int64_t count = 1,
                       std::source_location where = std::source_location::current()) {
-    return AcquireWait(cx, sync_internal::OwedByRegion(cx), core_, count, where);
+    return AcquireWait(cx, core_, count, where);
   }
 
   // The same without a wait: nothing if it would have to wait, or it is closed. Not a checkpoint.
@@ -286,8 +279,8 @@ class Semaphore {
       int64_t count = 1, absl::Duration timeout = absl::InfiniteDuration(),
       std::source_location where = std::source_location::current()) {
     return BlockThread<sync_internal::AcquireOp<sync_internal::OwedByThread>>(
-        "Semaphore::BlockingAcquire", "co_await OrReturn(semaphore.Acquire(cx))", timeout,
-        sync_internal::OwedByThread(), core_, count, where);
+        "Semaphore::BlockingAcquire", "co_await OrReturn(semaphore.Acquire(cx))", timeout, core_,
+        count, where);
   }
 
   // From now on there are `count` more. Fatal if it is negative. Threads: any.

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 
+#include "quiesce/runtime/base/thread_word.h"
 #include "quiesce/runtime/base/version.h"
 
 namespace quiesce {
@@ -17,11 +18,7 @@ class FrameArena;
 namespace task_internal {
 
 // constinit: an access is one instruction, without a look whether it has been constructed.
-extern constinit thread_local FrameArena* current_arena
-#if defined(__x86_64__) && defined(__ELF__) && !defined(__ILP32__)
-    __attribute__((tls_model("initial-exec")))
-#endif
-    ;
+extern constinit thread_local FrameArena* current_arena QUIESCE_THREAD_WORD_MODEL;
 
 }  // namespace task_internal
 

@@ -40,12 +40,14 @@ class [[nodiscard]] SelectWait
  public:
   using Value = typename Base::Value;
 
-  explicit SelectWait(const CxBase& cx, Wait<Ops>&... arms) : Base(cx, &kOps), arms_(arms...) {}
+  explicit SelectWait(const CxBase& cx, Wait<Ops>&... arms) : Base(cx), arms_(arms...) {}
 
   bool await_ready() {
     FirstArm([](auto, auto& arm) {
-      if (arm.awaited_) [[unlikely]]
+      if (arm.stage_ != Stage::kNew) [[unlikely]] {
+        arm.Begin(&arm.kOps);
         arm.AwaitedTwice();
+      }
       return false;
     });
     return Base::await_ready();
@@ -55,6 +57,9 @@ class [[nodiscard]] SelectWait
   friend Base;
   using Base::mode_;
   using Base::result_;
+  using typename Base::Stage;
+
+  static constexpr bool kTakesFirst = false;
 
   static constexpr size_t kArms = sizeof...(Ops);
   static constexpr uint8_t kNobody = 0xff;  // claims the word without any arm
@@ -73,14 +78,14 @@ class [[nodiscard]] SelectWait
 
   template <size_t i, class ArmWait>
   void TakeResult(ArmWait& arm) {
-    arm.awaited_ = true;
+    arm.stage_ = Stage::kAwaited;
     result_.emplace(Value(std::in_place_index<i>, *std::move(arm.result_)));
   }
 
   // Completes the first arm that can be.
   bool TryNow() {
     const size_t first = FirstArm([this](auto i, auto& arm) {
-      if (!arm.op_.Try(arm.result_)) return false;
+      if (!arm.op_.Try(arm, arm.result_)) return false;
       this->template TakeResult<i>(arm);
       return true;
     });
@@ -100,6 +105,7 @@ class [[nodiscard]] SelectWait
       if (!this->BeginArming()) return false;
       Enqueued last = Enqueued::kQueued;
       FirstArm([this, &last](auto i, auto& arm) {
+        arm.Begin(&arm.kOps);
         arm.mode_ = mode_;
         arm.arm_ = static_cast<uint8_t>(i + 1);
         last = arm.op_.Enqueue(arm, arm.result_);
@@ -108,7 +114,7 @@ class [[nodiscard]] SelectWait
       });
       QUIESCE_CHECK(last != Enqueued::kDone || this->task()->IsGranted(),
                     "an operation was completed in Enqueue without asking Waiter::MayTake");
-      if (last == Enqueued::kQueued && this->CommitPark()) return true;
+      if (last == Enqueued::kQueued && this->CommitPark(kOps)) return true;
       if (last == Enqueued::kRetry) {
         // Nobody may grant another arm from here on; unless one has been.
         this->arm_ = kNobody;
@@ -130,7 +136,7 @@ class [[nodiscard]] SelectWait
     const size_t done = FirstArm([this, granted](auto i, auto& arm) {
       if (i != granted) return false;
       // Completed while it was being queued, or granted after that.
-      if (!arm.result_.has_value() && !arm.op_.Harvest(arm.result_)) return false;
+      if (!arm.result_.has_value() && !arm.op_.Harvest(arm, arm.result_)) return false;
       this->template TakeResult<i>(arm);
       return true;
     });

@@ -151,6 +151,8 @@ class Promise final : public PromiseBase {
     await_site_ = site;
     if constexpr (requires { awaitable.operator co_await(); }) {
       return awaitable.operator co_await();
+    } else if constexpr (std::is_trivially_copy_constructible_v<std::remove_cvref_t<A>>) {
+      return std::remove_cvref_t<A>(awaitable);
     } else {
       return AwaitRef<std::remove_reference_t<A>>(awaitable);
     }

@@ -23,6 +23,15 @@ CancelReason Waiter::FailReason() { return cx_internal::FailReason(cx_, mode_); 
 
 void Waiter::RegisterTask() { cx_.region()->parked->Add(task()); }
 
+bool Waiter::RegisterObserved() {
+  At(EventKind::kWaitArm);
+  Register();
+  At(EventKind::kWaitRegister);
+  const bool fail = MustFail();
+  if (!fail) At(EventKind::kWaitEnqueue);
+  return fail;
+}
+
 bool Waiter::FailsToPark(uint32_t word) const {
   // A cancel of the task is in its word, and one of its region has left a mark there, if it did not find it parked.
   const uint64_t region =
@@ -31,6 +40,7 @@ bool Waiter::FailsToPark(uint32_t word) const {
 }
 
 bool Waiter::CommitUnusualPark() {
+  At(EventKind::kPark);
   TaskCore* task = this->task();
   const bool has_holder = ops_->lend_lane != nullptr;
   bool lent = false;
@@ -108,6 +118,21 @@ void Waiter::AwaitedTwice() const {
 }
 
 bool Waiter::Grant() {
+  // The common case, which saves no registers.
+  std::atomic<uint32_t>& state = cx_.task()->word;
+  uint32_t word = state.load(std::memory_order_relaxed);
+  if (StateOf(word) == mode_ && arm_ == 0 && !EventsWanted(EventKind::kWake)) [[likely]] {
+    const uint32_t granted = (word & ~kWaitMask) | task_word::kGranted;
+    if (state.compare_exchange_strong(word, granted, std::memory_order_acq_rel,
+                                      std::memory_order_relaxed)) [[likely]] {
+      task()->Post(*cx_.region(), Place::kNext);
+      return true;
+    }
+  }
+  return GrantUnusual();
+}
+
+bool Waiter::GrantUnusual() {
   TaskCore* core = task();
   uint32_t word = core->word.load(std::memory_order_acquire);
   while (true) {

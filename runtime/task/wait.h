@@ -60,12 +60,17 @@ struct WaitOps {
   TaskCore* (*lend_lane)(Waiter* waiter);
 };
 
-struct QueueHook : ListHook {};  // in the primitive's wait queue, guarded by its lock
+struct QueueHook : ListHook {  // in the primitive's wait queue, guarded by its lock
+  QueueHook() : ListHook(kUnsetHook) {}
+};
 
 // One waiting task, as primitives and regions see it. Lives in the awaiting frame.
+//
+// Most waits need not wait, and an atomic operation of their primitive drains every store before it: so what only
+// a wait that is armed needs is unset until then.
 class Waiter : public QueueHook {
  public:
-  Waiter(const CxBase& cx, const WaitOps* ops) : cx_(cx), ops_(ops) {}
+  explicit Waiter(const CxBase& cx) : cx_(cx) {}
   Waiter(const Waiter&) = delete;
   Waiter& operator=(const Waiter&) = delete;
 
@@ -88,9 +93,10 @@ class Waiter : public QueueHook {
   uint8_t mode() const { return mode_; }
   Instant parked_since() const { return Instant::FromNanos(parked_since_ns_); }
 
-  // For OrReturn: what await_ready said.
-  bool passed() const { return passed_; }
-  void set_passed(bool passed) { passed_ = passed; }
+  // For OrReturn: await_ready said that it need not wait, but it has failed.
+  bool failed_first() const { return failed_first_; }
+  void set_failed_first() { failed_first_ = true; }
+  void set_or_return() { or_return_ = true; }
 
   // Lends the cancel lane to the holder of what this task waits for, to the holder of what that one
   // waits for, and so on. The waiter is registered or its task pinned, so that it stays.
@@ -116,15 +122,23 @@ class Waiter : public QueueHook {
       Emit(point, cx_.region()->id, cx_.task()->id, arg, ops_->name);
   }
 
-  // From here on a cancel of the region finds the task.
-  void Register() {
-    At(EventKind::kWaitArm);
-    parked_since_ns_ = cx_.services().clock->RecentNow().nanos();
+  // A wait of `ops` may be armed, looked at or posted from here on.
+  void Begin(const WaitOps* ops) { ops_ = ops; }
+  // From here on a cancel of the region finds the task. Must the wait fail for one that came before?
+  [[gnu::always_inline]] bool RegisterAndLook() {
+    if (EventsWanted(EventKind::kWaitArm)) [[unlikely]]
+      return RegisterObserved();
+    Register();
+    return MustFail();
+  }
+  [[gnu::noinline]] bool RegisterObserved();
+  [[gnu::always_inline]] void Register() {
+    const int64_t recent = RecentNanos();
+    parked_since_ns_ = recent != 0 ? recent : cx_.services().clock->Now().nanos();
     TaskCore* task = this->task();
     ParkRegistry* parked = cx_.region()->parked;
     if (task->park_shard == nullptr || task->park_shard->registry != parked) [[unlikely]]
       RegisterTask();
-    At(EventKind::kWaitRegister);
   }
   [[gnu::noinline]] void RegisterTask();
   // The wait was not queued, or is no more: forgets a decision that came meanwhile.
@@ -136,16 +150,16 @@ class Waiter : public QueueHook {
       word.fetch_and(~task_word::kWaitMask, std::memory_order_acq_rel);
     }
   }
-  // running -> parked. False if a decision came first (or is taken here, for a cancelled task).
-  bool CommitPark() {
-    At(EventKind::kPark);
-    TaskCore* task = this->task();
-    uint32_t word = task->word.load(std::memory_order_acquire);
-    constexpr uint32_t kUnusual =
-        task_word::kStateMask | task_word::kAnyCancel | task_word::kBoostMask | task_word::kLook;
-    while (ops_->lend_lane == nullptr && (word & kUnusual) == 0) {
-      if (task->word.compare_exchange_weak(word, word | mode_, std::memory_order_acq_rel,
-                                           std::memory_order_acquire)) [[likely]] {
+  // running -> parked. False if a decision came first (or is taken here, for a cancelled task). `ops`: the wait's.
+  [[gnu::always_inline]] bool CommitPark(const WaitOps& ops) {
+    if (ops.lend_lane == nullptr && !EventsWanted(EventKind::kPark)) [[likely]] {
+      std::atomic<uint32_t>& state = cx_.task()->word;
+      uint32_t word = state.load(std::memory_order_acquire);
+      constexpr uint32_t kUnusual =
+          task_word::kStateMask | task_word::kAnyCancel | task_word::kBoostMask | task_word::kLook;
+      if ((word & kUnusual) == 0 &&
+          state.compare_exchange_strong(word, word | mode_, std::memory_order_acq_rel,
+                                        std::memory_order_acquire)) [[likely]] {
         return true;
       }
     }
@@ -191,22 +205,28 @@ class Waiter : public QueueHook {
   }
   // Queues the task again at once, behind others.
   void PostSelf() { task()->Post(*cx_.region(), Place::kBack); }
+  [[gnu::noinline]] bool GrantUnusual();
   [[noreturn, gnu::cold]] void AwaitedTwice() const;
   [[gnu::cold]] void AwaitUnpin();
   [[gnu::cold]] void CountUnusualResume();
   // running -> granted, for this arm of a Select. False if a decision came first.
   bool ClaimArm();
 
+  enum class Stage : uint8_t {
+    kNew,
+    kAwaited,  // by a co_await of its own, or as the arm of a Select that won
+    kTaken,  // the same, and what it is for has been taken, but its value has not been made yet: see QuickOperation
+  };
+
   CxBase cx_;
-  PromiseBase* frame_ = nullptr;
-  const WaitOps* ops_;
-  int64_t parked_since_ns_ = 0;
-  uint8_t mode_ = 0;
-  uint8_t arm_ = 0;  // its number in a Select, from 1
+  PromiseBase* frame_;       // set by Suspend
+  const WaitOps* ops_;       // set by Begin
+  int64_t parked_since_ns_;  // set by Register
+  uint8_t mode_;             // set where a wait is armed or looked at
+  uint8_t arm_ = 0;          // its number in a Select, from 1
+  Stage stage_ = Stage::kNew;
   bool or_return_ = false;
-  bool passed_ = false;
-  bool awaited_ = false;  // by a co_await of its own, or as the arm of a Select that won
-  bool taken_ = false;    // what it is for, but its value has not been made yet: see QuickOperation
+  bool failed_first_ = false;
 };
 
 enum class Enqueued : uint8_t {
@@ -222,12 +242,13 @@ concept WaitOperation =
     requires(Op op, Waiter& waiter, std::optional<Outcome<typename Op::Value>>& result) {
       { Op::kName } -> std::convertible_to<const char*>;
       { Op::kStructural } -> std::convertible_to<bool>;
-      // Completes without waiting if it can: sets `result`, returns true.
-      { op.Try(result) } -> std::same_as<bool>;
+      // Completes without waiting if it can: sets `result`, returns true. Of `waiter` there is only its Cx.
+      { op.Try(waiter, result) } -> std::same_as<bool>;
       // Atomically, under the primitive's lock: complete (if MayTake) or queue.
       { op.Enqueue(waiter, result) } -> std::same_as<Enqueued>;
-      // After a grant: takes what was granted, or returns false to try again (readiness, say).
-      { op.Harvest(result) } -> std::same_as<bool>;
+      // After a grant: takes what was granted, or returns false to try again (readiness, say). Who granted it may have
+      // set `result` before.
+      { op.Harvest(waiter, result) } -> std::same_as<bool>;
       // After a cancel: leaves the queue, under the primitive's lock.
       { op.Withdraw(waiter) } -> std::same_as<void>;
       // Optional: TaskCore* LendLane(), where tasks wait for a holder; see WaitOps.
@@ -237,11 +258,11 @@ concept WaitOperation =
 // that without the primitive's lock. Such a value is made where it is wanted: one that is made in memory and then
 // moved twice costs more than the rest.
 template <class Op>
-concept QuickOperation = WaitOperation<Op> && requires(Op op) {
+concept QuickOperation = WaitOperation<Op> && requires(Op op, Waiter& waiter) {
   // Takes it, and nothing else: what cannot be taken, for whatever reason, is Enqueue's to answer.
-  { op.TryTake() } -> std::same_as<bool>;
+  { op.TryTake(waiter) } -> std::same_as<bool>;
   // After a true TryTake, once.
-  { op.MakeValue() } -> std::same_as<typename Op::Value>;
+  { op.MakeValue(waiter) } -> std::same_as<typename Op::Value>;
 };
 
 template <class... Ops>
@@ -249,11 +270,12 @@ class SelectWait;
 
 // What the awaiters that have a result share, however they come to it. Derived has:
 //   bool TryNow()        completes without waiting if it can: sets `result_`, returns true
-//   bool TryFirst()      the same at the beginning, where it may set `taken_` instead; then Derived has an
-//                        await_resume and a TakeValue that know
+//   bool TakeFirst()     if kTakesFirst: the same at the beginning, but it takes and sets no result (Stage::kTaken);
+//                        then Derived has an await_resume and a TakeValue that know
 //   bool Arm()           true once parked; false once `result_` is set
 //   bool TakeGranted()   takes what was granted; false: it has to be tried again
 //   void WithdrawAll()   after a cancel: leaves every queue
+//   kOps                 its WaitOps
 template <class Derived, class V, bool structural>
 class ResultWait : public Waiter {
  public:
@@ -261,11 +283,9 @@ class ResultWait : public Waiter {
   using Value = V;
 
   [[gnu::always_inline]] bool await_ready() {
-    if (awaited_ || AnyCancel() || Instrumented()) [[unlikely]]
+    if (stage_ != Stage::kNew || AnyCancel() || Instrumented()) [[unlikely]]
       return BeginUnusual();
-    awaited_ = true;
-    // Others go first while nothing is taken: if it held a lock, they would all have to queue for that.
-    return MayGoOn() && self().TryFirst();
+    return TryFirst();
   }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> handle) {
@@ -276,6 +296,7 @@ class ResultWait : public Waiter {
   // What await_suspend does; `frame` is null for a thread that waits (thread_wait.h). False: the result is there.
   bool Suspend(PromiseBase* frame) {
     frame_ = frame;
+    Begin(&Derived::kOps);
     task()->waiter = this;
     if (!OthersGoFirst()) {
       if (self().Arm()) return true;
@@ -286,30 +307,24 @@ class ResultWait : public Waiter {
   }
 
   // For OrReturn.
-  bool failed() const { return !taken_ && result_.has_value() && !result_->ok(); }
+  bool failed() const { return stage_ != Stage::kTaken && result_.has_value() && !result_->ok(); }
   Outcome<Value>& result() { return *result_; }
   // Precondition: it has ended, and not failed.
   Value TakeValue() {
     if constexpr (!std::is_void_v<Value>) return std::move(*result_).value();
   }
-  void set_or_return() { or_return_ = true; }
 
  protected:
   using Waiter::Waiter;
 
-  bool TryFirst() { return self().TryNow(); }
-
   // The beginning of Arm. False: it was cancelled, and `result_` is set.
   [[gnu::always_inline]] bool BeginArming() {
     mode_ = cx_internal::WaitMode(cx_, structural);
-    Register();
-    if (MustFail()) [[unlikely]] {
-      Disarm();
-      result_.emplace(FailReason());
-      return false;
-    }
-    At(EventKind::kWaitEnqueue);
-    return true;
+    if (!RegisterAndLook()) [[likely]]
+      return true;
+    Disarm();
+    result_.emplace(FailReason());
+    return false;
   }
 
   // At the step that follows: true once `result_` is set, false if the wait has to be made again.
@@ -335,9 +350,9 @@ class ResultWait : public Waiter {
   static WakeAction Complete(Waiter* waiter) {
     auto* wait = static_cast<ResultWait*>(waiter);
     wait->CountResume();
-    if (!wait->result_.has_value() && !wait->Settle() && wait->self().Arm()) {
-      return WakeAction::kParked;
-    }
+    // Until a cancelled wait is out of its queue, its result is not its own.
+    const bool unsettled = wait->Decided() || !wait->result_.has_value();
+    if (unsettled && !wait->Settle() && wait->self().Arm()) return WakeAction::kParked;
     if (wait->or_return_ && !wait->result_->ok()) {
       wait->frame_->failure() = Outcome<void>::FromFailure(*std::move(wait->result_));
       return WakeAction::kUnwind;
@@ -350,19 +365,32 @@ class ResultWait : public Waiter {
  private:
   Derived& self() { return static_cast<Derived&>(*this); }
 
+  // The first attempt. Others go before it while nothing is taken: if it held a lock, they would all have to queue
+  // for that.
+  [[gnu::always_inline]] bool TryFirst() {
+    if constexpr (Derived::kTakesFirst) {
+      const bool taken = MayGoOn() && self().TakeFirst();
+      stage_ = taken ? Stage::kTaken : Stage::kAwaited;
+      return taken;
+    } else {
+      stage_ = Stage::kAwaited;
+      return MayGoOn() && self().TryNow();
+    }
+  }
+
   // await_ready where something is to be looked at.
   [[gnu::noinline]] bool BeginUnusual() {
     cx_.Verify();
-    if (awaited_) [[unlikely]]
+    Begin(&Derived::kOps);
+    if (stage_ != Stage::kNew) [[unlikely]]
       AwaitedTwice();
-    awaited_ = true;
     mode_ = cx_internal::WaitMode(cx_, structural);
     const bool fail = MustFail();
     At(EventKind::kCheckpoint, fail);
-    const bool go_on = MayGoOn();
-    if (!fail) return go_on && self().TryFirst();
+    if (!fail) return TryFirst();
+    stage_ = Stage::kAwaited;
     result_.emplace(FailReason());
-    return go_on;
+    return MayGoOn();
   }
 };
 
@@ -374,20 +402,19 @@ class [[nodiscard]] Wait : public ResultWait<Wait<Op>, typename Op::Value, Op::k
 
  public:
   template <class... Args>
-  explicit Wait(const CxBase& cx, Args&&... args)
-      : Base(cx, &kOps), op_(std::forward<Args>(args)...) {}
+  explicit Wait(const CxBase& cx, Args&&... args) : Base(cx), op_(std::forward<Args>(args)...) {}
 
   [[gnu::always_inline]] Outcome<typename Op::Value> await_resume() {
     if constexpr (QuickOperation<Op>) {
-      if (taken_) [[likely]]
-        return op_.MakeValue();
+      if (stage_ == Stage::kTaken) [[likely]]
+        return op_.MakeValue(*this);
     }
     return Base::await_resume();
   }
   [[gnu::always_inline]] typename Op::Value TakeValue() {
     if constexpr (QuickOperation<Op>) {
-      if (taken_) [[likely]]
-        return op_.MakeValue();
+      if (stage_ == Stage::kTaken) [[likely]]
+        return op_.MakeValue(*this);
     }
     return Base::TakeValue();
   }
@@ -396,26 +423,22 @@ class [[nodiscard]] Wait : public ResultWait<Wait<Op>, typename Op::Value, Op::k
   friend Base;
   template <class... Ops>
   friend class SelectWait;
-  using Base::awaited_;
   using Base::result_;
-  using Base::taken_;
+  using Base::stage_;
+  using typename Base::Stage;
 
-  bool TryNow() { return op_.Try(result_); }
-  bool TryFirst() {
-    if constexpr (QuickOperation<Op>) {
-      return taken_ = op_.TryTake();
-    } else {
-      return TryNow();
-    }
-  }
-  bool TakeGranted() { return op_.Harvest(result_); }
+  static constexpr bool kTakesFirst = QuickOperation<Op>;
+
+  bool TryNow() { return op_.Try(*this, result_); }
+  bool TakeFirst() { return op_.TryTake(*this); }
+  bool TakeGranted() { return op_.Harvest(*this, result_); }
   void WithdrawAll() { op_.Withdraw(*this); }
   bool Arm() {
     while (true) {
       if (!this->BeginArming()) return false;
       switch (op_.Enqueue(*this, result_)) {
         case Enqueued::kQueued:
-          if (this->CommitPark()) return true;
+          if (this->CommitPark(kOps)) return true;
           if (this->Settle()) return false;
           break;
         case Enqueued::kDone:
@@ -450,17 +473,20 @@ template <class W>
 class WaitOrReturn {
  public:
   using QuiesceAwaitable = void;
-  explicit WaitOrReturn(W& wait) : wait_(wait) { wait_.set_or_return(); }
+  explicit WaitOrReturn(W& wait) : wait_(wait) {}
 
   [[gnu::always_inline]] bool await_ready() {
     W& wait = wait_;
-    const bool passed = wait.await_ready();
-    wait.set_passed(passed);
-    return passed && !wait.failed();
+    if (!wait.await_ready()) return false;
+    if (!wait.failed()) [[likely]]
+      return true;
+    wait.set_failed_first();
+    return false;
   }
   template <class P>
   std::coroutine_handle<> await_suspend(std::coroutine_handle<P> handle) {
-    if (!wait_.passed()) {  // or it has failed, but others shall run first
+    if (!wait_.failed_first()) {  // or it has failed, but others shall run first
+      wait_.set_or_return();
       if (wait_.await_suspend(handle)) return std::noop_coroutine();
       if (!wait_.failed()) return handle;
     }

@@ -12,7 +12,7 @@ class [[nodiscard]] YieldWait : public Waiter {
  public:
   using QuiesceAwaitable = void;
   using Value = void;
-  explicit YieldWait(const CxBase& cx) : Waiter(cx, &kOps) {}
+  explicit YieldWait(const CxBase& cx) : Waiter(cx) { Begin(&kOps); }
 
   bool await_ready() {
     if (AnyCancel() || Instrumented()) [[unlikely]]
@@ -31,7 +31,6 @@ class [[nodiscard]] YieldWait : public Waiter {
   bool failed() const { return !result_.ok(); }
   Outcome<void>& result() { return result_; }
   void TakeValue() {}
-  void set_or_return() { or_return_ = true; }
 
  private:
   // await_ready where something is to be looked at.

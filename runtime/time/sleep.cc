@@ -4,7 +4,7 @@ namespace quiesce {
 inline namespace v0 {
 namespace time_internal {
 
-bool SleepOp::Try(std::optional<Outcome<void>>& result) {
+bool SleepOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
   if (when.is_infinite() || clock_->Now() < when) return false;
   result.emplace(Ok());
   return true;
@@ -16,7 +16,7 @@ Enqueued SleepOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>&) {
   return Enqueued::kQueued;
 }
 
-bool SleepOp::Harvest(std::optional<Outcome<void>>& result) {
+bool SleepOp::Harvest(Waiter&, std::optional<Outcome<void>>& result) {
   // The clock's lock orders this behind the end of OnFire, so the memory may go.
   clock_->Disarm(this);
   result.emplace(Ok());

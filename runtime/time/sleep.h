@@ -23,9 +23,9 @@ class SleepOp : public Timer {
   static constexpr bool kStructural = false;
 
   SleepOp(Clock* clock, Instant until) : Timer(&OnFire), clock_(clock) { when = until; }
-  bool Try(std::optional<Outcome<void>>& result);
+  bool Try(Waiter&, std::optional<Outcome<void>>& result);
   Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result);
-  bool Harvest(std::optional<Outcome<void>>& result);
+  bool Harvest(Waiter&, std::optional<Outcome<void>>& result);
   void Withdraw(Waiter&) { clock_->Disarm(this); }
 
  private:

@@ -28,7 +28,7 @@ class Mailbox {
     static constexpr bool kStructural = structural;
     explicit TakeOp(Mailbox* box) : box_(box) {}
 
-    bool Try(std::optional<Outcome<int>>& result) {
+    bool Try(Waiter&, std::optional<Outcome<int>>& result) {
       SpinLockHolder lock(box_->lock_);
       if (!box_->queue_.empty() || box_->letters_.empty()) return false;
       result.emplace(box_->PopLetter());
@@ -44,7 +44,7 @@ class Mailbox {
       box_->queue_.PushBack(&waiter);
       return Enqueued::kQueued;
     }
-    bool Harvest(std::optional<Outcome<int>>& result) {
+    bool Harvest(Waiter&, std::optional<Outcome<int>>& result) {
       SpinLockHolder lock(box_->lock_);
       result.emplace(box_->PopReserved());
       return true;

@@ -128,7 +128,7 @@ class Gate {
     static constexpr const char* kName = "Gate::Pass";
     static constexpr bool kStructural = structural;
     explicit PassOp(Gate* gate) : gate_(gate) {}
-    bool Try(std::optional<Outcome<void>>& result) {
+    bool Try(Waiter&, std::optional<Outcome<void>>& result) {
       SpinLockHolder lock(gate_->lock_);
       if (gate_->open_) result.emplace(Ok());
       return gate_->open_;
@@ -144,7 +144,7 @@ class Gate {
       ++gate_->waiting_;
       return Enqueued::kQueued;
     }
-    bool Harvest(std::optional<Outcome<void>>& result) {
+    bool Harvest(Waiter&, std::optional<Outcome<void>>& result) {
       result.emplace(Ok());
       return true;
     }

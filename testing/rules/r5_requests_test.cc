@@ -510,14 +510,14 @@ class Slot {
     static constexpr const char* kName = "Slot::Take";
     static constexpr bool kStructural = false;
     explicit TakeOp(Slot* slot) : slot_(slot) {}
-    bool Try(std::optional<Outcome<int>>&) { return false; }
+    bool Try(Waiter&, std::optional<Outcome<int>>&) { return false; }
     Enqueued Enqueue(Waiter& waiter, std::optional<Outcome<int>>&) {
       SpinLockHolder lock(slot_->lock_);
       slot_->waiter_ = &waiter;
       slot_->target_ = &value_;
       return Enqueued::kQueued;
     }
-    bool Harvest(std::optional<Outcome<int>>& result) {
+    bool Harvest(Waiter&, std::optional<Outcome<int>>& result) {
       SpinLockHolder lock(slot_->lock_);
       result.emplace(value_);
       return true;

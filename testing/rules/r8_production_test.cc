@@ -65,12 +65,12 @@ struct ResolvesOp {
   static constexpr const char* kName = "Resolves";
   static constexpr bool kStructural = false;
   explicit ResolvesOp(SeatPermit* permit) : permit(permit) {}
-  bool Try(std::optional<Outcome<bool>>& result) {
+  bool Try(Waiter&, std::optional<Outcome<bool>>& result) {
     result.emplace(std::move(*permit).Book());
     return true;
   }
   Enqueued Enqueue(Waiter&, std::optional<Outcome<bool>>&) { return Enqueued::kRetry; }
-  bool Harvest(std::optional<Outcome<bool>>& result) { return Try(result); }
+  bool Harvest(Waiter& waiter, std::optional<Outcome<bool>>& result) { return Try(waiter, result); }
   void Withdraw(Waiter&) {}
   SeatPermit* permit;
 };

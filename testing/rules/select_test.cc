@@ -107,12 +107,12 @@ class RetriesAfterALetterOp {
   static constexpr const char* kName = "RetriesAfterALetter";
   static constexpr bool kStructural = false;
   explicit RetriesAfterALetterOp(Mailbox* box) : box_(box) {}
-  bool Try(std::optional<Outcome<void>>&) { return false; }
+  bool Try(Waiter&, std::optional<Outcome<void>>&) { return false; }
   Enqueued Enqueue(Waiter&, std::optional<Outcome<void>>&) {
     box_->Put(5);
     return Enqueued::kRetry;
   }
-  bool Harvest(std::optional<Outcome<void>>&) { return false; }
+  bool Harvest(Waiter&, std::optional<Outcome<void>>&) { return false; }
   void Withdraw(Waiter&) {}
 
  private:
