@@ -200,17 +200,21 @@ class EndOp {
 
 // A wait that dumps and traces call by the user's name for it, which is a literal.
 template <class Op>
-class NamedWait : public Wait<Op> {
+class Named : public Op {
  public:
   template <class... Args>
-  NamedWait(const CxBase& cx, const char* name, Args&&... args)
-      : Wait<Op>(cx, std::forward<Args>(args)...), named_{name, this->ops()->complete} {
-    this->ops_ = &named_;
+  explicit Named(const char* name, Args&&... args)
+      : Op(std::forward<Args>(args)...), named_(name, nullptr) {}
+  const WaitOps* NamedOps(const WaitOps& general) {
+    named_.complete = general.complete;
+    return &named_;
   }
 
  private:
-  const WaitOps named_;
+  WaitOps named_;
 };
+template <class Op>
+using NamedWait = Wait<Named<Op>>;
 
 template <class T, class F>
 Task<T> RunCall(CxWith<cap::Blocking> cx, SpawnName name, F fn) {

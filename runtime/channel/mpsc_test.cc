@@ -768,18 +768,18 @@ TEST(MpscDeathTest, AReceiverDestroyedUnderAWaitThatWasGranted) {
         TestRuntime rt(1);
         std::optional<Mpsc<int>> channel(MakeMpsc<int>(1));
         auto receive = [&](Cx cx) -> Task<void> {
-          (void)co_await OrReturn(channel->receiver.Receive(cx));
+          (void)co_await OrReturn(channel->receiver.ReceiveAcked(cx));
           co_return Ok();
         };
         (void)rt.Run([&](Cx cx) -> Task<void> {
           cx.Spawn("waiting", receive);
-          co_await OrReturn(UntilParked(cx, &rt, "Receiver::Receive"));
+          co_await OrReturn(UntilParked(cx, &rt, "Receiver::ReceiveAcked"));
           (void)channel->sender.TrySend(1);
           channel.reset();
           co_return Ok();
         });
       },
-      "a Receiver was destroyed while task [0-9]+ 'waiting' waits in Receiver::Receive on it");
+      "a Receiver was destroyed while task [0-9]+ 'waiting' waits in Receiver::ReceiveAcked on it");
 }
 
 TEST(MpscDeathTest, TheLastSenderDestroyedUnderAWait) {

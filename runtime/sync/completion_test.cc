@@ -120,9 +120,8 @@ TEST(CompletionTest, AValueThatComesWhileTheTaskIsAboutToQueueIsNotMissed) {
     auto* block = new completion_internal::ValueBlock<int>();
     completion_internal::WaitOp<int> op(block);
     std::optional<Outcome<int>> result;
-    const WaitOps ops = {"test", nullptr};
-    Waiter waiter(cx, &ops);
-    EXPECT_FALSE(op.Try(result));
+    Waiter waiter(cx);
+    EXPECT_FALSE(op.Try(waiter, result));
     block->Complete(42);
     EXPECT_EQ(op.Enqueue(waiter, result), Enqueued::kDone);
     EXPECT_EQ(result->value(), 42);

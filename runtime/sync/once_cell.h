@@ -230,7 +230,7 @@ class OnceCell {
   Outcome<const T*> BlockingWait(absl::Duration timeout = absl::InfiniteDuration(),
                                  std::source_location where = std::source_location::current()) {
     return BlockThread<WaitOp>("OnceCell::BlockingWait", "co_await OrReturn(cell.Wait(cx))",
-                               timeout, this, ThisThreadAsTask(), where);
+                               timeout, this, where);
   }
 
  private:
