@@ -45,7 +45,7 @@ class [[nodiscard]] SelectWait
   bool await_ready() {
     FirstArm([](auto, auto& arm) {
       if (arm.stage_ != Stage::kNew) [[unlikely]] {
-        arm.Begin(arm.Ops());
+        arm.Begin(arm.OwnOps());
         arm.AwaitedTwice();
       }
       return false;
@@ -60,7 +60,7 @@ class [[nodiscard]] SelectWait
   using typename Base::Stage;
 
   static constexpr bool kTakesFirst = false;
-  static const WaitOps* Ops() { return &kOps; }
+  static const WaitOps* OwnOps() { return &kOps; }
 
   static constexpr size_t kArms = sizeof...(Ops);
   static constexpr uint8_t kNobody = 0xff;  // claims the word without any arm
@@ -106,7 +106,7 @@ class [[nodiscard]] SelectWait
       if (!this->BeginArming()) return false;
       Enqueued last = Enqueued::kQueued;
       FirstArm([this, &last](auto i, auto& arm) {
-        arm.Begin(arm.Ops());
+        arm.Begin(arm.OwnOps());
         arm.mode_ = mode_;
         arm.arm_ = static_cast<uint8_t>(i + 1);
         last = arm.op_.Enqueue(arm, arm.result_);

@@ -275,7 +275,7 @@ class SelectWait;
 //   bool Arm()           true once parked; false once `result_` is set
 //   bool TakeGranted()   takes what was granted; false: it has to be tried again
 //   void WithdrawAll()   after a cancel: leaves every queue
-//   Ops()                its WaitOps
+//   OwnOps()             its WaitOps
 template <class Derived, class V, bool structural>
 class ResultWait : public Waiter {
  public:
@@ -296,7 +296,7 @@ class ResultWait : public Waiter {
   // What await_suspend does; `frame` is null for a thread that waits (thread_wait.h). False: the result is there.
   bool Suspend(PromiseBase* frame) {
     frame_ = frame;
-    Begin(self().Ops());
+    Begin(self().OwnOps());
     task()->waiter = this;
     if (!OthersGoFirst()) {
       if (self().Arm()) return true;
@@ -381,7 +381,7 @@ class ResultWait : public Waiter {
   // await_ready where something is to be looked at.
   [[gnu::noinline]] bool BeginUnusual() {
     cx_.Verify();
-    Begin(self().Ops());
+    Begin(self().OwnOps());
     if (stage_ != Stage::kNew) [[unlikely]]
       AwaitedTwice();
     mode_ = cx_internal::WaitMode(cx_, structural);
@@ -430,7 +430,7 @@ class [[nodiscard]] Wait : public ResultWait<Wait<Op>, typename Op::Value, Op::k
   static constexpr bool kTakesFirst = QuickOperation<Op>;
 
   // An operation that has a name for each wait gives its own.
-  const WaitOps* Ops() {
+  const WaitOps* OwnOps() {
     if constexpr (requires { op_.NamedOps(kOps); }) {
       return op_.NamedOps(kOps);
     } else {
