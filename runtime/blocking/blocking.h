@@ -207,6 +207,7 @@ class Named : public Op {
       : Op(std::forward<Args>(args)...), named_(name, nullptr) {}
   const WaitOps* NamedOps(const WaitOps& general) {
     named_.complete = general.complete;
+    named_.lend_lane = general.lend_lane;
     return &named_;
   }
 

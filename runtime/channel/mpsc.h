@@ -16,7 +16,8 @@
 //             is queued, no SendPermit and no Ack is open. What was accepted before a Close is still delivered.
 //             A Receiver that goes destroys what is queued.
 // Lifetime:   ends and permits keep the channel alive. A wait needs its Sender or Receiver until it has ended:
-//             destroying the Receiver, or the last Sender, under one is fatal. They may be moved meanwhile.
+//             destroying the Receiver, or the last Sender, under one is fatal. They may be moved meanwhile. A Receive
+//             that has been handed its message has ended in this sense, before its task runs again: its slot is free.
 // Threads:    a Sender and its copies: any, at once; one object as a value. The Receiver: one task or thread at a time,
 //             another one that receives meanwhile is fatal. What happened before a send happens before its receive.
 // T:          nothrow move constructible, aligned to at most 16 bytes. Its moves run under the channel's lock: they must

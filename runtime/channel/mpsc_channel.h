@@ -4,10 +4,11 @@
 //
 // a slot is …   | because                                     | becomes
 // --------------|---------------------------------------------|---------------------------------------------
-// free          | –                                           | reserved by Reserve, queued by Send
-// reserved      | a SendPermit is open                        | queued by its Send; free by its Abort
+// free          | –                                           | reserved by Reserve; queued by Send, or free (*)
+// reserved      | a SendPermit is open                        | queued by its Send, or free (*); free by its Abort
 // queued        | a message waits for the Receiver            | free by Receive; held by ReceiveAcked
 // held          | an Ack is open                              | free by its Commit; queued, at the front, by its Nack
+// (*) the Receiver waits in Receive, and is handed the message.
 //
 // Invariants: (1) a wait for room is queued only while no slot is free, so nothing can get past it: a slot that
 //             becomes free belongs to the first of them at once; (2) the Receiver waits only while no message is
@@ -84,7 +85,7 @@ class Channel {
       WakeAtEnd();
     });
   }
-  // Queues *value, if there is room.
+  // Queues *value, or hands it to the Receiver that waits, if there is room.
   Room TrySend(T* value) {
     SpinLockHolder lock(lock_);
     return TakeRoom(value);
@@ -113,7 +114,7 @@ class Channel {
       room_.Remove(&wait);  // cancelled; if it was passed over somebody else was served
   }
 
-  // Of a permit: queues *value in its slot. False, and the slot is given back, if the Receiver is gone.
+  // Of a permit: the same with *value, in its slot. False, and the slot is given back, if the Receiver is gone.
   [[gnu::always_inline]] bool SendReserved(T* value) {
     bool sent = false;
     EndUse([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
@@ -265,27 +266,30 @@ class Channel {
   void Push(T* value) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     if (may_wake_) [[unlikely]]
       return HandOver(value);
-    queue_.PushBack(std::move(*value));
+    Queue(*value);
+  }
+  void Queue(T& value) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    queue_.PushBack(std::move(value));
     ready_.store(true, std::memory_order_relaxed);
   }
   // The Receiver waits, so the queue is empty: gives it the message without the detour, if it has a place for it.
   [[gnu::noinline]] void HandOver(T* value) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     if (place_ == nullptr) {
-      queue_.PushBack(std::move(*value));
-      ready_.store(true, std::memory_order_relaxed);
+      Queue(*value);
       return WakeReceiver();
     }
+    // Before the grant: who is granted does not come back for the lock.
     place_->emplace(std::optional<T>(std::in_place, std::move(*value)));
     may_wake_ = false;
-    // It does not come back for the lock: what it finds, and where, is written before the grant.
-    Waiter* const waiter = std::exchange(receiving_, nullptr);
-    if (waiter->Grant()) [[likely]]
-      return FreeSlots(1);
+    if (receiving_->Grant()) [[likely]] {
+      receiving_ = nullptr;
+      FreeSlots(1);
+      WakeAtEnd();  // if that was the last message, the next receive finds the end
+      return;
+    }
     // It is being cancelled, reads nothing before it has had the lock, and the message stays for the next time.
-    receiving_ = waiter;
-    queue_.PushBack(*(*std::move(*place_)).value());
+    Queue(*(**place_).value());
     place_->reset();
-    ready_.store(true, std::memory_order_relaxed);
   }
   void FreeSlots(size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     free_ += count;
@@ -339,7 +343,7 @@ class Channel {
   bool receiver_ ABSL_GUARDED_BY(lock_) = true;  // not destroyed
   bool may_wake_ ABSL_GUARDED_BY(lock_) =
       false;  // receiving_ is parked or parking, and not granted yet
-  // Would a receive find something: a message, or the end (after a hand-over: perhaps)? Written under the lock, read without: a hint, hence
+  // Would a receive find something: a message, or the end? Written under the lock, read without: a hint, hence
   // relaxed. What happened before the read is seen by coherence.
   std::atomic<bool> ready_{false};
   uint32_t senders_ ABSL_GUARDED_BY(lock_) = 1;

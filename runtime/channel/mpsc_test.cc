@@ -517,6 +517,101 @@ TEST(MpscReceiveTest, ABatchFreesItsSlotsForAllWhoWait) {
               IsOk());
 }
 
+TEST_P(MpscWorkersTest, AMessageThatIsHandedOverMayBeTheLast) {
+  TestRuntime rt(GetParam());
+  Mpsc<int> channel = MakeMpsc<int>(1);
+  Mpsc<int> busy = MakeMpsc<int>(1);
+  auto receive = [&](Cx cx) -> Task<int> {
+    std::optional<int> last = co_await OrReturn(channel.receiver.Receive(cx));
+    EXPECT_EQ(busy.sender.TrySend(1), TrySendResult::kSent);
+    auto won =
+        co_await OrReturn(Select(cx, channel.receiver.Receive(cx), busy.receiver.Receive(cx)));
+    EXPECT_EQ(won.index(), 0u) << "the end is the first of the waits that are ready";
+    EXPECT_EQ(std::get<0>(won).value(), std::nullopt);
+    co_return last.value_or(-1);
+  };
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    SendPermit<int> permit = co_await OrReturn(channel.sender.Reserve(cx));
+    channel.receiver.Close();
+    auto receiving = cx.Spawn("receiver", receive);
+    co_await OrReturn(UntilParked(cx, &rt, "Receiver::Receive"));
+    EXPECT_EQ(std::move(permit).Send(7), std::nullopt);
+    EXPECT_EQ((co_await OrReturn(receiving.Join(cx))).value(), 7);
+    co_return Ok();
+  }),
+              IsOk());
+}
+
+TEST(MpscReceiveTest, AMessageThatIsHandedOverNeedsItsChannelNoMore) {
+  TestRuntime rt(1);
+  std::optional<Mpsc<int>> channel(MakeMpsc<int>(1));
+  auto receive = [&](Cx cx) -> Task<std::optional<int>> {
+    co_return co_await channel->receiver.Receive(cx);
+  };
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    auto receiving = cx.Spawn("receiver", receive);
+    co_await OrReturn(UntilParked(cx, &rt, "Receiver::Receive"));
+    EXPECT_EQ(channel->sender.TrySend(1), TrySendResult::kSent);
+    EXPECT_EQ(channel->sender.size(), 0u);
+    EXPECT_EQ(channel->sender.TrySend(2), TrySendResult::kSent) << "its slot is free";
+    channel.reset();
+    EXPECT_EQ((co_await OrReturn(receiving.Join(cx))).value(), 1);
+    co_return Ok();
+  }),
+              IsOk());
+}
+
+// Who waits for room comes before who sends later, also where the slot is freed by a hand-over.
+TEST(MpscReceiveTest, AHandOverOutOfAnAbortServesWhoWaitsInOrder) {
+  TestRuntime rt(1);
+  Mpsc<int> channel = MakeMpsc<int>(2);
+  auto send = [&](Cx cx, int value) -> Task<void> {
+    co_await OrReturn(channel.sender.Send(cx, std::move(value)));
+    co_return Ok();
+  };
+  std::vector<int> all;
+  auto receive = [&](Cx cx) -> Task<void> {
+    for (int i = 0; i < 3; ++i) {
+      all.push_back((co_await OrReturn(channel.receiver.Receive(cx))).value());
+    }
+    co_return Ok();
+  };
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    SendPermit<int> left = co_await OrReturn(channel.sender.Reserve(cx));
+    SendPermit<int> right = co_await OrReturn(channel.sender.Reserve(cx));
+    auto receiving = cx.Spawn("receiver", receive);
+    co_await OrReturn(UntilParked(cx, &rt, "Receiver::Receive"));
+    for (int i = 1; i <= 3; ++i) {
+      cx.Spawn("sender", send, int{i});
+      co_await OrReturn(Yield(cx));
+    }
+    std::move(left).Abort();
+    std::move(right).Abort();
+    EXPECT_THAT(co_await receiving.Join(cx), IsOk());
+    EXPECT_THAT(all, ElementsAre(1, 2, 3));
+    co_return Ok();
+  }),
+              IsOk());
+}
+
+// The send claims the Select of the very task that is to be handed its message.
+TEST(MpscReceiveTest, ASelectOfBothEndsOfAChannelSendsOrReceives) {
+  TestRuntime rt(1);
+  EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
+    Mpsc<int> channel = MakeMpsc<int>(1);
+    for (int round = 0; round < 3; ++round) {
+      int value = round;
+      auto won = co_await OrReturn(
+          Select(cx, channel.receiver.Receive(cx), channel.sender.Send(cx, std::move(value))));
+      EXPECT_EQ(won.index(), 1u);
+      EXPECT_EQ(channel.sender.size(), 1u);
+      EXPECT_EQ(channel.receiver.TryReceive(), round);
+    }
+    co_return Ok();
+  }),
+              IsOk());
+}
+
 // ---- acknowledged -----------------------------------------------------------------------------------
 
 TEST(MpscAckTest, TheSlotIsTakenUntilTheCommit) {

@@ -125,6 +125,7 @@ class Obligation {
   // task_.
   static constexpr uint64_t kUncounted = uint64_t{1} << 62;
   // The same of a permit whose reserve was noted, so that its end is too: nothing else need be asked to find that out.
+  // A permit that is older than a recording may end in it without a reserve, or not be seen in it at all.
   static constexpr uint64_t kNoted = uint64_t{1} << 61;
 
   uint64_t task_id() const { return task_ & ~(kUncounted | kNoted); }
@@ -168,7 +169,7 @@ class Obligation {
   friend struct LedgerOf;
 
   RegionScope* region_ = nullptr;  // null: nobody's
-  uint64_t task_;                  // its id, perhaps with kUncounted; 0: resolved
+  uint64_t task_;                  // its id, perhaps with kUncounted or kNoted; 0: resolved
   // The std::source_location; or, where debug checks are on and a region owes it, the Entry* that has it.
   uintptr_t place_;
   static_assert(sizeof(std::source_location) == sizeof(uintptr_t));

@@ -35,7 +35,7 @@ class SteadyClock final : public Clock {
 
 const SpawnSite kThreadSite("a thread that is no task", "", 0, nullptr, nullptr);
 
-// Apart from the ids of tasks, which are counted from 1, and without the bit below: obligation/ledger.h marks with it.
+// Apart from the ids of tasks, which are counted from 1, and without the two bits below: obligation/ledger.h marks with these.
 uint64_t NextThreadId() {
   static std::atomic<uint64_t> next{uint64_t{1} << 63};
   return next.fetch_add(1, std::memory_order_relaxed);

@@ -215,7 +215,7 @@ class Waiter : public QueueHook {
   enum class Stage : uint8_t {
     kNew,
     kAwaited,  // by a co_await of its own, or as the arm of a Select that won
-    kTaken,  // the same, and what it is for has been taken, but its value has not been made yet: see QuickOperation
+    kTaken,  // the same, and TryTake was true, but the value has not been made yet: see QuickOperation
   };
 
   CxBase cx_;
@@ -238,28 +238,30 @@ enum class Enqueued : uint8_t {
 
 // What a primitive provides. `result` is a std::optional<Outcome<Value>>.
 template <class Op>
-concept WaitOperation =
-    requires(Op op, Waiter& waiter, std::optional<Outcome<typename Op::Value>>& result) {
-      { Op::kName } -> std::convertible_to<const char*>;
-      { Op::kStructural } -> std::convertible_to<bool>;
-      // Completes without waiting if it can: sets `result`, returns true. Of `waiter` there is only its Cx.
-      { op.Try(waiter, result) } -> std::same_as<bool>;
-      // Atomically, under the primitive's lock: complete (if MayTake) or queue.
-      { op.Enqueue(waiter, result) } -> std::same_as<Enqueued>;
-      // After a grant: takes what was granted, or returns false to try again (readiness, say). Who granted it may have
-      // set `result` before.
-      { op.Harvest(waiter, result) } -> std::same_as<bool>;
-      // After a cancel: leaves the queue, under the primitive's lock.
-      { op.Withdraw(waiter) } -> std::same_as<void>;
-      // Optional: TaskCore* LendLane(), where tasks wait for a holder; see WaitOps.
-    };
+concept WaitOperation = requires(Op op, Waiter& waiter,
+                                 std::optional<Outcome<typename Op::Value>>& result) {
+  { Op::kName } -> std::convertible_to<const char*>;
+  { Op::kStructural } -> std::convertible_to<bool>;
+  // Completes without waiting if it can: sets `result`, returns true. Of `waiter` there is only its Cx.
+  { op.Try(waiter, result) } -> std::same_as<bool>;
+  // Atomically, under the primitive's lock: complete (if MayTake) or queue.
+  { op.Enqueue(waiter, result) } -> std::same_as<Enqueued>;
+  // After a grant: takes what was granted, or returns false to try again (readiness, say). Who granted it may have
+  // set `result` before.
+  { op.Harvest(waiter, result) } -> std::same_as<bool>;
+  // After a cancel: leaves the queue, under the primitive's lock.
+  { op.Withdraw(waiter) } -> std::same_as<void>;
+  // Optional: TaskCore* LendLane(), where tasks wait for a holder; see WaitOps.
+  // Optional: const WaitOps* NamedOps(const WaitOps& general), where dumps call it by a name that only the wait knows:
+  //           `general` but for the name, for as long as the operation lives.
+};
 
 // An operation that, where it need not wait, takes what it is for by a few instructions, and makes its value of
 // that without the primitive's lock. Such a value is made where it is wanted: one that is made in memory and then
 // moved twice costs more than the rest.
 template <class Op>
 concept QuickOperation = WaitOperation<Op> && requires(Op op, Waiter& waiter) {
-  // Takes it, and nothing else: what cannot be taken, for whatever reason, is Enqueue's to answer.
+  // True: it is taken, or sure, so that MakeValue cannot fail whatever others do meanwhile. False: Enqueue answers.
   { op.TryTake(waiter) } -> std::same_as<bool>;
   // After a true TryTake, once.
   { op.MakeValue(waiter) } -> std::same_as<typename Op::Value>;

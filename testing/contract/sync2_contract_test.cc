@@ -100,10 +100,7 @@ struct OncePassContract : WaitContractDefaults {
   explicit OncePassContract(SteppedRuntime&) {
     turns.TryTake(ThisThreadAsTask(), std::source_location::current());
   }
-  auto Start(const Cx& cx) {
-    return Wait<OnceGetOp>(cx, &turns, static_cast<TaskCore*>(cx.task()),
-                           std::source_location::current());
-  }
+  auto Start(const Cx& cx) { return Wait<OnceGetOp>(cx, &turns, std::source_location::current()); }
   void Grant() { turns.Pass(); }
   std::string CheckValue(Outcome<bool>& got) {
     if (!*got) return "a value is there that nobody has made";

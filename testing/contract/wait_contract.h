@@ -100,6 +100,10 @@ class SubjectOf final : public Subject {
     driver.Hit(Moment::kBeforeWait);
     auto wait = contract_.Start(cx);
     driver.Hit(Moment::kBeforeAwait);
+    if constexpr (std::derived_from<decltype(wait), Waiter>) {
+      // Of a wait that is never queued by it, it stays unset: LeaveWait could not ask.
+      static_cast<ListHook&>(wait) = ListHook();
+    }
     driver.EnterWait(cx);
     auto result = co_await wait;
     if constexpr (std::derived_from<decltype(wait), Waiter>) {
