@@ -31,3 +31,9 @@ def quiesce_system_libraries():
             path = "/usr/include/benchmark",
             build_file = str(Label("//third_party:benchmark.BUILD")),
         )
+    if not native.existing_rule("boost"):
+        native.new_local_repository(
+            name = "boost",
+            path = "/usr/include/boost/context",
+            build_file = str(Label("//third_party:boost.BUILD")),
+        )

@@ -1,0 +1,214 @@
+#include "quiesce/testing/explore/dpor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace quiesce::explore {
+
+Exploration Explorer::Run() {
+  states_.emplace_back();
+  size_t known = 0;
+  Node next = WakeupNodes::kNone;
+  while (Execute(known, next)) {
+    if (result_.classes + result_.deadlocks + result_.duplicates >= options_.max_executions) break;
+    // Back to the deepest state from which something is left to be explored.
+    known = trace_.length();
+    while (known > 0 && states_[known - 1].todo.empty()) --known;
+    if (known-- == 0) {
+      result_.exhausted = true;
+      break;
+    }
+    State& state = states_[known];
+    state.sleep.push_back({trace_[known].task, trace_[known].op});
+    next = nodes_.PopFirst(state.todo);
+  }
+  return std::move(result_);
+}
+
+// ---- one execution --------------------------------------------------------------------------------
+
+bool Explorer::Execute(size_t known, Node next) {
+  model_->Begin();
+  trace_.Clear();
+  for (size_t i = 0; i < known; ++i) {
+    ++result_.steps;
+    if (trace_.Repeat(model_)) continue;
+    result_.problem = absl::StrCat("nondeterminism: step ", i + 1, " of an execution, of task ",
+                                   trace_[i].task, ", does something else when it is repeated");
+    return false;
+  }
+  TaskId task;
+  WakeupNodes::List guide;
+  bool any_enabled;
+  while (Choose(&next, &task, &guide, &any_enabled)) {
+    if (trace_.length() == options_.max_steps) {
+      result_.problem = absl::StrCat("an execution of more than ", options_.max_steps, " steps");
+      return false;
+    }
+    Step(task, guide);
+  }
+  CountEnd(known, any_enabled              ? Model::Ended::kGivenUp
+                  : model_->live().empty() ? Model::Ended::kComplete
+                                           : Model::Ended::kDeadlock);
+  return true;
+}
+
+bool Explorer::Choose(Node* next, TaskId* task, WakeupNodes::List* guide, bool* any_enabled) {
+  State& state = states_[trace_.length()];
+  while (*next != WakeupNodes::kNone || !state.todo.empty()) {
+    if (*next == WakeupNodes::kNone) *next = nodes_.PopFirst(state.todo);
+    *task = nodes_[*next].task;
+    *guide = std::exchange(nodes_[*next].children, WakeupNodes::List());
+    nodes_.Free(std::exchange(*next, WakeupNodes::kNone));
+    if (CanGo(model_, *task)) return true;
+    // It would have to wait: the model has not said all that it needs.
+    nodes_.FreeAll(*guide);
+    ++result_.blocked;
+  }
+  *guide = WakeupNodes::List();
+  *any_enabled = false;
+  const auto may_go = [&](TaskId id) {
+    if (!model_->Next(id).enabled) return false;
+    *any_enabled = true;
+    return std::ranges::none_of(state.sleep, [id](const Asleep& a) { return a.task == id; });
+  };
+  const std::vector<TaskId>& live = model_->live();
+  // The one that ran last, if it can: such executions are read most easily.
+  if (trace_.length() > 0) {
+    *task = trace_[trace_.length() - 1].task;
+    if (std::ranges::count(live, *task) != 0 && may_go(*task)) return true;
+  }
+  for (const TaskId id : live) {
+    *task = id;
+    if (may_go(id)) return true;
+  }
+  return false;
+}
+
+void Explorer::Step(TaskId task, WakeupNodes::List guide) {
+  ++result_.steps;
+  const Event& event = trace_.Step(model_, task);
+  if (states_.size() == trace_.length()) states_.emplace_back();
+  State& after = states_[trace_.length()];
+  after.todo = guide;
+  after.sleep.clear();
+  for (const Asleep& asleep : states_[trace_.length() - 1].sleep) {
+    if (asleep.task != task && Commute(asleep.op, event.op)) after.sleep.push_back(asleep);
+  }
+}
+
+void Explorer::CountEnd(size_t known, Model::Ended how) {
+  result_.longest = std::max(result_.longest, trace_.length());
+  for (size_t at = known; at < trace_.length(); ++at) FindRaces(trace_[at], at);
+  // What waits may have come too late for something.
+  for (const TaskId task : model_->live()) {
+    const Pending& pending = model_->Next(task);
+    if (!pending.enabled) FindRaces(trace_.Next(task, pending.op), trace_.length());
+  }
+  if (how == Model::Ended::kGivenUp) {
+    ++result_.blocked;
+  } else if (options_.tell_classes_apart && !seen_.insert(trace_.ClassHash()).second) {
+    ++result_.duplicates;
+  } else {
+    ++(how == Model::Ended::kDeadlock ? result_.deadlocks : result_.classes);
+  }
+  model_->End(how);
+}
+
+// ---- races ----------------------------------------------------------------------------------------
+
+void Explorer::FindRaces(const Event& late, size_t late_at) {
+  candidates_.clear();
+  for (const Access& access : late.op.accesses) {
+    for (const uint32_t at : trace_.EventsOn(access.object)) {
+      if (at >= late_at) break;
+      const Event& early = trace_[at];
+      if (early.task == late.task) continue;
+      const bool conflicts = std::ranges::any_of(early.op.accesses, [&](const Access& other) {
+        return other.object == access.object && Conflict(other.effect, access.effect);
+      });
+      if (conflicts) candidates_.push_back(at);
+    }
+  }
+  if (candidates_.empty()) return;
+  if (late.op.accesses.size() > 1) {
+    std::ranges::sort(candidates_);
+    candidates_.erase(std::unique(candidates_.begin(), candidates_.end()), candidates_.end());
+  }
+
+  // What comes before `late` in any case; and, if it never waits, by way of a later race, which is reversed first.
+  const auto join = [this](const uint32_t* clock) {
+    for (size_t i = 0; i < joined_.size(); ++i) joined_[i] = std::max(joined_[i], clock[i]);
+  };
+  const uint32_t* before = trace_.ClockBefore(late);
+  joined_.assign(before, before + trace_.width());
+  if (!late.op.may_block) {
+    for (const EventRef& ref : late.after) join(trace_.ClockOf(trace_.Find(ref)));
+  }
+  for (size_t i = candidates_.size(); i-- > 0;) {
+    const size_t early = candidates_[i];
+    if (joined_[trace_[early].task] >= trace_[early].index) continue;
+    Reverse(early, late, late_at);
+    if (!late.op.may_block) join(trace_.ClockOf(early));
+  }
+}
+
+void Explorer::Reverse(size_t early, const Event& late, size_t late_at) {
+  word_.clear();
+  for (size_t at = early + 1; at < late_at; ++at) {
+    if (!trace_.ComesBefore(early, at)) word_.push_back({&trace_[at], at});
+  }
+  word_.push_back({&late, kNowhere});
+
+  State& state = states_[early];
+  size_t at;
+  for (const Asleep& asleep : state.sleep) {
+    if (MayStartWith(asleep.task, asleep.op, &at)) return;  // it has been explored
+  }
+  Node parent = WakeupNodes::kNone;  // the root
+  const auto children = [&]() -> WakeupNodes::List& {
+    return parent == WakeupNodes::kNone ? state.todo : nodes_[parent].children;
+  };
+  while (!word_.empty()) {
+    Node child = children().first;
+    while (child != WakeupNodes::kNone &&
+           !MayStartWith(nodes_[child].task, nodes_[child].op, &at)) {
+      child = nodes_[child].next;
+    }
+    if (child == WakeupNodes::kNone) {
+      for (const Letter& letter : word_) {
+        parent = nodes_.Append(children(), letter.event->task, letter.event->op);
+      }
+      return;
+    }
+    if (nodes_[child].children.empty()) return;  // whatever follows from there
+    if (at != kNowhere) word_.erase(word_.begin() + static_cast<ptrdiff_t>(at));
+    parent = child;
+  }
+}
+
+bool Explorer::MayStartWith(TaskId task, const Op& op, size_t* at) const {
+  for (size_t i = 0; i < word_.size(); ++i) {
+    if (word_[i].event->task != task) continue;
+    *at = i;
+    for (size_t before = 0; before < i; ++before) {
+      if (ComesBefore(before, i)) return false;
+    }
+    return true;
+  }
+  *at = kNowhere;
+  return std::ranges::all_of(word_, [&](const Letter& l) { return Commute(op, l.event->op); });
+}
+
+bool Explorer::ComesBefore(size_t a, size_t b) const {
+  if (word_[b].at != kNowhere) return trace_.ComesBefore(word_[a].at, word_[b].at);
+  // What came before `late` by way of the event that it is to overtake does not any more.
+  const Event& first = *word_[a].event;
+  const Event& second = *word_[b].event;
+  return first.task == second.task || !Commute(first.op, second.op) ||
+         std::ranges::count(second.after, EventRef{first.task, first.index}) != 0;
+}
+
+}  // namespace quiesce::explore

@@ -1,0 +1,120 @@
+// dpor.h: every behaviour of a program, each once.
+//
+// Why:        the orders in which tasks can run are too many to try; nearly all of them differ only in the order of
+//             operations that do not touch the same thing. This explores one of each class (Mazurkiewicz trace).
+// Example:    Explorer explorer(&program);
+//             Exploration all = explorer.Run();
+//             EXPECT_EQ(all.classes, 24u);
+//             EXPECT_EQ(all.deadlocks, 0u);
+// Source:     optimal dynamic partial order reduction with wakeup trees: Abdulla, Aronis, Jonsson, Sagonas, JACM
+//             64(4), 2017. Operations that may block: of these every conflicting predecessor that does not come before
+//             the task's previous operation is a race, not only the last; and those that wait when the execution ends
+//             race too (without this, deadlocks are missed).
+// Invariants: (1) no two executions of an exploration are of one class, and none is given up half-way, as long as the
+//             model says of each operation exactly what it touches; if it says more, `duplicates` and `blocked` count
+//             what that has cost; (2) a prefix that is executed again must do the same: what differs first is named.
+// Threads:    none.
+#ifndef QUIESCE_TESTING_EXPLORE_DPOR_H_
+#define QUIESCE_TESTING_EXPLORE_DPOR_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "quiesce/testing/explore/event.h"
+#include "quiesce/testing/explore/model.h"
+#include "quiesce/testing/explore/trace.h"
+#include "quiesce/testing/explore/wakeup_tree.h"
+
+namespace quiesce::explore {
+
+struct ExploreOptions {
+  uint64_t max_executions = std::numeric_limits<uint64_t>::max();
+  // Of one execution: a program that never ends is found by this.
+  size_t max_steps = 1'000'000;
+  // Counts duplicates, for which it remembers a hash of each class.
+  bool tell_classes_apart = false;
+};
+
+struct Exploration {
+  uint64_t classes = 0;     // that came to their end
+  uint64_t deadlocks = 0;   // classes that did not: something waits for ever
+  uint64_t duplicates = 0;  // executions of a class that had been seen
+  uint64_t blocked = 0;     // executions given up, since all that could go on had been explored
+  uint64_t steps = 0;       // of all executions, repeated prefixes included
+  size_t longest = 0;       // of an execution, in steps
+  // All there is. Else why not.
+  bool exhausted = false;
+  // Not empty: it stopped there. A prefix that does something else when it is executed again, or an execution of
+  // more than max_steps.
+  std::string problem;
+};
+
+class Explorer {
+ public:
+  explicit Explorer(Model* model, ExploreOptions options = ExploreOptions())
+      : model_(model), options_(options) {}
+
+  // Explores. Call it once.
+  Exploration Run();
+  // The latest execution: after a problem, the one that has it.
+  const Trace& trace() const { return trace_; }
+
+ private:
+  using Node = WakeupNodes::Index;
+  using Event = Trace::Event;
+  static constexpr size_t kNowhere = Trace::kNowhere;
+
+  // Explored already from a state, and independent of all that came since: to go that way again is to do the same.
+  struct Asleep {
+    TaskId task;
+    Op op;
+  };
+  // The state before an event.
+  struct State {
+    std::vector<Asleep> sleep;
+    WakeupNodes::List todo;  // beside what is being explored
+  };
+
+  // One execution: the first `known` events again, then the operation of `next` (kNone: whatever comes), and on to an
+  // end; then its races. False: there is a problem.
+  bool Execute(size_t known, Node next);
+  // What comes next: of `todo`, with what is to follow it; else something. False: nothing can, or only what is asleep.
+  bool Choose(Node* next, TaskId* task, WakeupNodes::List* guide, bool* any_enabled);
+  void Step(TaskId task, WakeupNodes::List guide);
+  void CountEnd(size_t known, Model::Ended how);
+
+  // The races of `late`, at `late_at` (or one that waits, when that is the end), with what came before it.
+  void FindRaces(const Event& late, size_t late_at);
+  // Sees to it that `late` is also tried before the event at `early`.
+  void Reverse(size_t early, const Event& late, size_t late_at);
+  // Can word_ be done with the operation of `task` first: is it one that may come first (at *at), or none of it, and
+  // in the way of nothing (kNowhere)?
+  bool MayStartWith(TaskId task, const Op& op, size_t* at) const;
+  bool ComesBefore(size_t a, size_t b) const;  // of word_
+
+  Model* const model_;
+  const ExploreOptions options_;
+  Exploration result_;
+  absl::flat_hash_set<uint64_t> seen_;
+  WakeupNodes nodes_;
+  Trace trace_;
+  std::vector<State> states_;  // before each event, and at the end
+
+  // Scratch. What is to be executed from the state before `early`: the events between that do not follow from it, in
+  // their order, and then `late`.
+  struct Letter {
+    const Event* event;
+    size_t at;  // kNowhere: `late`
+  };
+  std::vector<Letter> word_;
+  std::vector<uint32_t> joined_;
+  std::vector<size_t> candidates_;
+};
+
+}  // namespace quiesce::explore
+
+#endif  // QUIESCE_TESTING_EXPLORE_DPOR_H_

@@ -1,0 +1,77 @@
+// event.h: what a task does next, as far as others can tell.
+//
+// Why:        two executions that differ only in the order of operations which do not touch the same thing are one; to
+//             explore each only once, one must know which operations those are.
+// Invariants: (1) ids of tasks and objects are dense and the same in every execution of a program; (2) operations of
+//             different tasks commute unless an access of one conflicts with one of the other, or one has to come
+//             after the other (Done::after).
+// Threads:    values.
+#ifndef QUIESCE_TESTING_EXPLORE_EVENT_H_
+#define QUIESCE_TESTING_EXPLORE_EVENT_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/container/inlined_vector.h"
+
+namespace quiesce::explore {
+
+using TaskId = uint32_t;
+using ObjectId = uint32_t;
+
+// What an operation does to one object.
+enum class Effect : uint8_t {
+  kRead,     // of memory; also a compare-exchange or a Try that fails
+  kWrite,    // of memory; also a read-modify-write
+  kAcquire,  // of a lock or a permit: two of them compete
+  kRelease,  // lets an acquire come, and competes with nothing
+  kSend,     // into a queue, which keeps the order of the sends …
+  kReceive,  // … and gives them out in that order, so that the two ends do not compete
+  kWhole,    // depends on the whole object or changes it: a close, a length
+};
+inline constexpr size_t kEffects = 7;
+
+constexpr bool Conflict(Effect a, Effect b) {
+  const auto is = [](Effect effect, Effect x, Effect y) { return effect == x || effect == y; };
+  if (a == Effect::kWhole || b == Effect::kWhole) return true;
+  if (is(a, Effect::kRead, Effect::kWrite) || is(b, Effect::kRead, Effect::kWrite)) {
+    return a != Effect::kRead || b != Effect::kRead;
+  }
+  return a == b && a != Effect::kRelease;
+}
+
+struct Access {
+  ObjectId object;
+  Effect effect;
+  bool operator==(const Access&) const = default;
+};
+
+struct Op {
+  bool operator==(const Op&) const = default;
+
+  absl::InlinedVector<Access, 2> accesses;
+  // It may have to wait for another one: what it could overtake is then not only what comes just before it.
+  bool may_block = false;
+};
+
+inline bool Commute(const Op& a, const Op& b) {
+  for (const Access& mine : a.accesses) {
+    for (const Access& other : b.accesses) {
+      if (mine.object == other.object && Conflict(mine.effect, other.effect)) return false;
+    }
+  }
+  return true;
+}
+
+// The `index`th operation of a task, counted from 1.
+struct EventRef {
+  TaskId task;
+  uint32_t index;
+  bool operator==(const EventRef&) const = default;
+};
+using EventRefs = absl::InlinedVector<EventRef, 2>;
+
+}  // namespace quiesce::explore
+
+#endif  // QUIESCE_TESTING_EXPLORE_EVENT_H_

@@ -1,0 +1,22 @@
+// every_order.h: every order of a program's steps, one after the other. What dpor.h is checked against.
+#ifndef QUIESCE_TESTING_EXPLORE_EVERY_ORDER_H_
+#define QUIESCE_TESTING_EXPLORE_EVERY_ORDER_H_
+
+#include <cstdint>
+
+#include "absl/container/flat_hash_set.h"
+#include "quiesce/testing/explore/model.h"
+
+namespace quiesce::explore {
+
+struct EveryOrder {
+  uint64_t orders = 0;
+  // The hashes of their classes (Trace::ClassHash): of those that come to their end, and of the others.
+  absl::flat_hash_set<uint64_t> classes;
+  absl::flat_hash_set<uint64_t> deadlocks;
+};
+EveryOrder RunEveryOrder(Model* model);
+
+}  // namespace quiesce::explore
+
+#endif  // QUIESCE_TESTING_EXPLORE_EVERY_ORDER_H_

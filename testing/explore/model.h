@@ -1,0 +1,43 @@
+// model.h: what is explored: a program that does one operation of one task at a time, as it is told.
+#ifndef QUIESCE_TESTING_EXPLORE_MODEL_H_
+#define QUIESCE_TESTING_EXPLORE_MODEL_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "quiesce/testing/explore/event.h"
+
+namespace quiesce::explore {
+
+struct Pending {
+  Op op;
+  bool enabled = true;
+};
+
+// Invariant: the same steps give the same program, so that any prefix of an execution can be had again.
+class Model {
+ public:
+  virtual ~Model() = default;
+  // Starts an execution, from the beginning.
+  virtual void Begin() = 0;
+  // The tasks that have something left to do, in the order in which they were made.
+  virtual const std::vector<TaskId>& live() const = 0;
+  // What `task`, which is live, would do if it went next. Valid until the next step.
+  virtual const Pending& Next(TaskId task) = 0;
+  // Does it. `op` is what Next said; what has turned out to be less (a Try that failed) is corrected. `after`: the
+  // operations that had to come before this one, without competing with it.
+  virtual void Step(TaskId task, Op& op, EventRefs& after) = 0;
+  // The execution is over: nothing is live; or nothing that is can go on (a deadlock); or it is given up.
+  enum class Ended : uint8_t { kComplete, kDeadlock, kGivenUp };
+  virtual void End(Ended how) = 0;
+};
+
+// Is `task` live, and enabled?
+inline bool CanGo(Model* model, TaskId task) {
+  return std::ranges::count(model->live(), task) != 0 && model->Next(task).enabled;
+}
+
+}  // namespace quiesce::explore
+
+#endif  // QUIESCE_TESTING_EXPLORE_MODEL_H_

@@ -1,0 +1,132 @@
+#include "quiesce/testing/explore/trace.h"
+
+#include <algorithm>
+
+namespace quiesce::explore {
+namespace {
+
+// The finalizer of SplitMix64.
+uint64_t Mix(uint64_t a, uint64_t b) {
+  uint64_t x = a * 0x9e3779b97f4a7c15 + b;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
+void Join(uint32_t* clock, const uint32_t* other, size_t width) {
+  for (size_t i = 0; i < width; ++i) clock[i] = std::max(clock[i], other[i]);
+}
+
+}  // namespace
+
+void Trace::Clear() {
+  std::fill(tasks_.begin(), tasks_.end(), TaskState());
+  for (const ObjectId object : touched_) {
+    objects_[object].events.clear();
+    objects_[object].touched.fill(false);
+  }
+  touched_.clear();
+  length_ = 0;
+}
+
+const Trace::Event& Trace::Step(Model* model, TaskId task) {
+  MakeRoomFor(task);
+  if (events_.size() == length_) events_.emplace_back();
+  Event& event = events_[length_];
+  TaskState& state = tasks_[task];
+  event.task = task;
+  event.index = ++state.count;
+  event.previous = std::exchange(state.latest, length_);
+  event.op = model->Next(task).op;
+  event.after.clear();
+  model->Step(task, event.op, event.after);
+  Happen(length_);
+  ++length_;
+  return event;
+}
+
+bool Trace::Repeat(Model* model) {
+  const TaskId task = events_[length_].task;
+  const Op before = events_[length_].op;
+  return CanGo(model, task) && Step(model, task).op == before;
+}
+
+Trace::Event Trace::Next(TaskId task, const Op& op) {
+  MakeRoomFor(task);
+  Event event;
+  event.task = task;
+  event.index = tasks_[task].count + 1;
+  event.previous = tasks_[task].latest;
+  event.op = op;
+  return event;
+}
+
+size_t Trace::Find(EventRef ref) const {
+  size_t at = tasks_[ref.task].latest;
+  while (events_[at].index != ref.index) at = events_[at].previous;
+  return at;
+}
+
+void Trace::MakeRoomFor(TaskId task) {
+  if (task >= tasks_.size()) tasks_.resize(task + 1);
+  if (task < width_) return;
+  const size_t before = width_;
+  while (width_ <= task) width_ *= 2;
+  const auto spread = [&](const std::vector<uint32_t>& clocks) {
+    std::vector<uint32_t> to(clocks.size() / before * width_);
+    for (size_t i = 0; i < clocks.size(); ++i) to[i / before * width_ + i % before] = clocks[i];
+    return to;
+  };
+  clocks_ = spread(clocks_);
+  zero_.resize(width_);
+  for (ObjectState& object : objects_) {
+    for (std::vector<uint32_t>& clock : object.clocks) clock = spread(clock);
+  }
+}
+
+void Trace::Happen(size_t at) {
+  const Event& event = events_[at];
+  if (clocks_.size() < (at + 1) * width_) clocks_.resize((at + 1) * 2 * width_);
+  uint32_t* clock = MutableClock(at);
+  std::copy_n(ClockBefore(event), width_, clock);
+  for (const Access& access : event.op.accesses) {
+    if (access.object >= objects_.size()) objects_.resize(access.object + 1);
+    const ObjectState& object = objects_[access.object];
+    for (size_t effect = 0; effect < kEffects; ++effect) {
+      if (object.touched[effect] && Conflict(access.effect, static_cast<Effect>(effect))) {
+        Join(clock, object.clocks[effect].data(), width_);
+      }
+    }
+  }
+  for (const EventRef& ref : event.after) Join(clock, ClockOf(Find(ref)), width_);
+  clock[event.task] = event.index;
+  for (const Access& access : event.op.accesses) {
+    ObjectState& object = objects_[access.object];
+    if (object.events.empty()) touched_.push_back(access.object);
+    if (object.events.empty() || object.events.back() != at) {
+      object.events.push_back(static_cast<uint32_t>(at));
+    }
+    const auto effect = static_cast<size_t>(access.effect);
+    std::vector<uint32_t>& joined = object.clocks[effect];
+    if (!std::exchange(object.touched[effect], true)) {
+      joined.assign(clock, clock + width_);
+    } else {
+      Join(joined.data(), clock, width_);
+    }
+  }
+}
+
+uint64_t Trace::ClassHash() const {
+  uint64_t sum = 0;  // in whatever order the events came
+  for (size_t at = 0; at < length_; ++at) {
+    uint64_t hash = Mix(events_[at].task, events_[at].index);
+    for (size_t task = 0; task < width_; ++task) {
+      // Another execution may know more tasks.
+      if (ClockOf(at)[task] != 0) hash = Mix(hash, uint64_t{task} << 32 | ClockOf(at)[task]);
+    }
+    sum += hash;
+  }
+  return sum;
+}
+
+}  // namespace quiesce::explore

@@ -1,0 +1,95 @@
+// trace.h: the events of one execution, and which of them had to come before which.
+//
+// Invariants: (1) an event comes before another if it is an earlier one of the same task, if an access of it conflicts
+//             with one of the later event, or if the model says so, or by way of others; (2) two executions are of one
+//             class if they have the same events with the same events before each.
+// Threads:    none.
+#ifndef QUIESCE_TESTING_EXPLORE_TRACE_H_
+#define QUIESCE_TESTING_EXPLORE_TRACE_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "quiesce/testing/explore/event.h"
+#include "quiesce/testing/explore/model.h"
+
+namespace quiesce::explore {
+
+class Trace {
+ public:
+  static constexpr size_t kNowhere = ~size_t{0};
+
+  struct Event {
+    TaskId task = 0;
+    uint32_t index = 0;          // of the task's, from 1
+    size_t previous = kNowhere;  // where the task's one before is
+    Op op;
+    EventRefs after;
+  };
+
+  // Forgets all, but for the memory that it has.
+  void Clear();
+  // Lets `task` do what it does next, and appends that. Returns it, until the next call.
+  const Event& Step(Model* model, TaskId task);
+  // After Clear: the next event that it had then, once more. False: it cannot be done, or touches something else now.
+  bool Repeat(Model* model);
+
+  size_t length() const { return length_; }
+  const Event& operator[](size_t at) const { return events_[at]; }
+  // What `task` would append if it did `op` now.
+  Event Next(TaskId task, const Op& op);
+
+  bool ComesBefore(size_t early, size_t late) const {
+    return ClockOf(late)[events_[early].task] >= events_[early].index;
+  }
+  // Where an earlier event is.
+  size_t Find(EventRef ref) const;
+  // The events with an access of `object`, in their order.
+  const std::vector<uint32_t>& EventsOn(ObjectId object) const {
+    return object < objects_.size() ? objects_[object].events : none_;
+  }
+
+  // Vector clocks: for each task, the index of its latest event that comes before, or is, this one. `width()` numbers.
+  size_t width() const { return width_; }
+  const uint32_t* ClockOf(size_t at) const { return &clocks_[at * width_]; }
+  // That of the task's event before, which may be none.
+  const uint32_t* ClockBefore(const Event& event) const {
+    return event.previous == kNowhere ? zero_.data() : ClockOf(event.previous);
+  }
+
+  // Equal for executions of one class, and with good luck for no others.
+  uint64_t ClassHash() const;
+
+ private:
+  struct TaskState {
+    uint32_t count = 0;  // of its events
+    size_t latest = kNowhere;
+  };
+  // For each effect: what had happened when the latest events with it had.
+  struct ObjectState {
+    std::vector<uint32_t> events;
+    std::array<std::vector<uint32_t>, kEffects> clocks;
+    std::array<bool, kEffects> touched = {};
+  };
+
+  void MakeRoomFor(TaskId task);
+  void Happen(size_t at);
+  uint32_t* MutableClock(size_t at) { return &clocks_[at * width_]; }
+
+  std::vector<Event> events_;  // the first length_ count
+  size_t length_ = 0;
+  size_t width_ = 8;
+  std::vector<uint32_t> clocks_;
+  std::vector<uint32_t> zero_ = std::vector<uint32_t>(8);
+  std::vector<TaskState> tasks_;
+  std::vector<ObjectState> objects_;
+  std::vector<ObjectId> touched_;
+  const std::vector<uint32_t> none_;
+};
+
+}  // namespace quiesce::explore
+
+#endif  // QUIESCE_TESTING_EXPLORE_TRACE_H_

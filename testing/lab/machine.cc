@@ -1,0 +1,108 @@
+#include "quiesce/testing/lab/machine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "quiesce/runtime/base/check.h"
+
+namespace quiesce::lab {
+namespace {
+
+thread_local Machine* current = nullptr;
+
+}  // namespace
+
+Machine::~Machine() { Drop(); }
+
+Machine& Machine::Current() {
+  QUIESCE_CHECK(current != nullptr, "lab: a visible operation outside of a lab");
+  return *current;
+}
+
+void Machine::Spawn(std::function<void()> run) {
+  uint32_t& spawned = running_ == kBuilder ? built_tasks_ : tasks_[running_].spawned;
+  const uint32_t number = Number(task_numbers_, spawned++);
+  while (number >= tasks_.size()) tasks_.emplace_back();
+  Task& task = tasks_[number];
+  task.fiber = Fiber(std::move(run));
+  task.steps = task.spawned = task.made = 0;
+  task.parent = running_ == kBuilder ? explore::EventRef{kBuilder, 0} : now();
+  new_.push_back(number);
+}
+
+explore::ObjectId Machine::NewObject() {
+  return Number(object_numbers_, running_ == kBuilder ? built_objects_++ : tasks_[running_].made++);
+}
+
+uint32_t Machine::Number(absl::flat_hash_map<uint64_t, uint32_t>& numbers, uint32_t nth) {
+  const uint64_t key = uint64_t{running_} << 32 | nth;
+  return numbers.try_emplace(key, static_cast<uint32_t>(numbers.size())).first->second;
+}
+
+void Machine::Visit(Look look, const void* argument) {
+  QUIESCE_CHECK(running_ != kBuilder, "lab: a visible operation outside of a task");
+  Task& task = tasks_[running_];
+  task.look = look;
+  task.argument = argument;
+  Fiber::Leave();
+}
+
+void Machine::Weaken(explore::Effect effect) {
+  for (explore::Access& access : op_->accesses) access.effect = effect;
+}
+
+void Machine::Begin() {
+  Drop();
+  running_ = kBuilder;
+  built_tasks_ = built_objects_ = 0;
+  current = this;
+  build_(*this);
+  RunNew();
+}
+
+const explore::Pending& Machine::Next(explore::TaskId id) {
+  Task& task = tasks_[id];
+  task.pending.op.accesses.clear();
+  task.pending.op.may_block = false;
+  task.pending.enabled = true;
+  task.look(task.argument, task.pending);
+  return task.pending;
+}
+
+void Machine::Step(explore::TaskId id, explore::Op& op, explore::EventRefs& after) {
+  Task& task = tasks_[id];
+  if (task.steps++ == 0 && task.parent.task != kBuilder) after.push_back(task.parent);
+  op_ = &op;
+  after_ = &after;
+  Run(id);
+  RunNew();
+}
+
+void Machine::Run(explore::TaskId id) {
+  running_ = id;
+  tasks_[id].fiber.Resume();
+  running_ = kBuilder;
+  if (tasks_[id].fiber.ended()) std::erase(live_, id);
+}
+
+void Machine::RunNew() {
+  // A task that is spawned here is at the end of new_ when it has begun.
+  for (size_t i = 0; i < new_.size(); ++i) {
+    live_.push_back(new_[i]);
+    Run(new_[i]);
+  }
+  new_.clear();
+}
+
+void Machine::End(Ended how) {
+  if (on_end_) on_end_(how);
+  Drop();
+}
+
+void Machine::Drop() {
+  for (const explore::TaskId id : live_) tasks_[id].fiber = Fiber();
+  live_.clear();
+  new_.clear();
+}
+
+}  // namespace quiesce::lab

@@ -1,0 +1,101 @@
+// machine.h: tasks that run one visible operation at a time, as an explorer tells them.
+//
+// Example:    Machine machine([](Machine& machine) {
+//               auto x = std::make_shared<Atomic<int>>(0);
+//               for (int i = 0; i < 2; ++i) machine.Spawn([x] { x->fetch_add(1); });
+//             });
+//             explore::Explorer(&machine).Run();
+// Invariants: (1) a task stops before each visible operation, and what it does until the next is one step; (2) tasks and
+//             objects are numbered by who has made them, and as which, so that a number means the same in each execution.
+// Threads:    the one that explores.
+#ifndef QUIESCE_TESTING_LAB_MACHINE_H_
+#define QUIESCE_TESTING_LAB_MACHINE_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "quiesce/testing/explore/event.h"
+#include "quiesce/testing/explore/model.h"
+#include "quiesce/testing/lab/fiber.h"
+
+namespace quiesce::lab {
+
+class Machine final : public explore::Model {
+ public:
+  using Build = std::function<void(Machine&)>;
+  // `build` makes the first tasks, and what they share, for each execution anew.
+  explicit Machine(Build build) : build_(std::move(build)) {}
+  ~Machine() override;
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  // Called at the end of each execution, before its tasks go.
+  void OnEnd(std::function<void(Ended)> check) { on_end_ = std::move(check); }
+
+  // ---- for what is explored ----
+
+  // That which runs here. Fatal if none does.
+  static Machine& Current();
+  // Makes a task. From `build`, or from a task.
+  void Spawn(std::function<void()> run);
+  // A number for an object that the running task, or `build`, has just made.
+  explore::ObjectId NewObject();
+  // `look` says what the operation would be now, whenever it is asked.
+  using Look = void (*)(const void* argument, explore::Pending& pending);
+  // The running task is about to do this. Returns when it has been told to.
+  void Visit(Look look, const void* argument);
+  // In the step that is running: it came after that one.
+  void After(explore::EventRef other) { after_->push_back(other); }
+  // It has turned out to be less.
+  void Weaken(explore::Effect effect);
+  // That step.
+  explore::EventRef now() const { return {running_, tasks_[running_].steps}; }
+
+  // ---- Model ----
+
+  void Begin() override;
+  const std::vector<explore::TaskId>& live() const override { return live_; }
+  const explore::Pending& Next(explore::TaskId task) override;
+  void Step(explore::TaskId task, explore::Op& op, explore::EventRefs& after) override;
+  void End(Ended how) override;
+
+ private:
+  static constexpr uint32_t kBuilder = ~uint32_t{0};
+  struct Task {
+    Fiber fiber;
+    Look look = nullptr;
+    const void* argument = nullptr;
+    explore::Pending pending;
+    uint32_t steps = 0;
+    uint32_t spawned = 0;
+    uint32_t made = 0;
+    explore::EventRef parent = {kBuilder, 0};
+  };
+  uint32_t Number(absl::flat_hash_map<uint64_t, uint32_t>& numbers, uint32_t nth);
+  // Until its next visible operation.
+  void Run(explore::TaskId task);
+  void RunNew();
+  void Drop();
+
+  const Build build_;
+  std::function<void(Ended)> on_end_;
+  // By who has made it (higher half) and as which.
+  absl::flat_hash_map<uint64_t, uint32_t> task_numbers_;
+  absl::flat_hash_map<uint64_t, uint32_t> object_numbers_;
+  std::deque<Task> tasks_;  // which stay where they are while one of them spawns
+  std::vector<explore::TaskId> live_;
+  std::vector<explore::TaskId> new_;  // spawned, and not run yet
+  uint32_t running_ = kBuilder;
+  uint32_t built_tasks_ = 0;
+  uint32_t built_objects_ = 0;
+  explore::Op* op_ = nullptr;
+  explore::EventRefs* after_ = nullptr;
+};
+
+}  // namespace quiesce::lab
+
+#endif  // QUIESCE_TESTING_LAB_MACHINE_H_
