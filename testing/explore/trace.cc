@@ -129,4 +129,15 @@ uint64_t Trace::ClassHash() const {
   return sum;
 }
 
+uint64_t Trace::OrderHash() const {
+  uint64_t hash = length_;
+  for (size_t at = 0; at < length_; ++at) {
+    hash = Mix(hash, events_[at].task);
+    for (const Access& access : events_[at].op.accesses) {
+      hash = Mix(hash, uint64_t{access.object} << 8 | static_cast<uint64_t>(access.effect));
+    }
+  }
+  return hash;
+}
+
 }  // namespace quiesce::explore

@@ -62,6 +62,8 @@ class Trace {
 
   // Equal for executions of one class, and with good luck for no others.
   uint64_t ClassHash() const;
+  // The same for this very order of events, and what they touch.
+  uint64_t OrderHash() const;
 
  private:
   struct TaskState {
