@@ -121,8 +121,8 @@ Fiber::Fiber(std::function<void()> run) : stack_(StackPool::OfThread().Take()) {
                                  });
 }
 
-template <class Resume>
-void Fiber::Enter(Resume resume) {
+template <class Change>
+void Fiber::Enter(Change change) {
   Fiber* const before = std::exchange(running, this);
   [[maybe_unused]] void* mine = nullptr;
 #ifdef QUIESCE_LAB_ASAN
@@ -134,7 +134,7 @@ void Fiber::Enter(Resume resume) {
   stack_->other = __tsan_get_current_fiber();
   __tsan_switch_to_fiber(fiber, 0);
 #endif
-  resume();
+  change();
 #ifdef QUIESCE_LAB_ASAN
   __sanitizer_finish_switch_fiber(mine, nullptr, nullptr);
 #endif

@@ -42,9 +42,9 @@ class Fiber {
   struct OwnStack;
 
   void Drop();
-  // Around each switch to it, which is `resume`.
-  template <class Resume>
-  void Enter(Resume resume);
+  // A switch to it, made by `change`.
+  template <class Change>
+  void Enter(Change change);
 
   boost::context::fiber fiber_;
   Stack* stack_ = nullptr;
