@@ -152,11 +152,12 @@ class RandomProgram {
   std::vector<std::vector<Operation>> tasks_;
 };
 
-// ThreadSanitizer takes a thousand times as long for a fiber.
-#if defined(__SANITIZE_THREAD__)
-constexpr uint32_t kPrograms = 30;
+// The sanitizers take a hundred times as long for a fiber, and more.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr uint32_t kPrograms = 40;
 #elif defined(__has_feature)
-constexpr uint32_t kPrograms = __has_feature(thread_sanitizer) ? 30 : 1500;
+constexpr uint32_t kPrograms =
+    __has_feature(thread_sanitizer) || __has_feature(address_sanitizer) ? 40 : 1500;
 #else
 constexpr uint32_t kPrograms = 1500;
 #endif

@@ -1,9 +1,12 @@
 #include "quiesce/testing/lab/fiber.h"
 
+#include <boost/context/fiber.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 #include <cstddef>
 #include <memory>
 #include <vector>
+
+#include "quiesce/runtime/base/check.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define QUIESCE_LAB_ASAN 1
@@ -29,145 +32,189 @@
 namespace quiesce::lab {
 namespace {
 
-// Of the process, once it is touched: the message of a failed assertion needs more than one would think.
+// The message of a failed assertion needs more than one would think.
 constexpr size_t kStackBytes = 256 * 1024;
+
+struct Unwinding {};
 
 }  // namespace
 
-struct Fiber::Stack {
-  boost::context::stack_context memory;
-  boost::context::fiber* resumer = nullptr;  // where Leave goes
-  // What the sanitizers know of the fiber, and of who has resumed it.
-  void* own = nullptr;
-  void* other = nullptr;
-  const void* other_bottom = nullptr;
-  size_t other_size = 0;
+// A stack, with what runs on it: one call after the other. An exploration makes millions of fibers, and has few at once.
+class Fiber::Carrier {
+ public:
+  Carrier();
+  ~Carrier();
 
-  // On the fiber, first thing after a switch to it, and last thing before one from it.
+  void Begin(std::function<void()> run) {
+    run_ = std::move(run);
+    begun_ = done_ = unwinds_ = false;
+  }
+  // From outside. True once the call has ended.
+  bool Resume();
+  void Unwind();
+  // From inside.
+  void Leave();
+
+ private:
+  boost::context::fiber Main(boost::context::fiber&& caller);
+  void SwitchIn();
+  void SwitchOut();
   void Arrived();
-  void Leaving(bool for_good);
+
+  boost::context::stack_context stack_;
+  boost::context::fiber inside_;   // while it does not run
+  boost::context::fiber outside_;  // while it does
+  std::function<void()> run_;
+  bool begun_ = false;
+  bool done_ = true;
+  bool unwinds_ = false;
+  bool closes_ = false;
+  // What the sanitizers know of it, and of who has resumed it.
+  [[maybe_unused]] void* fake_stack_ = nullptr;
+  [[maybe_unused]] const void* outside_bottom_ = nullptr;
+  [[maybe_unused]] size_t outside_size_ = 0;
+  [[maybe_unused]] void* tsan_inside_ = nullptr;
+  [[maybe_unused]] void* tsan_outside_ = nullptr;
 };
 
-// Those that no fiber of this thread has: an exploration makes millions of fibers.
-struct Fiber::StackPool {
-  std::vector<Stack*> free;
-  boost::context::protected_fixedsize_stack source{kStackBytes};
+// Those of this thread that carry nothing.
+struct Fiber::Pool {
+  std::vector<std::unique_ptr<Carrier>> free;
 
-  ~StackPool() {
-    for (Stack* stack : free) {
-      source.deallocate(stack->memory);
-      delete stack;
-    }
-  }
-  Stack* Take() {
-    if (free.empty()) return new Stack{.memory = source.allocate()};
-    Stack* stack = free.back();
-    free.pop_back();
-    return stack;
-  }
-  static StackPool& OfThread() {
-    thread_local StackPool pool;
+  static Pool& OfThread() {
+    thread_local Pool pool;
     return pool;
   }
-};
-
-// Boost's allocator for one fiber.
-struct Fiber::OwnStack {
-  Stack* stack;
-  boost::context::stack_context allocate() { return stack->memory; }
-  void deallocate(boost::context::stack_context&) noexcept {
-    StackPool::OfThread().free.push_back(stack);
+  Carrier* Take() {
+    if (free.empty()) return new Carrier();
+    Carrier* carrier = free.back().release();
+    free.pop_back();
+    return carrier;
   }
+  void Return(Carrier* carrier) { free.emplace_back(carrier); }
 };
 
 namespace {
 
-thread_local Fiber* running = nullptr;
+// What runs on this thread; null: no fiber.
+thread_local void* running = nullptr;
 
 }  // namespace
 
-void Fiber::Stack::Arrived() {
-#ifdef QUIESCE_LAB_ASAN
-  __sanitizer_finish_switch_fiber(own, &other_bottom, &other_size);
+Fiber::Carrier::Carrier() {
+  struct OneStack {
+    Carrier* carrier;
+    boost::context::protected_fixedsize_stack source{kStackBytes};
+    boost::context::stack_context allocate() { return carrier->stack_ = source.allocate(); }
+    void deallocate(boost::context::stack_context& stack) { source.deallocate(stack); }
+  };
+#ifdef QUIESCE_LAB_TSAN
+  tsan_inside_ = __tsan_create_fiber(0);
+#endif
+  inside_ = boost::context::fiber(
+      std::allocator_arg, OneStack{this},
+      [this](boost::context::fiber&& caller) { return Main(std::move(caller)); });
+}
+
+Fiber::Carrier::~Carrier() {
+  closes_ = true;
+  SwitchIn();
+#ifdef QUIESCE_LAB_TSAN
+  __tsan_destroy_fiber(tsan_inside_);
 #endif
 }
 
-void Fiber::Stack::Leaving([[maybe_unused]] bool for_good) {
+boost::context::fiber Fiber::Carrier::Main(boost::context::fiber&& caller) {
+  outside_ = std::move(caller);
+  Arrived();
+  while (!closes_) {
+    try {
+      run_();
+    } catch (const Unwinding&) {
+    }
+    run_ = nullptr;
+    done_ = true;
+    SwitchOut();
+  }
 #ifdef QUIESCE_LAB_ASAN
-  __sanitizer_start_switch_fiber(for_good ? nullptr : &own, other_bottom, other_size);
+  __sanitizer_start_switch_fiber(nullptr, outside_bottom_, outside_size_);
 #endif
 #ifdef QUIESCE_LAB_TSAN
-  __tsan_switch_to_fiber(other, 0);
+  __tsan_switch_to_fiber(tsan_outside_, 0);
 #endif
+  return std::move(outside_);
 }
 
-Fiber::Fiber(std::function<void()> run) : stack_(StackPool::OfThread().Take()) {
-  Stack* const stack = stack_;
-  stack->own = nullptr;
-#ifdef QUIESCE_LAB_TSAN
-  stack->own = __tsan_create_fiber(0);
-#endif
-  fiber_ = boost::context::fiber(std::allocator_arg, OwnStack{stack},
-                                 [stack, run = std::move(run)](boost::context::fiber&& caller) {
-                                   struct Visit {
-                                     Stack* stack;
-                                     ~Visit() { stack->Leaving(/*for_good=*/true); }
-                                   };
-                                   stack->Arrived();
-                                   const Visit visit{stack};
-                                   stack->resumer = &caller;
-                                   run();
-                                   return std::move(*stack->resumer);
-                                 });
-}
-
-template <class Change>
-void Fiber::Enter(Change change) {
-  Fiber* const before = std::exchange(running, this);
-  [[maybe_unused]] void* mine = nullptr;
+void Fiber::Carrier::SwitchIn() {
+  void* const before = std::exchange(running, this);
 #ifdef QUIESCE_LAB_ASAN
-  const auto size = stack_->memory.size;
-  __sanitizer_start_switch_fiber(&mine, static_cast<const char*>(stack_->memory.sp) - size, size);
+  void* mine = nullptr;
+  __sanitizer_start_switch_fiber(&mine, static_cast<const char*>(stack_.sp) - stack_.size,
+                                 stack_.size);
 #endif
 #ifdef QUIESCE_LAB_TSAN
-  void* const fiber = stack_->own;
-  stack_->other = __tsan_get_current_fiber();
-  __tsan_switch_to_fiber(fiber, 0);
+  tsan_outside_ = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(tsan_inside_, 0);
 #endif
-  change();
+  inside_ = std::move(inside_).resume();
 #ifdef QUIESCE_LAB_ASAN
   __sanitizer_finish_switch_fiber(mine, nullptr, nullptr);
 #endif
   running = before;
-  if (!fiber_) {
-#ifdef QUIESCE_LAB_TSAN
-    __tsan_destroy_fiber(fiber);
+}
+
+void Fiber::Carrier::Arrived() {
+#ifdef QUIESCE_LAB_ASAN
+  __sanitizer_finish_switch_fiber(fake_stack_, &outside_bottom_, &outside_size_);
 #endif
-    stack_ = nullptr;  // in the pool
+}
+
+void Fiber::Carrier::SwitchOut() {
+#ifdef QUIESCE_LAB_ASAN
+  __sanitizer_start_switch_fiber(&fake_stack_, outside_bottom_, outside_size_);
+#endif
+#ifdef QUIESCE_LAB_TSAN
+  __tsan_switch_to_fiber(tsan_outside_, 0);
+#endif
+  outside_ = std::move(outside_).resume();
+  Arrived();
+}
+
+bool Fiber::Carrier::Resume() {
+  begun_ = true;
+  SwitchIn();
+  return done_;
+}
+
+void Fiber::Carrier::Unwind() {
+  if (!begun_) {
+    run_ = nullptr;
+    return;
   }
+  unwinds_ = true;
+  SwitchIn();
+  QUIESCE_CHECK(done_, "fiber: it was to be unwound, and has left again");
+}
+
+void Fiber::Carrier::Leave() {
+  if (!unwinds_) SwitchOut();
+  if (unwinds_) throw Unwinding();
+}
+
+Fiber::Fiber(std::function<void()> run) : carrier_(Pool::OfThread().Take()) {
+  carrier_->Begin(std::move(run));
 }
 
 void Fiber::Resume() {
-  Enter([this] { fiber_ = std::move(fiber_).resume(); });
+  if (carrier_->Resume()) Pool::OfThread().Return(std::exchange(carrier_, nullptr));
 }
 
 void Fiber::Drop() {
-  if (fiber_) {
-    Enter([this] { fiber_ = boost::context::fiber(); });
-  }
+  if (carrier_ == nullptr) return;
+  carrier_->Unwind();
+  Pool::OfThread().Return(std::exchange(carrier_, nullptr));
 }
 
-void Fiber::Leave() {
-  Stack* const stack = running->stack_;
-  boost::context::fiber* const mine = stack->resumer;
-  stack->Leaving(/*for_good=*/false);
-  // Also if this throws, to unwind the fiber.
-  struct Arrival {
-    Stack* stack;
-    ~Arrival() { stack->Arrived(); }
-  } arrival{stack};
-  boost::context::fiber caller = std::move(*mine).resume();
-  *mine = std::move(caller);
-}
+void Fiber::Leave() { static_cast<Carrier*>(running)->Leave(); }
 
 }  // namespace quiesce::lab

@@ -8,7 +8,6 @@
 #ifndef QUIESCE_TESTING_LAB_FIBER_H_
 #define QUIESCE_TESTING_LAB_FIBER_H_
 
-#include <boost/context/fiber.hpp>
 #include <functional>
 #include <utility>
 
@@ -19,35 +18,29 @@ class Fiber {
   Fiber() = default;
   // `run` begins with the first Resume.
   explicit Fiber(std::function<void()> run);
-  Fiber(Fiber&& other) noexcept
-      : fiber_(std::move(other.fiber_)), stack_(std::exchange(other.stack_, nullptr)) {}
+  Fiber(Fiber&& other) noexcept : carrier_(std::exchange(other.carrier_, nullptr)) {}
   Fiber& operator=(Fiber&& other) noexcept {
     Drop();
-    fiber_ = std::move(other.fiber_);
-    stack_ = std::exchange(other.stack_, nullptr);
+    carrier_ = std::exchange(other.carrier_, nullptr);
     return *this;
   }
-  // One that has begun and not ended is unwound, by an exception that passes through `run`.
+  // One that has begun and not ended is unwound: the Leave that it is in throws, and so does each that follows, until
+  // `run` is left.
   ~Fiber() { Drop(); }
 
   // Runs it until it calls Leave, or ends. Not from a fiber.
   void Resume();
-  bool ended() const { return stack_ == nullptr; }
+  bool ended() const { return carrier_ == nullptr; }
   // Back to who has called Resume. From a fiber.
   static void Leave();
 
  private:
-  struct Stack;
-  struct StackPool;
-  struct OwnStack;
+  class Carrier;
+  struct Pool;
 
   void Drop();
-  // A switch to it, made by `change`.
-  template <class Change>
-  void Enter(Change change);
 
-  boost::context::fiber fiber_;
-  Stack* stack_ = nullptr;
+  Carrier* carrier_ = nullptr;
 };
 
 }  // namespace quiesce::lab
