@@ -17,7 +17,7 @@ Exploration Explorer::Run() {
     known = trace_.length();
     while (known > 0 && states_[known - 1].todo.empty()) --known;
     if (known-- == 0) {
-      result_.exhausted = true;
+      result_.exhausted = !waits_for_several_;
       break;
     }
     State& state = states_[known];
@@ -30,13 +30,13 @@ Exploration Explorer::Run() {
 // ---- one execution --------------------------------------------------------------------------------
 
 bool Explorer::Execute(size_t known, Node next) {
-  model_->Begin();
-  trace_.Clear();
+  trace_.Begin(model_);
   for (size_t i = 0; i < known; ++i) {
     ++result_.steps;
     if (trace_.Repeat(model_)) continue;
     result_.problem = absl::StrCat("nondeterminism: step ", i + 1, " of an execution, of task ",
                                    trace_[i].task, ", does something else when it is repeated");
+    model_->End(Model::Ended::kGivenUp);
     return false;
   }
   TaskId task;
@@ -45,13 +45,14 @@ bool Explorer::Execute(size_t known, Node next) {
   while (Choose(&next, &task, &guide, &any_enabled)) {
     if (trace_.length() == options_.max_steps) {
       result_.problem = absl::StrCat("an execution of more than ", options_.max_steps, " steps");
+      model_->End(Model::Ended::kGivenUp);
       return false;
     }
     Step(task, guide);
   }
-  CountEnd(known, any_enabled              ? Model::Ended::kGivenUp
-                  : model_->live().empty() ? Model::Ended::kComplete
-                                           : Model::Ended::kDeadlock);
+  CountEnd(any_enabled              ? Model::Ended::kGivenUp
+           : model_->live().empty() ? Model::Ended::kComplete
+                                    : Model::Ended::kDeadlock);
   return true;
 }
 
@@ -99,9 +100,10 @@ void Explorer::Step(TaskId task, WakeupNodes::List guide) {
   }
 }
 
-void Explorer::CountEnd(size_t known, Model::Ended how) {
+void Explorer::CountEnd(Model::Ended how) {
   result_.longest = std::max(result_.longest, trace_.length());
-  for (size_t at = known; at < trace_.length(); ++at) FindRaces(trace_[at], at);
+  // Also those of the part that was repeated: what could come before them is another now.
+  for (size_t at = 0; at < trace_.length(); ++at) FindRaces(trace_[at], at);
   // What waits may have come too late for something.
   for (const TaskId task : model_->live()) {
     const Pending& pending = model_->Next(task);
@@ -115,6 +117,8 @@ void Explorer::CountEnd(size_t known, Model::Ended how) {
     ++(how == Model::Ended::kDeadlock ? result_.deadlocks : result_.classes);
   }
   model_->End(how);
+  for (Race& race : races_) Reverse(race.early, std::move(race.late));
+  races_.clear();
 }
 
 // ---- races ----------------------------------------------------------------------------------------
@@ -150,16 +154,19 @@ void Explorer::FindRaces(const Event& late, size_t late_at) {
   for (size_t i = candidates_.size(); i-- > 0;) {
     const size_t early = candidates_[i];
     if (joined_[trace_[early].task] >= trace_[early].index) continue;
-    Reverse(early, late, late_at);
+    races_.push_back({early, late});
     if (!late.op.may_block) join(trace_.ClockOf(early));
   }
 }
 
-void Explorer::Reverse(size_t early, const Event& late, size_t late_at) {
+void Explorer::Reverse(size_t early, Event late) {
+  // To the end of the execution, not only to `late`: who cuts it there says less of what this execution was, and what
+  // two branches are then taken for may be done by neither.
   word_.clear();
-  for (size_t at = early + 1; at < late_at; ++at) {
+  for (size_t at = early + 1; at < trace_.length(); ++at) {
     if (!trace_.ComesBefore(early, at)) word_.push_back({&trace_[at], at});
   }
+  if ((late.op.may_block || late.op.conditional) && !Probe(early, &late)) return;
   word_.push_back({&late, kNowhere});
 
   State& state = states_[early];
@@ -189,6 +196,38 @@ void Explorer::Reverse(size_t early, const Event& late, size_t late_at) {
   }
 }
 
+bool Explorer::Probe(size_t early, Event* late) {
+  if (late->op.may_block && late->op.accesses.size() > 1) waits_for_several_ = true;
+  for (const bool all : {true, false}) {
+    if (!all) {
+      // Something of the word takes what it needs: only what has to come before it, then.
+      const uint32_t* before = trace_.ClockBefore(*late);
+      const size_t count = word_.size();
+      std::erase_if(word_, [&](const Letter& letter) {
+        return before[letter.event->task] < letter.event->index;
+      });
+      if (word_.size() == count) return false;
+    }
+    ++result_.probes;
+    model_->Begin();
+    EventRefs after;
+    const auto step = [&](TaskId task) {
+      if (!CanGo(model_, task)) return false;
+      model_->Step(task, after);
+      after.clear();
+      return true;
+    };
+    bool can = true;
+    for (size_t at = 0; can && at < early; ++at) can = step(trace_[at].task);
+    for (size_t i = 0; can && i < word_.size(); ++i) can = step(word_[i].event->task);
+    can = can && CanGo(model_, late->task);
+    if (can) late->op = model_->Next(late->task).op;
+    model_->End(Model::Ended::kGivenUp);
+    if (can) return true;
+  }
+  return false;
+}
+
 bool Explorer::MayStartWith(TaskId task, const Op& op, size_t* at) const {
   for (size_t i = 0; i < word_.size(); ++i) {
     if (word_[i].event->task != task) continue;
@@ -207,7 +246,8 @@ bool Explorer::ComesBefore(size_t a, size_t b) const {
   // What came before `late` by way of the event that it is to overtake does not any more.
   const Event& first = *word_[a].event;
   const Event& second = *word_[b].event;
-  return first.task == second.task || !Commute(first.op, second.op) ||
+  return first.task == second.task || second.previous == word_[a].at ||
+         !Commute(first.op, second.op) ||
          std::ranges::count(second.after, EventRef{first.task, first.index}) != 0;
 }
 

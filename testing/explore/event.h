@@ -2,9 +2,9 @@
 //
 // Why:        two executions that differ only in the order of operations which do not touch the same thing are one; to
 //             explore each only once, one must know which operations those are.
-// Invariants: (1) ids of tasks and objects are dense and the same in every execution of a program; (2) operations of
-//             different tasks commute unless an access of one conflicts with one of the other, or one has to come
-//             after the other (Done::after).
+// Invariants: (1) ids of tasks and objects are dense, and the same in every execution that one model makes;
+//             (2) operations of different tasks commute unless an access of one conflicts with one of the other, or
+//             one has to come after the other (see Model::Step).
 // Threads:    values.
 #ifndef QUIESCE_TESTING_EXPLORE_EVENT_H_
 #define QUIESCE_TESTING_EXPLORE_EVENT_H_
@@ -22,13 +22,13 @@ using ObjectId = uint32_t;
 
 // What an operation does to one object.
 enum class Effect : uint8_t {
-  kRead,     // of memory; also a compare-exchange or a Try that fails
-  kWrite,    // of memory; also a read-modify-write
-  kAcquire,  // of a lock or a permit: two of them compete
-  kRelease,  // lets an acquire come, and competes with nothing
+  kRead,   // of memory; also a compare-exchange or a Try that fails
+  kWrite,  // of memory; also a read-modify-write
+  kAcquire,  // of a lock: two of them compete. Of one of several permits, the release is one of these, too
+  kRelease,  // of a lock, lets an acquire come, and competes with nothing
   kSend,     // into a queue, which keeps the order of the sends …
   kReceive,  // … and gives them out in that order, so that the two ends do not compete
-  kWhole,    // depends on the whole object or changes it: a close, a length
+  kWhole,    // depends on the whole object or changes it: a close, a length, a Try that succeeds
 };
 inline constexpr size_t kEffects = 7;
 
@@ -51,8 +51,11 @@ struct Op {
   bool operator==(const Op&) const = default;
 
   absl::InlinedVector<Access, 2> accesses;
-  // It may have to wait for another one: what it could overtake is then not only what comes just before it.
+  // It may have to wait for another one: what it could overtake is then not only what comes just before it. Where it
+  // waits for several objects at once, some of what it could overtake may not be found.
   bool may_block = false;
+  // What it does to them depends on what is there: a compare-exchange, a Try.
+  bool conditional = false;
 };
 
 inline bool Commute(const Op& a, const Op& b) {

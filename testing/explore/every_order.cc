@@ -12,8 +12,7 @@ EveryOrder RunEveryOrder(Model* model) {
   Trace trace;
   std::vector<size_t> choices;  // of the tasks that can go, which
   while (true) {
-    model->Begin();
-    trace.Clear();
+    trace.Begin(model);
     std::vector<size_t> ways;
     while (true) {
       std::vector<TaskId> can;

@@ -21,14 +21,14 @@ class Model {
   virtual ~Model() = default;
   // Starts an execution, from the beginning.
   virtual void Begin() = 0;
-  // The tasks that have something left to do, in the order in which they were made.
+  // The tasks that have something left to do, in the order in which they were made: what a step makes is at the end.
   virtual const std::vector<TaskId>& live() const = 0;
   // What `task`, which is live, would do if it went next. Valid until the next step.
   virtual const Pending& Next(TaskId task) = 0;
-  // Does it. `op` is what Next said; what has turned out to be less (a Try that failed) is corrected. `after`: the
-  // operations that had to come before this one, without competing with it.
-  virtual void Step(TaskId task, Op& op, EventRefs& after) = 0;
-  // The execution is over: nothing is live; or nothing that is can go on (a deadlock); or it is given up.
+  // Does it. `after`: gets the operations that had to come before this one and do not conflict with it (the release
+  // that has let it in); not those of its own task, nor the one that has made its task.
+  virtual void Step(TaskId task, EventRefs& after) = 0;
+  // The execution is over, wherever it is: nothing is live; or nothing that is can go on (a deadlock); or it is given up.
   enum class Ended : uint8_t { kComplete, kDeadlock, kGivenUp };
   virtual void End(Ended how) = 0;
 };

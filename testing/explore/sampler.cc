@@ -26,7 +26,7 @@ Execution Sampler::Next() {
         return Pos(can);
       },
       options_.max_steps);
-  longest_ = std::max(longest_, trace_.length());
+  if (execution.ended != Execution::Ended::kTooLong) longest_ = std::max(longest_, trace_.length());
   return execution;
 }
 
@@ -40,25 +40,32 @@ uint64_t& Sampler::PriorityOf(TaskId task) {
 
 TaskId Sampler::Walk(const std::vector<TaskId>& can) { return can[Below(can.size())]; }
 
-TaskId Sampler::Pct(const std::vector<TaskId>& can) {
-  const auto first = [&] {
-    return *std::ranges::max_element(can, {}, [this](TaskId task) { return PriorityOf(task); });
-  };
-  for (size_t i = 0; i < changes_.size(); ++i) {
-    if (changes_[i] == trace_.length()) PriorityOf(first()) = i + 1;
+TaskId Sampler::Highest(const std::vector<TaskId>& can) {
+  // One draw after the other, by age: in one expression a compiler makes two in whatever order it likes.
+  for (const TaskId task : can) PriorityOf(task);
+  TaskId highest = can.front();
+  for (const TaskId task : can) {
+    if (PriorityOf(task) > PriorityOf(highest)) highest = task;
   }
-  return first();
+  return highest;
+}
+
+TaskId Sampler::Pct(const std::vector<TaskId>& can) {
+  for (size_t i = 0; i < changes_.size(); ++i) {
+    if (changes_[i] == trace_.length()) PriorityOf(Highest(can)) = i + 1;
+  }
+  return Highest(can);
 }
 
 TaskId Sampler::Pos(const std::vector<TaskId>& can) {
   if (trace_.length() > 0) {
-    // Whoever has lost against the latest event draws again; its own task has a new operation.
+    // Whoever has lost against the latest event draws again, also if it has to wait now; its own task has a new operation.
     const Trace::Event& latest = trace_[trace_.length() - 1];
-    for (const TaskId task : can) {
+    for (const TaskId task : model_->live()) {
       if (task == latest.task || !Commute(model_->Next(task).op, latest.op)) PriorityOf(task) = 0;
     }
   }
-  return *std::ranges::max_element(can, {}, [this](TaskId task) { return PriorityOf(task); });
+  return Highest(can);
 }
 
 }  // namespace quiesce::explore

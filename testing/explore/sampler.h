@@ -21,7 +21,9 @@ namespace quiesce::explore {
 
 enum class Strategy : uint8_t {
   kWalk,  // each step by any task that can go
-  kPct,  // tasks have priorities, which change at `depth` - 1 places: finds each bug of that depth with a known chance
+  // Tasks have priorities; before `depth` - 1 of the steps the one that would make it gets a low one. Finds each bug of
+  // that depth with a known chance.
+  kPct,
   kPos,  // operations have priorities, and get new ones when something has competed with them
 };
 
@@ -45,6 +47,7 @@ class Sampler {
  private:
   uint64_t Below(uint64_t n) { return random_() % n; }
   TaskId Walk(const std::vector<TaskId>& can);
+  TaskId Highest(const std::vector<TaskId>& can);
   TaskId Pct(const std::vector<TaskId>& can);
   TaskId Pos(const std::vector<TaskId>& can);
   uint64_t& PriorityOf(TaskId task);
@@ -54,8 +57,8 @@ class Sampler {
   std::mt19937_64 random_;
   Trace trace_;
   std::vector<uint64_t> priorities_;  // by task; 0: none yet
-  std::vector<size_t> changes_;       // kPct: the steps before which the first task's falls
-  size_t longest_ = 0;
+  std::vector<size_t> changes_;       // kPct: the steps before which one falls
+  size_t longest_ = 0;                // of the executions that came to an end
 };
 
 }  // namespace quiesce::explore

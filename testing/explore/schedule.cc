@@ -25,7 +25,7 @@ std::string Schedule::ToString() const {
   std::string text = absl::StrFormat("%s:%016x:", kVersion, hash);
   const char* separator = "";
   for (const Deviation& deviation : deviations) {
-    absl::StrAppend(&text, separator, deviation.step, "=", deviation.task);
+    absl::StrAppend(&text, separator, deviation.step, "=", deviation.age);
     separator = ",";
   }
   return text;
@@ -42,28 +42,59 @@ absl::StatusOr<Schedule> Schedule::Parse(absl::string_view text) {
   if (parts[1].size() != 16 || !absl::SimpleHexAtoi(parts[1], &schedule.hash)) {
     return Malformed(text, "its second part is no hash of 16 digits");
   }
-  if (parts[2].empty()) return schedule;
-  for (const absl::string_view item : absl::StrSplit(parts[2], ',')) {
+  for (const absl::string_view item : absl::StrSplit(parts[2], ',', absl::SkipEmpty())) {
     const std::vector<absl::string_view> sides = absl::StrSplit(item, '=');
     Deviation deviation;
     if (sides.size() != 2 || !absl::SimpleAtoi(sides[0], &deviation.step) ||
-        !absl::SimpleAtoi(sides[1], &deviation.task)) {
-      return Malformed(text, absl::StrCat("'", item, "' is not step=task"));
+        !absl::SimpleAtoi(sides[1], &deviation.age)) {
+      return Malformed(text, absl::StrCat("'", item, "' is not step=age"));
     }
     if (!schedule.deviations.empty() && deviation.step <= schedule.deviations.back().step) {
       return Malformed(text, absl::StrCat("'", item, "' is not later than what stands before it"));
     }
     schedule.deviations.push_back(deviation);
   }
+  // As it is written, and in no other way.
+  if (schedule.ToString() != text)
+    return Malformed(text, absl::StrCat("it would be ", schedule.ToString()));
   return schedule;
 }
 
-Execution Execute(Model* model, Trace* trace, Choose choose, size_t max_steps) {
-  model->Begin();
-  trace->Clear();
+namespace {
+
+// The tasks of an execution by age, also those that have ended.
+class Ages {
+ public:
+  void Update(const std::vector<TaskId>& live) {
+    // The new ones are at the end.
+    size_t first = live.size();
+    while (first > 0 && !Knows(live[first - 1])) --first;
+    for (; first < live.size(); ++first) {
+      if (live[first] >= ages_.size()) ages_.resize(live[first] + 1, kUnknown);
+      ages_[live[first]] = static_cast<uint32_t>(tasks_.size());
+      tasks_.push_back(live[first]);
+    }
+  }
+  uint32_t Of(TaskId task) const { return ages_[task]; }
+  // kUnknown: there is none yet.
+  TaskId At(uint32_t age) const { return age < tasks_.size() ? tasks_[age] : kUnknown; }
+  static constexpr uint32_t kUnknown = ~uint32_t{0};
+
+ private:
+  bool Knows(TaskId task) const { return task < ages_.size() && ages_[task] != kUnknown; }
+  std::vector<uint32_t> ages_;  // by task
+  std::vector<TaskId> tasks_;   // by age
+};
+
+// See Execute, with the ages for `choose`.
+template <class ChooseByAge>
+Execution ExecuteByAge(Model* model, Trace* trace, ChooseByAge choose, size_t max_steps) {
+  Ages ages;
+  trace->Begin(model);
   Execution execution{Execution::Ended::kComplete, {}};
   std::vector<TaskId> can;
   while (true) {
+    ages.Update(model->live());
     can.clear();
     for (const TaskId task : model->live()) {
       if (model->Next(task).enabled) can.push_back(task);
@@ -81,9 +112,10 @@ Execution Execute(Model* model, Trace* trace, Choose choose, size_t max_steps) {
       const TaskId latest = (*trace)[trace->length() - 1].task;
       if (std::ranges::count(can, latest) != 0) usual = latest;
     }
-    const TaskId task = choose(can, usual);
+    const TaskId task = choose(ages, can, usual);
     if (task != usual) {
-      execution.schedule.deviations.push_back({static_cast<uint32_t>(trace->length()), task});
+      execution.schedule.deviations.push_back(
+          {static_cast<uint32_t>(trace->length()), ages.Of(task)});
     }
     trace->Step(model, task);
   }
@@ -94,28 +126,39 @@ Execution Execute(Model* model, Trace* trace, Choose choose, size_t max_steps) {
   return execution;
 }
 
+}  // namespace
+
+Execution Execute(Model* model, Trace* trace, Choose choose, size_t max_steps) {
+  return ExecuteByAge(
+      model, trace,
+      [&](const Ages&, const std::vector<TaskId>& can, TaskId usual) { return choose(can, usual); },
+      max_steps);
+}
+
 Execution Follow(Model* model, Trace* trace, const std::vector<Deviation>& deviations,
                  size_t max_steps) {
   auto next = deviations.begin();
-  return Execute(
+  return ExecuteByAge(
       model, trace,
-      [&](const std::vector<TaskId>& can, TaskId usual) {
+      [&](const Ages& ages, const std::vector<TaskId>& can, TaskId usual) {
         if (next == deviations.end() || next->step != trace->length()) return usual;
-        const TaskId task = (next++)->task;
+        const TaskId task = ages.At((next++)->age);
         return std::ranges::count(can, task) != 0 ? task : usual;
       },
       max_steps);
 }
 
-absl::Status Replay(Model* model, Trace* trace, const Schedule& schedule) {
-  if (Follow(model, trace, schedule.deviations).schedule == schedule) return absl::OkStatus();
+absl::Status Replay(Model* model, Trace* trace, const Schedule& schedule, size_t max_steps) {
+  if (Follow(model, trace, schedule.deviations, max_steps).schedule == schedule) {
+    return absl::OkStatus();
+  }
   return absl::FailedPreconditionError(absl::StrCat(
       "schedule ", schedule.ToString(),
       " is of another program, or of another version of this one: it does something else here"));
 }
 
 Schedule Minimize(Model* model, const Schedule& failing,
-                  absl::FunctionRef<bool(const Execution&)> fails) {
+                  absl::FunctionRef<bool(const Execution&, const Trace&)> fails, size_t max_steps) {
   Trace trace;
   Schedule least = failing;
   size_t parts = 2;
@@ -129,9 +172,9 @@ Schedule Minimize(Model* model, const Schedule& failing,
       for (size_t i = 0; i < count; ++i) {
         if (i * parts / count != part) rest.push_back(least.deviations[i]);
       }
-      const Execution execution = Follow(model, &trace, rest);
+      const Execution execution = Follow(model, &trace, rest, max_steps);
       // What was left out because it could not be followed is gone, too.
-      if (execution.schedule.deviations.size() < count && fails(execution)) {
+      if (execution.schedule.deviations.size() < count && fails(execution, trace)) {
         least = execution.schedule;
         smaller = true;
       }

@@ -24,10 +24,11 @@
 
 namespace quiesce::explore {
 
-// At step `step`, counted from 0, `task` goes, and not the one that would have.
+// At step `step`, counted from 0, a task goes that would not have: the `age`th that was made, from 0. (What a model calls
+// it depends on what it has done before.)
 struct Deviation {
   uint32_t step;
-  TaskId task;
+  uint32_t age;
   bool operator==(const Deviation&) const = default;
 };
 
@@ -58,15 +59,17 @@ Execution Execute(Model* model, Trace* trace, Choose choose, size_t max_steps = 
 Execution Follow(Model* model, Trace* trace, const std::vector<Deviation>& deviations,
                  size_t max_steps = kMostSteps);
 
-// `schedule` once more, exactly.
+// `schedule` once more, exactly. `max_steps`: as when it was made.
 // Errors   kFailedPrecondition: the program does something else now.
-absl::Status Replay(Model* model, Trace* trace, const Schedule& schedule);
+absl::Status Replay(Model* model, Trace* trace, const Schedule& schedule,
+                    size_t max_steps = kMostSteps);
 
-// The fewest deviations (none can be left out) with which an execution still fails; `fails` says of each execution,
-// after its end, whether it did. Delta debugging: Zeller, Hildebrandt, IEEE TSE 28(2), 2002.
+// Deviations of which none can be left out, so that an execution still fails; `fails` says of each execution, after its
+// end, whether it did. Delta debugging: Zeller, Hildebrandt, IEEE TSE 28(2), 2002.
 // Precondition: that of `failing` fails.
 Schedule Minimize(Model* model, const Schedule& failing,
-                  absl::FunctionRef<bool(const Execution&)> fails);
+                  absl::FunctionRef<bool(const Execution&, const Trace&)> fails,
+                  size_t max_steps = kMostSteps);
 
 }  // namespace quiesce::explore
 

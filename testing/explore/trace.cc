@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_map.h"
+
 namespace quiesce::explore {
 namespace {
 
@@ -19,30 +21,47 @@ void Join(uint32_t* clock, const uint32_t* other, size_t width) {
 
 }  // namespace
 
-void Trace::Clear() {
-  std::fill(tasks_.begin(), tasks_.end(), TaskState());
+void Trace::Begin(Model* model) {
+  for (TaskState& task : tasks_) {
+    task.events.clear();
+    task.made_by = kNowhere;
+    task.known = false;
+  }
   for (const ObjectId object : touched_) {
     objects_[object].events.clear();
     objects_[object].touched.fill(false);
   }
   touched_.clear();
   length_ = 0;
+  model->Begin();
+  FindNewTasks(model, kNowhere);
+}
+
+void Trace::FindNewTasks(Model* model, size_t made_by) {
+  const std::vector<TaskId>& live = model->live();
+  for (size_t i = live.size(); i-- > 0;) {
+    MakeRoomFor(live[i]);
+    TaskState& task = tasks_[live[i]];
+    if (task.known) return;  // the older ones are, too
+    task.known = true;
+    task.made_by = made_by;
+  }
 }
 
 const Trace::Event& Trace::Step(Model* model, TaskId task) {
-  MakeRoomFor(task);
   if (events_.size() == length_) events_.emplace_back();
   Event& event = events_[length_];
   TaskState& state = tasks_[task];
   event.task = task;
-  event.index = ++state.count;
-  event.previous = std::exchange(state.latest, length_);
+  event.index = static_cast<uint32_t>(state.events.size() + 1);
+  event.previous = state.latest();
   event.op = model->Next(task).op;
   event.after.clear();
-  model->Step(task, event.op, event.after);
+  model->Step(task, event.after);
+  state.events.push_back(length_);
   Happen(length_);
-  ++length_;
-  return event;
+  FindNewTasks(model, length_);
+  return events_[length_++];
 }
 
 bool Trace::Repeat(Model* model) {
@@ -51,20 +70,13 @@ bool Trace::Repeat(Model* model) {
   return CanGo(model, task) && Step(model, task).op == before;
 }
 
-Trace::Event Trace::Next(TaskId task, const Op& op) {
-  MakeRoomFor(task);
+Trace::Event Trace::Next(TaskId task, const Op& op) const {
   Event event;
   event.task = task;
-  event.index = tasks_[task].count + 1;
-  event.previous = tasks_[task].latest;
+  event.index = static_cast<uint32_t>(tasks_[task].events.size() + 1);
+  event.previous = tasks_[task].latest();
   event.op = op;
   return event;
-}
-
-size_t Trace::Find(EventRef ref) const {
-  size_t at = tasks_[ref.task].latest;
-  while (events_[at].index != ref.index) at = events_[at].previous;
-  return at;
 }
 
 void Trace::MakeRoomFor(TaskId task) {
@@ -130,11 +142,15 @@ uint64_t Trace::ClassHash() const {
 }
 
 uint64_t Trace::OrderHash() const {
+  // Numbered as they appear: what a model calls them depends on what it has done before.
+  absl::flat_hash_map<TaskId, uint64_t> tasks;
+  absl::flat_hash_map<ObjectId, uint64_t> objects;
   uint64_t hash = length_;
   for (size_t at = 0; at < length_; ++at) {
-    hash = Mix(hash, events_[at].task);
+    hash = Mix(hash, tasks.try_emplace(events_[at].task, tasks.size()).first->second);
     for (const Access& access : events_[at].op.accesses) {
-      hash = Mix(hash, uint64_t{access.object} << 8 | static_cast<uint64_t>(access.effect));
+      const uint64_t object = objects.try_emplace(access.object, objects.size()).first->second;
+      hash = Mix(hash, object << 8 | static_cast<uint64_t>(access.effect));
     }
   }
   return hash;

@@ -1,7 +1,7 @@
 // trace.h: the events of one execution, and which of them had to come before which.
 //
-// Invariants: (1) an event comes before another if it is an earlier one of the same task, if an access of it conflicts
-//             with one of the later event, or if the model says so, or by way of others; (2) two executions are of one
+// Invariants: (1) an event comes before another if it is an earlier one of the same task, or has made that task, if
+//             an access of it conflicts with one of the later event, or if the model says so, or by way of others; (2) two executions are of one
 //             class if they have the same events with the same events before each.
 // Threads:    none.
 #ifndef QUIESCE_TESTING_EXPLORE_TRACE_H_
@@ -24,29 +24,30 @@ class Trace {
 
   struct Event {
     TaskId task = 0;
-    uint32_t index = 0;          // of the task's, from 1
-    size_t previous = kNowhere;  // where the task's one before is
+    uint32_t index = 0;  // of the task's, from 1
+    size_t previous =
+        kNowhere;  // where the task's one before is; of the first, the one that has made the task
     Op op;
     EventRefs after;
   };
 
-  // Forgets all, but for the memory that it has.
-  void Clear();
+  // Begins an execution of `model`, and forgets the one before, but for Repeat.
+  void Begin(Model* model);
   // Lets `task` do what it does next, and appends that. Returns it, until the next call.
   const Event& Step(Model* model, TaskId task);
-  // After Clear: the next event that it had then, once more. False: it cannot be done, or touches something else now.
+  // The next event of the execution before, once more. False: it cannot be done, or touches something else now.
   bool Repeat(Model* model);
 
   size_t length() const { return length_; }
   const Event& operator[](size_t at) const { return events_[at]; }
   // What `task` would append if it did `op` now.
-  Event Next(TaskId task, const Op& op);
+  Event Next(TaskId task, const Op& op) const;
 
   bool ComesBefore(size_t early, size_t late) const {
     return ClockOf(late)[events_[early].task] >= events_[early].index;
   }
   // Where an earlier event is.
-  size_t Find(EventRef ref) const;
+  size_t Find(EventRef ref) const { return tasks_[ref.task].events[ref.index - 1]; }
   // The events with an access of `object`, in their order.
   const std::vector<uint32_t>& EventsOn(ObjectId object) const {
     return object < objects_.size() ? objects_[object].events : none_;
@@ -62,13 +63,15 @@ class Trace {
 
   // Equal for executions of one class, and with good luck for no others.
   uint64_t ClassHash() const;
-  // The same for this very order of events, and what they touch.
+  // The same for this very order of events, and what they touch; also for another model of the same program.
   uint64_t OrderHash() const;
 
  private:
   struct TaskState {
-    uint32_t count = 0;  // of its events
-    size_t latest = kNowhere;
+    std::vector<size_t> events;  // where they are
+    size_t made_by = kNowhere;
+    bool known = false;
+    size_t latest() const { return events.empty() ? made_by : events.back(); }
   };
   // For each effect: what had happened when the latest events with it had.
   struct ObjectState {
@@ -77,6 +80,8 @@ class Trace {
     std::array<bool, kEffects> touched = {};
   };
 
+  // Tasks that are new since, made by the event there.
+  void FindNewTasks(Model* model, size_t made_by);
   void MakeRoomFor(TaskId task);
   void Happen(size_t at);
   uint32_t* MutableClock(size_t at) { return &clocks_[at * width_]; }

@@ -1,6 +1,7 @@
 #include "quiesce/testing/lab/fiber.h"
 
 #include <boost/context/fiber.hpp>
+#include <boost/context/preallocated.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 #include <cstddef>
 #include <memory>
@@ -111,9 +112,20 @@ Fiber::Carrier::Carrier() {
 #ifdef QUIESCE_LAB_TSAN
   tsan_inside_ = __tsan_create_fiber(0);
 #endif
+  OneStack memory{this};
+  const boost::context::stack_context stack = memory.allocate();
+#ifdef QUIESCE_LAB_ASAN
+  // The constructor of Boost's goes to the new stack and back.
+  void* mine = nullptr;
+  __sanitizer_start_switch_fiber(&mine, static_cast<const char*>(stack.sp) - stack.size,
+                                 stack.size);
+#endif
   inside_ = boost::context::fiber(
-      std::allocator_arg, OneStack{this},
+      std::allocator_arg, boost::context::preallocated(stack.sp, stack.size, stack), memory,
       [this](boost::context::fiber&& caller) { return Main(std::move(caller)); });
+#ifdef QUIESCE_LAB_ASAN
+  __sanitizer_finish_switch_fiber(mine, nullptr, nullptr);
+#endif
 }
 
 Fiber::Carrier::~Carrier() {

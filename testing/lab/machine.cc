@@ -12,7 +12,10 @@ thread_local Machine* current = nullptr;
 
 }  // namespace
 
-Machine::~Machine() { Drop(); }
+Machine::~Machine() {
+  Drop();
+  if (current == this) current = nullptr;
+}
 
 Machine& Machine::Current() {
   QUIESCE_CHECK(current != nullptr, "lab: a visible operation outside of a lab");
@@ -26,7 +29,6 @@ void Machine::Spawn(std::function<void()> run) {
   Task& task = tasks_[number];
   task.fiber = Fiber(std::move(run));
   task.steps = task.spawned = task.made = 0;
-  task.parent = running_ == kBuilder ? explore::EventRef{kBuilder, 0} : now();
   new_.push_back(number);
 }
 
@@ -40,15 +42,12 @@ uint32_t Machine::Number(absl::flat_hash_map<uint64_t, uint32_t>& numbers, uint3
 }
 
 void Machine::Visit(Look look, const void* argument) {
+  if (dropping_) return;
   QUIESCE_CHECK(running_ != kBuilder, "lab: a visible operation outside of a task");
   Task& task = tasks_[running_];
   task.look = look;
   task.argument = argument;
   Fiber::Leave();
-}
-
-void Machine::Weaken(explore::Effect effect) {
-  for (explore::Access& access : op_->accesses) access.effect = effect;
 }
 
 void Machine::Begin() {
@@ -63,16 +62,14 @@ void Machine::Begin() {
 const explore::Pending& Machine::Next(explore::TaskId id) {
   Task& task = tasks_[id];
   task.pending.op.accesses.clear();
-  task.pending.op.may_block = false;
+  task.pending.op.may_block = task.pending.op.conditional = false;
   task.pending.enabled = true;
   task.look(task.argument, task.pending);
   return task.pending;
 }
 
-void Machine::Step(explore::TaskId id, explore::Op& op, explore::EventRefs& after) {
-  Task& task = tasks_[id];
-  if (task.steps++ == 0 && task.parent.task != kBuilder) after.push_back(task.parent);
-  op_ = &op;
+void Machine::Step(explore::TaskId id, explore::EventRefs& after) {
+  step_ = {id, ++tasks_[id].steps};
   after_ = &after;
   Run(id);
   RunNew();
@@ -100,7 +97,9 @@ void Machine::End(Ended how) {
 }
 
 void Machine::Drop() {
+  dropping_ = true;
   for (const explore::TaskId id : live_) tasks_[id].fiber = Fiber();
+  dropping_ = false;
   live_.clear();
   new_.clear();
 }

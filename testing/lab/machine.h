@@ -6,7 +6,9 @@
 //             });
 //             explore::Explorer(&machine).Run();
 // Invariants: (1) a task stops before each visible operation, and what it does until the next is one step; (2) tasks and
-//             objects are numbered by who has made them, and as which, so that a number means the same in each execution.
+//             objects are numbered by who has made them, and as which, so that a number means the same in each execution
+//             of one machine; (3) a task that has not ended when an execution is over is unwound, and its
+//             destructors find nobody to wait for.
 // Threads:    the one that explores.
 #ifndef QUIESCE_TESTING_LAB_MACHINE_H_
 #define QUIESCE_TESTING_LAB_MACHINE_H_
@@ -46,21 +48,21 @@ class Machine final : public explore::Model {
   explore::ObjectId NewObject();
   // `look` says what the operation would be now, whenever it is asked.
   using Look = void (*)(const void* argument, explore::Pending& pending);
-  // The running task is about to do this. Returns when it has been told to.
+  // The running task is about to do this. Returns when it has been told to. Throws if the task is unwound.
   void Visit(Look look, const void* argument);
-  // In the step that is running: it came after that one.
-  void After(explore::EventRef other) { after_->push_back(other); }
-  // It has turned out to be less.
-  void Weaken(explore::Effect effect);
-  // That step.
-  explore::EventRef now() const { return {running_, tasks_[running_].steps}; }
+  // The step that is running, for After.
+  explore::EventRef now() const { return step_; }
+  // It came after that one.
+  void After(explore::EventRef other) {
+    if (!dropping_) after_->push_back(other);
+  }
 
   // ---- Model ----
 
   void Begin() override;
   const std::vector<explore::TaskId>& live() const override { return live_; }
   const explore::Pending& Next(explore::TaskId task) override;
-  void Step(explore::TaskId task, explore::Op& op, explore::EventRefs& after) override;
+  void Step(explore::TaskId task, explore::EventRefs& after) override;
   void End(Ended how) override;
 
  private:
@@ -73,7 +75,6 @@ class Machine final : public explore::Model {
     uint32_t steps = 0;
     uint32_t spawned = 0;
     uint32_t made = 0;
-    explore::EventRef parent = {kBuilder, 0};
   };
   uint32_t Number(absl::flat_hash_map<uint64_t, uint32_t>& numbers, uint32_t nth);
   // Until its next visible operation.
@@ -92,8 +93,9 @@ class Machine final : public explore::Model {
   uint32_t running_ = kBuilder;
   uint32_t built_tasks_ = 0;
   uint32_t built_objects_ = 0;
-  explore::Op* op_ = nullptr;
+  explore::EventRef step_ = {kBuilder, 0};
   explore::EventRefs* after_ = nullptr;
+  bool dropping_ = false;  // tasks are unwound, and their destructors may visit
 };
 
 }  // namespace quiesce::lab
