@@ -166,7 +166,7 @@ void Explorer::Reverse(size_t early, Event late) {
   for (size_t at = early + 1; at < trace_.length(); ++at) {
     if (!trace_.ComesBefore(early, at)) word_.push_back({&trace_[at], at});
   }
-  if ((late.op.may_block || late.op.conditional) && !Probe(early, &late)) return;
+  if (late.op.may_block && !Probe(early, &late)) return;
   word_.push_back({&late, kNowhere});
 
   State& state = states_[early];
@@ -197,7 +197,7 @@ void Explorer::Reverse(size_t early, Event late) {
 }
 
 bool Explorer::Probe(size_t early, Event* late) {
-  if (late->op.may_block && late->op.accesses.size() > 1) waits_for_several_ = true;
+  if (late->op.accesses.size() > 1) waits_for_several_ = true;
   for (const bool all : {true, false}) {
     if (!all) {
       // Something of the word takes what it needs: only what has to come before it, then.

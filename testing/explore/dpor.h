@@ -9,12 +9,11 @@
 // Source:     optimal dynamic partial order reduction with wakeup trees: Abdulla, Aronis, Jonsson, Sagonas, JACM
 //             64(4), 2017. Beyond it: of an operation that may block every conflicting predecessor that does not come
 //             before the task's previous operation is a race, not only the last; those that wait when the execution
-//             ends race too (without this, deadlocks are missed); and of one that may block, or whose effect depends
-//             on what is there, it is tried out whether it can go earlier, and what it then does.
+//             ends race too (without this, deadlocks are missed); and it is tried out whether it can go earlier.
 // Invariants: (1) each class is explored, as long as the model says of each operation all that it touches; if it says
 //             less, classes are missed; if it says more, `duplicates` and `blocked` count what that has cost;
 //             (2) none is explored twice, and no execution is given up half-way, where no operation waits; where some do
-//             it is seldom (once in 30,000 random programs); (3) a prefix that is executed again must do the same:
+//             it is seldom; (3) a prefix that is executed again must do the same:
 //             what differs first is named.
 // Threads:    none.
 #ifndef QUIESCE_TESTING_EXPLORE_DPOR_H_
@@ -48,7 +47,7 @@ struct Exploration {
   uint64_t duplicates = 0;  // executions of a class that had been seen
   uint64_t blocked =
       0;  // executions given up, since all that could go on had been explored, or what was to could not
-  uint64_t probes = 0;  // executions begun to see what an operation would do earlier
+  uint64_t probes = 0;  // executions begun to see whether an operation could go earlier
   uint64_t steps = 0;   // of all executions, repeated prefixes included
   size_t longest = 0;   // of an execution, in steps
   // All there is. Else max_executions were not enough, or there is a problem, or an operation waits for several
@@ -97,7 +96,8 @@ class Explorer {
   void FindRaces(const Event& late, size_t late_at);
   // Sees to it that `late` is also tried before the event at `early`. No execution is under way.
   void Reverse(size_t early, Event late);
-  // What would the operation of `late` be after the events before `early` and word_? False: it could not go.
+  // Can the operation of `late`, which may block, go after the events before `early` and word_, or after what of it has to
+  // come before? What it is then is in late->op.
   bool Probe(size_t early, Event* late);
   // Can word_ be done with the operation of `task` first: is it one that may come first (at *at), or none of it, and
   // in the way of nothing (kNowhere)?

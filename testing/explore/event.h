@@ -54,8 +54,6 @@ struct Op {
   // It may have to wait for another one: what it could overtake is then not only what comes just before it. Where it
   // waits for several objects at once, some of what it could overtake may not be found.
   bool may_block = false;
-  // What it does to them depends on what is there: a compare-exchange, a Try.
-  bool conditional = false;
 };
 
 inline bool Commute(const Op& a, const Op& b) {

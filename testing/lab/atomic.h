@@ -76,7 +76,6 @@ class Atomic {
     const auto* compare = static_cast<const Compare*>(argument);
     const bool same = compare->atomic->value_ == compare->expected;
     Say(compare->atomic, same ? explore::Effect::kWrite : explore::Effect::kRead, pending);
-    pending.op.conditional = true;
   }
   static void Say(const Atomic* atomic, explore::Effect effect, explore::Pending& pending) {
     pending.op.accesses.push_back({atomic->object_, effect});

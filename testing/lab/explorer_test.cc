@@ -77,6 +77,34 @@ INSTANTIATE_TEST_SUITE_P(
 
 // ---- against every order ----------------------------------------------------------------------------
 
+// A condition that may come and go, and on which one waits.
+class Flag {
+ public:
+  void Set(bool value) {
+    Machine::Current().Visit(
+        [](const void* self, explore::Pending& pending) {
+          pending.op.accesses.push_back(
+              {static_cast<const Flag*>(self)->object_, explore::Effect::kWrite});
+        },
+        this);
+    value_ = value;
+  }
+  void Await() {
+    Machine::Current().Visit(
+        [](const void* self, explore::Pending& pending) {
+          const auto* flag = static_cast<const Flag*>(self);
+          pending.op.accesses.push_back({flag->object_, explore::Effect::kRead});
+          pending.op.may_block = true;
+          pending.enabled = flag->value_;
+        },
+        this);
+  }
+
+ private:
+  const explore::ObjectId object_ = Machine::Current().NewObject();
+  bool value_ = false;
+};
+
 // A program of a few tasks that each do a few operations of any kind. The same for the same seed.
 class RandomProgram {
  public:
@@ -126,8 +154,21 @@ class RandomProgram {
  private:
   static constexpr uint32_t kObjects = 2;
   static constexpr uint32_t kBuild = ~uint32_t{0};
-  enum Kind { kLoad, kStore, kAdd, kCompare, kLoadAndStore, kLock, kUnlock, kSend, kReceive };
-  static constexpr uint32_t kKinds = 9;
+  enum Kind {
+    kLoad,
+    kStore,
+    kAdd,
+    kCompare,
+    kLoadAndStore,
+    kLock,
+    kUnlock,
+    kSend,
+    kReceive,
+    kSet,
+    kClear,
+    kAwait,
+  };
+  static constexpr uint32_t kKinds = 12;
   struct Operation {
     Kind kind;
     uint32_t object;
@@ -141,6 +182,7 @@ class RandomProgram {
     Atomic<int> vars[kObjects];
     Lock locks[kObjects];
     Queue queues[kObjects] = {Queue(1), Queue(2)};
+    Flag flags[kObjects];
   };
 
   void Build(Machine& machine) {
@@ -203,6 +245,13 @@ class RandomProgram {
       case kReceive:
         shared_->queues[op.object].Receive();
         break;
+      case kSet:
+      case kClear:
+        shared_->flags[op.object].Set(op.kind == kSet);
+        break;
+      case kAwait:
+        shared_->flags[op.object].Await();
+        break;
     }
   }
 
@@ -245,7 +294,7 @@ TEST(ExplorerTest, FindsTheClassesAndOutcomesOfEveryOrderOfRandomPrograms) {
   EXPECT_GT(classes, kPrograms);
 }
 
-// Programs on which an explorer can go wrong that does not ask what an operation becomes when it comes earlier.
+// A compare-exchange that has failed is a read; one that comes earlier may write.
 TEST(ExplorerTest, ACompareExchangeThatComesEarlierMaySucceed) {
   Machine machine([](Machine& to) {
     struct Shared {
@@ -270,7 +319,8 @@ TEST(ExplorerTest, ACompareExchangeThatComesEarlierMaySucceed) {
   EXPECT_EQ(explore::RunEveryOrder(&machine).classes.size(), 26u);
 }
 
-// … or that remembers too little of the execution in which it has found a race: here two branches each wait for the other.
+// An explorer that remembers too little of the execution in which it has found a race leaves this to two branches, each of
+// which takes the other for the one that does it.
 TEST(ExplorerTest, NoBranchIsLeftToAnotherThatLeavesItToThis) {
   Machine machine([](Machine& to) {
     struct Shared {

@@ -62,7 +62,7 @@ void Machine::Begin() {
 const explore::Pending& Machine::Next(explore::TaskId id) {
   Task& task = tasks_[id];
   task.pending.op.accesses.clear();
-  task.pending.op.may_block = task.pending.op.conditional = false;
+  task.pending.op.may_block = false;
   task.pending.enabled = true;
   task.look(task.argument, task.pending);
   return task.pending;
