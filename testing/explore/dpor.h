@@ -13,8 +13,7 @@
 // Invariants: (1) each class is explored, as long as the model says of each operation all that it touches; if it says
 //             less, classes are missed; if it says more, `duplicates` and `blocked` count what that has cost;
 //             (2) none is explored twice, and no execution is given up half-way, where no operation waits; where some do
-//             it is seldom; (3) a prefix that is executed again must do the same:
-//             what differs first is named.
+//             it is seldom; (3) a prefix that is executed again must do the same: what differs first is named.
 // Threads:    none.
 #ifndef QUIESCE_TESTING_EXPLORE_DPOR_H_
 #define QUIESCE_TESTING_EXPLORE_DPOR_H_
@@ -45,8 +44,8 @@ struct Exploration {
   uint64_t classes = 0;     // that came to their end
   uint64_t deadlocks = 0;   // classes that did not: something waits for ever
   uint64_t duplicates = 0;  // executions of a class that had been seen
-  uint64_t blocked =
-      0;  // executions given up, since all that could go on had been explored, or what was to could not
+  // Executions given up, since all that could go on had been explored; and steps that were to be made and could not.
+  uint64_t blocked = 0;
   uint64_t probes = 0;  // executions begun to see whether an operation could go earlier
   uint64_t steps = 0;   // of all executions, repeated prefixes included
   size_t longest = 0;   // of an execution, in steps
