@@ -129,11 +129,7 @@ void Explorer::FindRaces(const Event& late, size_t late_at) {
     for (const uint32_t at : trace_.EventsOn(access.object)) {
       if (at >= late_at) break;
       const Event& early = trace_[at];
-      if (early.task == late.task) continue;
-      const bool conflicts = std::ranges::any_of(early.op.accesses, [&](const Access& other) {
-        return other.object == access.object && Conflict(other.effect, access.effect);
-      });
-      if (conflicts) candidates_.push_back(at);
+      if (early.task != late.task && !Commute(early.op, late.op)) candidates_.push_back(at);
     }
   }
   if (candidates_.empty()) return;
@@ -143,19 +139,16 @@ void Explorer::FindRaces(const Event& late, size_t late_at) {
   }
 
   // What comes before `late` in any case; and, if it never waits, by way of a later race, which is reversed first.
-  const auto join = [this](const uint32_t* clock) {
-    for (size_t i = 0; i < joined_.size(); ++i) joined_[i] = std::max(joined_[i], clock[i]);
-  };
   const uint32_t* before = trace_.ClockBefore(late);
   joined_.assign(before, before + trace_.width());
   if (!late.op.may_block) {
-    for (const EventRef& ref : late.after) join(trace_.ClockOf(trace_.Find(ref)));
+    for (const EventRef& ref : late.after) trace_.JoinClock(trace_.Find(ref), joined_.data());
   }
   for (size_t i = candidates_.size(); i-- > 0;) {
     const size_t early = candidates_[i];
     if (joined_[trace_[early].task] >= trace_[early].index) continue;
     races_.push_back({early, late});
-    if (!late.op.may_block) join(trace_.ClockOf(early));
+    if (!late.op.may_block) trace_.JoinClock(early, joined_.data());
   }
 }
 

@@ -34,8 +34,7 @@ namespace quiesce::explore {
 
 struct ExploreOptions {
   uint64_t max_executions = std::numeric_limits<uint64_t>::max();
-  // Of one execution: a program that never ends is found by this.
-  size_t max_steps = 1'000'000;
+  size_t max_steps = kMostSteps;  // of one execution
   // Counts duplicates, for which it remembers a hash of each class.
   bool tell_classes_apart = false;
 };

@@ -9,7 +9,6 @@
 #ifndef QUIESCE_TESTING_EXPLORE_EVENT_H_
 #define QUIESCE_TESTING_EXPLORE_EVENT_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 

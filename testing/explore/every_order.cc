@@ -10,21 +10,18 @@ namespace quiesce::explore {
 EveryOrder RunEveryOrder(Model* model) {
   EveryOrder all;
   Trace trace;
+  std::vector<TaskId> can;
   std::vector<size_t> choices;  // of the tasks that can go, which
   while (true) {
     trace.Begin(model);
     std::vector<size_t> ways;
     while (true) {
-      std::vector<TaskId> can;
-      for (const TaskId task : model->live()) {
-        if (model->Next(task).enabled) can.push_back(task);
-      }
+      FindEnabled(model, &can);
       if (can.empty()) break;
       ways.push_back(can.size());
       if (choices.size() < ways.size()) choices.push_back(0);
       trace.Step(model, can[choices[ways.size() - 1]]);
     }
-    ++all.orders;
     const bool deadlock = !model->live().empty();
     (deadlock ? all.deadlocks : all.classes).insert(trace.ClassHash());
     model->End(deadlock ? Model::Ended::kDeadlock : Model::Ended::kComplete);

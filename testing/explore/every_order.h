@@ -9,9 +9,8 @@
 
 namespace quiesce::explore {
 
+// The hashes (Trace::ClassHash) of the classes that come to their end, and of the others.
 struct EveryOrder {
-  uint64_t orders = 0;
-  // The hashes of their classes (Trace::ClassHash): of those that come to their end, and of the others.
   absl::flat_hash_set<uint64_t> classes;
   absl::flat_hash_set<uint64_t> deadlocks;
 };

@@ -3,6 +3,7 @@
 #define QUIESCE_TESTING_EXPLORE_MODEL_H_
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -32,6 +33,17 @@ class Model {
   enum class Ended : uint8_t { kComplete, kDeadlock, kGivenUp };
   virtual void End(Ended how) = 0;
 };
+
+// Of an execution: a program that does not end is found by this.
+inline constexpr size_t kMostSteps = 1'000'000;
+
+// Those that can go, in the order in which they were made.
+inline void FindEnabled(Model* model, std::vector<TaskId>* enabled) {
+  enabled->clear();
+  for (const TaskId task : model->live()) {
+    if (model->Next(task).enabled) enabled->push_back(task);
+  }
+}
 
 // Is `task` live, and enabled?
 inline bool CanGo(Model* model, TaskId task) {

@@ -60,45 +60,12 @@ absl::StatusOr<Schedule> Schedule::Parse(absl::string_view text) {
   return schedule;
 }
 
-namespace {
-
-// The tasks of an execution by age, also those that have ended.
-class Ages {
- public:
-  void Update(const std::vector<TaskId>& live) {
-    // The new ones are at the end.
-    size_t first = live.size();
-    while (first > 0 && !Knows(live[first - 1])) --first;
-    for (; first < live.size(); ++first) {
-      if (live[first] >= ages_.size()) ages_.resize(live[first] + 1, kUnknown);
-      ages_[live[first]] = static_cast<uint32_t>(tasks_.size());
-      tasks_.push_back(live[first]);
-    }
-  }
-  uint32_t Of(TaskId task) const { return ages_[task]; }
-  // kUnknown: there is none yet.
-  TaskId At(uint32_t age) const { return age < tasks_.size() ? tasks_[age] : kUnknown; }
-  static constexpr uint32_t kUnknown = ~uint32_t{0};
-
- private:
-  bool Knows(TaskId task) const { return task < ages_.size() && ages_[task] != kUnknown; }
-  std::vector<uint32_t> ages_;  // by task
-  std::vector<TaskId> tasks_;   // by age
-};
-
-// See Execute, with the ages for `choose`.
-template <class ChooseByAge>
-Execution ExecuteByAge(Model* model, Trace* trace, ChooseByAge choose, size_t max_steps) {
-  Ages ages;
+Execution Execute(Model* model, Trace* trace, Choose choose, size_t max_steps) {
   trace->Begin(model);
   Execution execution{Execution::Ended::kComplete, {}};
   std::vector<TaskId> can;
   while (true) {
-    ages.Update(model->live());
-    can.clear();
-    for (const TaskId task : model->live()) {
-      if (model->Next(task).enabled) can.push_back(task);
-    }
+    FindEnabled(model, &can);
     if (can.empty()) {
       if (!model->live().empty()) execution.ended = Execution::Ended::kDeadlock;
       break;
@@ -112,10 +79,10 @@ Execution ExecuteByAge(Model* model, Trace* trace, ChooseByAge choose, size_t ma
       const TaskId latest = (*trace)[trace->length() - 1].task;
       if (std::ranges::count(can, latest) != 0) usual = latest;
     }
-    const TaskId task = choose(ages, can, usual);
+    const TaskId task = choose(can, usual);
     if (task != usual) {
       execution.schedule.deviations.push_back(
-          {static_cast<uint32_t>(trace->length()), ages.Of(task)});
+          {static_cast<uint32_t>(trace->length()), trace->AgeOf(task)});
     }
     trace->Step(model, task);
   }
@@ -126,23 +93,16 @@ Execution ExecuteByAge(Model* model, Trace* trace, ChooseByAge choose, size_t ma
   return execution;
 }
 
-}  // namespace
-
-Execution Execute(Model* model, Trace* trace, Choose choose, size_t max_steps) {
-  return ExecuteByAge(
-      model, trace,
-      [&](const Ages&, const std::vector<TaskId>& can, TaskId usual) { return choose(can, usual); },
-      max_steps);
-}
-
 Execution Follow(Model* model, Trace* trace, const std::vector<Deviation>& deviations,
                  size_t max_steps) {
   auto next = deviations.begin();
-  return ExecuteByAge(
+  return Execute(
       model, trace,
-      [&](const Ages& ages, const std::vector<TaskId>& can, TaskId usual) {
+      [&](const std::vector<TaskId>& can, TaskId usual) {
         if (next == deviations.end() || next->step != trace->length()) return usual;
-        const TaskId task = ages.At((next++)->age);
+        const uint32_t age = (next++)->age;
+        if (age >= trace->by_age().size()) return usual;
+        const TaskId task = trace->by_age()[age];
         return std::ranges::count(can, task) != 0 ? task : usual;
       },
       max_steps);

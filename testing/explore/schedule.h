@@ -49,8 +49,6 @@ struct Execution {
   Schedule schedule;
 };
 
-inline constexpr size_t kMostSteps = 1'000'000;
-
 // One execution, in which `choose` says who goes next, of those that can (by age, not empty); `usual` is who would.
 using Choose = absl::FunctionRef<TaskId(const std::vector<TaskId>& can, TaskId usual)>;
 Execution Execute(Model* model, Trace* trace, Choose choose, size_t max_steps = kMostSteps);

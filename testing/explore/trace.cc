@@ -22,11 +22,11 @@ void Join(uint32_t* clock, const uint32_t* other, size_t width) {
 }  // namespace
 
 void Trace::Begin(Model* model) {
-  for (TaskState& task : tasks_) {
-    task.events.clear();
-    task.made_by = kNowhere;
-    task.known = false;
+  for (const TaskId task : by_age_) {
+    tasks_[task].events.clear();
+    tasks_[task].age = kUnknown;
   }
+  by_age_.clear();
   for (const ObjectId object : touched_) {
     objects_[object].events.clear();
     objects_[object].touched.fill(false);
@@ -39,12 +39,17 @@ void Trace::Begin(Model* model) {
 
 void Trace::FindNewTasks(Model* model, size_t made_by) {
   const std::vector<TaskId>& live = model->live();
-  for (size_t i = live.size(); i-- > 0;) {
-    MakeRoomFor(live[i]);
-    TaskState& task = tasks_[live[i]];
-    if (task.known) return;  // the older ones are, too
-    task.known = true;
-    task.made_by = made_by;
+  const auto is_known = [this](TaskId task) {
+    return task < tasks_.size() && tasks_[task].age != kUnknown;
+  };
+  // They are at the end.
+  size_t first = live.size();
+  while (first > 0 && !is_known(live[first - 1])) --first;
+  for (; first < live.size(); ++first) {
+    MakeRoomFor(live[first]);
+    tasks_[live[first]].age = static_cast<uint32_t>(by_age_.size());
+    tasks_[live[first]].made_by = made_by;
+    by_age_.push_back(live[first]);
   }
 }
 
@@ -110,7 +115,7 @@ void Trace::Happen(size_t at) {
       }
     }
   }
-  for (const EventRef& ref : event.after) Join(clock, ClockOf(Find(ref)), width_);
+  for (const EventRef& ref : event.after) JoinClock(Find(ref), clock);
   clock[event.task] = event.index;
   for (const Access& access : event.op.accesses) {
     ObjectState& object = objects_[access.object];
@@ -128,6 +133,8 @@ void Trace::Happen(size_t at) {
   }
 }
 
+void Trace::JoinClock(size_t at, uint32_t* clock) const { Join(clock, ClockOf(at), width_); }
+
 uint64_t Trace::ClassHash() const {
   uint64_t sum = 0;  // in whatever order the events came
   for (size_t at = 0; at < length_; ++at) {
@@ -142,12 +149,11 @@ uint64_t Trace::ClassHash() const {
 }
 
 uint64_t Trace::OrderHash() const {
-  // Numbered as they appear: what a model calls them depends on what it has done before.
-  absl::flat_hash_map<TaskId, uint64_t> tasks;
+  // By age, and as they appear: what a model calls them depends on what it has done before.
   absl::flat_hash_map<ObjectId, uint64_t> objects;
   uint64_t hash = length_;
   for (size_t at = 0; at < length_; ++at) {
-    hash = Mix(hash, tasks.try_emplace(events_[at].task, tasks.size()).first->second);
+    hash = Mix(hash, AgeOf(events_[at].task));
     for (const Access& access : events_[at].op.accesses) {
       const uint64_t object = objects.try_emplace(access.object, objects.size()).first->second;
       hash = Mix(hash, object << 8 | static_cast<uint64_t>(access.effect));

@@ -46,6 +46,10 @@ class Trace {
   bool ComesBefore(size_t early, size_t late) const {
     return ClockOf(late)[events_[early].task] >= events_[early].index;
   }
+  // The tasks of the execution, also those that have ended, by age: the first that was made is 0.
+  uint32_t AgeOf(TaskId task) const { return tasks_[task].age; }
+  const std::vector<TaskId>& by_age() const { return by_age_; }
+
   // Where an earlier event is.
   size_t Find(EventRef ref) const { return tasks_[ref.task].events[ref.index - 1]; }
   // The events with an access of `object`, in their order.
@@ -56,6 +60,8 @@ class Trace {
   // Vector clocks: for each task, the index of its latest event that comes before, or is, this one. `width()` numbers.
   size_t width() const { return width_; }
   const uint32_t* ClockOf(size_t at) const { return &clocks_[at * width_]; }
+  // clock[i] = max(clock[i], ClockOf(at)[i]), for each.
+  void JoinClock(size_t at, uint32_t* clock) const;
   // That of the task's event before, which may be none.
   const uint32_t* ClockBefore(const Event& event) const {
     return event.previous == kNowhere ? zero_.data() : ClockOf(event.previous);
@@ -67,10 +73,11 @@ class Trace {
   uint64_t OrderHash() const;
 
  private:
+  static constexpr uint32_t kUnknown = ~uint32_t{0};
   struct TaskState {
     std::vector<size_t> events;  // where they are
     size_t made_by = kNowhere;
-    bool known = false;
+    uint32_t age = kUnknown;
     size_t latest() const { return events.empty() ? made_by : events.back(); }
   };
   // For each effect: what had happened when the latest events with it had.
@@ -92,6 +99,7 @@ class Trace {
   std::vector<uint32_t> clocks_;
   std::vector<uint32_t> zero_ = std::vector<uint32_t>(8);
   std::vector<TaskState> tasks_;
+  std::vector<TaskId> by_age_;
   std::vector<ObjectState> objects_;
   std::vector<ObjectId> touched_;
   const std::vector<uint32_t> none_;

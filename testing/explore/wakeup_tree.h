@@ -44,8 +44,6 @@ class WakeupNodes {
   // Frees what lies below, too.
   void FreeAll(List& list);
 
-  uint64_t made() const { return nodes_.size(); }
-
  private:
   std::vector<Node> nodes_;
   std::vector<Index> free_;

@@ -40,18 +40,15 @@ class GoldenTest : public ::testing::TestWithParam<Expected> {};
 
 TEST_P(GoldenTest, HasAsManyClassesAsPublishedAndEachOnce) {
   const Expected& expected = GetParam();
-  for (const Golden& golden : Goldens()) {
-    if (std::string(golden.name) != expected.program) continue;
-    const Exploration all = ExploreGolden(golden, expected.n);
-    EXPECT_EQ(all.problem, "");
-    EXPECT_TRUE(all.exhausted);
-    EXPECT_EQ(all.classes, expected.classes);
-    EXPECT_EQ(all.deadlocks, expected.deadlocks);
-    EXPECT_EQ(all.duplicates, 0u);
-    EXPECT_EQ(all.blocked, 0u);
-    return;
-  }
-  FAIL() << "there is no such program";
+  const Golden* golden = FindGolden(expected.program);
+  ASSERT_NE(golden, nullptr);
+  const Exploration all = ExploreGolden(*golden, expected.n);
+  EXPECT_EQ(all.problem, "");
+  EXPECT_TRUE(all.exhausted);
+  EXPECT_EQ(all.classes, expected.classes);
+  EXPECT_EQ(all.deadlocks, expected.deadlocks);
+  EXPECT_EQ(all.duplicates, 0u);
+  EXPECT_EQ(all.blocked, 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -294,14 +291,17 @@ TEST(ExplorerTest, FindsTheClassesAndOutcomesOfEveryOrderOfRandomPrograms) {
   EXPECT_GT(classes, kPrograms);
 }
 
+// What the programs below share.
+struct Small {
+  Atomic<int> x{0};
+  Atomic<int> y{0};
+  Lock lock;
+};
+
 // A compare-exchange that has failed is a read; one that comes earlier may write.
 TEST(ExplorerTest, ACompareExchangeThatComesEarlierMaySucceed) {
   Machine machine([](Machine& to) {
-    struct Shared {
-      Atomic<int> x{0};
-      Atomic<int> y{0};
-    };
-    auto shared = std::make_shared<Shared>();
+    auto shared = std::make_shared<Small>();
     to.Spawn([shared] {
       int zero = 0;
       shared->x.compare_exchange_strong(zero, 2);
@@ -323,11 +323,7 @@ TEST(ExplorerTest, ACompareExchangeThatComesEarlierMaySucceed) {
 // which takes the other for the one that does it.
 TEST(ExplorerTest, NoBranchIsLeftToAnotherThatLeavesItToThis) {
   Machine machine([](Machine& to) {
-    struct Shared {
-      Atomic<int> x{0};
-      Atomic<int> y{0};
-    };
-    auto shared = std::make_shared<Shared>();
+    auto shared = std::make_shared<Small>();
     to.Spawn([shared] { (void)shared->y.load(); });
     to.Spawn([shared] {
       shared->x.store(1);
@@ -346,12 +342,7 @@ TEST(ExplorerTest, NoBranchIsLeftToAnotherThatLeavesItToThis) {
 
 TEST(ExplorerTest, AmongDeadlocksNoBranchIsLeftEither) {
   Machine machine([](Machine& to) {
-    struct Shared {
-      Atomic<int> x{0};
-      Atomic<int> y{0};
-      Lock lock;
-    };
-    auto shared = std::make_shared<Shared>();
+    auto shared = std::make_shared<Small>();
     to.Spawn([shared] { (void)shared->y.load(); });
     to.Spawn([shared] { shared->x.store(1); });
     to.Spawn([shared] {
@@ -415,11 +406,7 @@ TEST(ExplorerTest, AProgramThatDoesNotRepeatItselfIsReported) {
 }
 
 TEST(ExplorerTest, StopsWhereItIsTold) {
-  const Golden* writers = nullptr;
-  for (const Golden& golden : Goldens()) {
-    if (std::string(golden.name) == "writers") writers = &golden;
-  }
-  Machine machine([&](Machine& to) { writers->build(to, 4); });
+  Machine machine([](Machine& to) { FindGolden("writers")->build(to, 4); });
   ExploreOptions options;
   options.max_executions = 5;
   const Exploration some = Explorer(&machine, options).Run();

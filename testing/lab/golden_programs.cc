@@ -22,10 +22,11 @@ std::shared_ptr<std::vector<std::unique_ptr<T>>> Some(int n) {
   return all;
 }
 
-void Writers(Machine& machine, int n) {
-  auto x = std::make_shared<Var>(0);
+void SpawnWriters(Machine& machine, int n, const std::shared_ptr<Var>& x) {
   for (int i = 1; i <= n; ++i) machine.Spawn([x, i] { x->store(i); });
 }
+
+void Writers(Machine& machine, int n) { SpawnWriters(machine, n, std::make_shared<Var>(0)); }
 
 void WritersApart(Machine& machine, int n) {
   auto all = Some<Var>(n);
@@ -34,7 +35,7 @@ void WritersApart(Machine& machine, int n) {
 
 void WritersAndReader(Machine& machine, int n) {
   auto x = std::make_shared<Var>(0);
-  for (int i = 1; i <= n; ++i) machine.Spawn([x, i] { x->store(i); });
+  SpawnWriters(machine, n, x);
   machine.Spawn([x] { (void)x->load(); });
 }
 
@@ -128,8 +129,7 @@ void FileSystem(Machine& machine, int n) {
   }
 }
 
-void CompareExchange(Machine& machine, int n) {
-  auto x = std::make_shared<Var>(0);
+void SpawnCompareExchanges(Machine& machine, int n, const std::shared_ptr<Var>& x) {
   for (int i = 1; i <= n; ++i) {
     machine.Spawn([x, i] {
       int zero = 0;
@@ -138,15 +138,14 @@ void CompareExchange(Machine& machine, int n) {
   }
 }
 
+void CompareExchange(Machine& machine, int n) {
+  SpawnCompareExchanges(machine, n, std::make_shared<Var>(0));
+}
+
 void WriterAndCompareExchange(Machine& machine, int n) {
   auto x = std::make_shared<Var>(0);
   machine.Spawn([x] { x->store(-1); });
-  for (int i = 1; i <= n; ++i) {
-    machine.Spawn([x, i] {
-      int zero = 0;
-      x->compare_exchange_strong(zero, i);
-    });
-  }
+  SpawnCompareExchanges(machine, n, x);
 }
 
 void Philosophers(Machine& machine, int n) {
@@ -309,6 +308,13 @@ constexpr Golden kGoldens[] = {
 }  // namespace
 
 absl::Span<const Golden> Goldens() { return kGoldens; }
+
+const Golden* FindGolden(absl::string_view name) {
+  for (const Golden& golden : kGoldens) {
+    if (golden.name == name) return &golden;
+  }
+  return nullptr;
+}
 
 explore::Exploration ExploreGolden(const Golden& golden, int n) {
   Machine machine([&golden, n](Machine& to) { golden.build(to, n); });

@@ -2,6 +2,7 @@
 #ifndef QUIESCE_TESTING_LAB_GOLDEN_PROGRAMS_H_
 #define QUIESCE_TESTING_LAB_GOLDEN_PROGRAMS_H_
 
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "quiesce/testing/explore/dpor.h"
 #include "quiesce/testing/lab/machine.h"
@@ -15,6 +16,8 @@ struct Golden {
 };
 
 absl::Span<const Golden> Goldens();
+// Null: there is none of that name.
+const Golden* FindGolden(absl::string_view name);
 explore::Exploration ExploreGolden(const Golden& golden, int n);
 
 }  // namespace quiesce::lab

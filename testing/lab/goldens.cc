@@ -12,6 +12,7 @@
 
 namespace {
 
+using quiesce::lab::FindGolden;
 using quiesce::lab::Golden;
 using quiesce::lab::Goldens;
 
@@ -56,10 +57,9 @@ int main(int argc, char** argv) {
     }
   }
   if (n == 0) return Misuse("--n is missing");
-  for (const Golden& golden : Goldens()) {
-    if (golden.name != program) continue;
+  if (const Golden* golden = FindGolden(program)) {
     const auto start = std::chrono::steady_clock::now();
-    const quiesce::explore::Exploration all = ExploreGolden(golden, n);
+    const quiesce::explore::Exploration all = ExploreGolden(*golden, n);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     if (!all.problem.empty()) {
       std::fprintf(stderr, "goldens: %s\n", all.problem.c_str());
