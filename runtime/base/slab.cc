@@ -26,18 +26,11 @@
 
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/base/intrusive_list.h"
+#include "quiesce/runtime/base/sanitizers.h"
 #include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/thread_word.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define QUIESCE_SLAB_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define QUIESCE_SLAB_ASAN 1
-#endif
-#endif
-
-#ifdef QUIESCE_SLAB_ASAN
+#if QUIESCE_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/lsan_interface.h>
 #endif
@@ -193,7 +186,7 @@ Heap::Heap() {
 
 // ---- poisoning ------------------------------------------------------------------------------------
 
-#ifdef QUIESCE_SLAB_ASAN
+#if QUIESCE_ASAN
 #define QUIESCE_SLAB_UNCHECKED [[gnu::no_sanitize_address, gnu::noinline]]
 void Poison(const void* begin, size_t size) { __asan_poison_memory_region(begin, size); }
 void Unpoison(const void* begin, size_t size) { __asan_unpoison_memory_region(begin, size); }
@@ -249,7 +242,7 @@ void MapChunk() ABSL_EXCLUSIVE_LOCKS_REQUIRED(g.lock) {
   munmap(reinterpret_cast<void*>(chunk_begin + kChunkSize), kChunkSize - before);
   void* memory = reinterpret_cast<void*>(chunk_begin);
   if (g.chunk_count >= kChunksBeforeHugePages) madvise(memory, kChunkSize, MADV_HUGEPAGE);
-#ifdef QUIESCE_SLAB_ASAN
+#if QUIESCE_ASAN
   Poison(static_cast<char*>(memory) + kSlabSize, kChunkSize - kSlabSize);
   __lsan_register_root_region(memory, kChunkSize);  // pointers in live blocks keep memory alive
 #endif

@@ -12,13 +12,7 @@
 #include <utility>
 #include <vector>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define QUIESCE_SLAB_TEST_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define QUIESCE_SLAB_TEST_ASAN 1
-#endif
-#endif
+#include "quiesce/runtime/base/sanitizers.h"
 
 namespace quiesce {
 namespace {
@@ -111,7 +105,7 @@ TEST(SlabTest, TrimGivesEverythingBackAndItReadsAsZero) {
   SlabTrim();
   EXPECT_EQ(Reserved(), before);
   EXPECT_EQ(Live(), 0u);
-#ifndef QUIESCE_SLAB_TEST_ASAN  // there, a stale read is an error
+#if !QUIESCE_ASAN  // there, a stale read is an error
   for (void* block : stale) EXPECT_EQ(*static_cast<const volatile char*>(block), 0);
 #endif
   // And can be used again.
@@ -272,7 +266,7 @@ TEST(SlabStressTest, NoBlockIsHandedOutTwice) {
   EXPECT_EQ(Reserved(), 0u);
 }
 
-#ifdef QUIESCE_SLAB_TEST_ASAN
+#if QUIESCE_ASAN
 TEST(SlabDeathTest, UseAfterFreeIsFoundByAddressSanitizer) {
   auto* block = static_cast<volatile char*>(SlabAllocate(100));
   SlabFree(const_cast<char*>(block), 100);

@@ -17,14 +17,7 @@
 #include "absl/status/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZED
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZED
-#endif
-#endif
+#include "quiesce/runtime/base/sanitizers.h"
 
 namespace quiesce {
 namespace {
@@ -211,7 +204,7 @@ TEST_F(SignalHubTest, SignalsThatComeWhileTheHubEndsDoNoHarm) {
   signal(SIGQUIT, SIG_DFL);
 }
 
-#if !defined(THREAD_SANITIZED)  // which delivers no signal to the child of a process with threads
+#if !QUIESCE_TSAN  // which delivers no signal to the child of a process with threads
 TEST_F(SignalHubTest, AForkedChildDoesWhatTheSignalDoesByDefault) {
   auto hub = MakeHub();
   const pid_t child = fork();

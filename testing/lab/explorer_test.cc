@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "quiesce/runtime/base/sanitizers.h"
 #include "quiesce/testing/explore/dpor.h"
 #include "quiesce/testing/explore/every_order.h"
 #include "quiesce/testing/lab/atomic.h"
@@ -259,14 +260,7 @@ class RandomProgram {
 };
 
 // The sanitizers take ten times as long.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr uint32_t kPrograms = 60;
-#elif defined(__has_feature)
-constexpr uint32_t kPrograms =
-    __has_feature(thread_sanitizer) || __has_feature(address_sanitizer) ? 60 : 1000;
-#else
-constexpr uint32_t kPrograms = 1000;
-#endif
+constexpr uint32_t kPrograms = QUIESCE_ASAN || QUIESCE_TSAN ? 60 : 1000;
 
 TEST(ExplorerTest, FindsTheClassesAndOutcomesOfEveryOrderOfRandomPrograms) {
   uint64_t deadlocks = 0;

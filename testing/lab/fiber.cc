@@ -8,25 +8,12 @@
 #include <vector>
 
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/base/sanitizers.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define QUIESCE_LAB_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define QUIESCE_LAB_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define QUIESCE_LAB_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define QUIESCE_LAB_TSAN 1
-#endif
-#endif
-#ifdef QUIESCE_LAB_ASAN
+#if QUIESCE_ASAN
 #include <sanitizer/common_interface_defs.h>
 #endif
-#ifdef QUIESCE_LAB_TSAN
+#if QUIESCE_TSAN
 #include <sanitizer/tsan_interface.h>
 #endif
 
@@ -109,12 +96,12 @@ Fiber::Carrier::Carrier() {
     boost::context::stack_context allocate() { return carrier->stack_ = source.allocate(); }
     void deallocate(boost::context::stack_context& stack) { source.deallocate(stack); }
   };
-#ifdef QUIESCE_LAB_TSAN
+#if QUIESCE_TSAN
   tsan_inside_ = __tsan_create_fiber(0);
 #endif
   OneStack memory{this};
   const boost::context::stack_context stack = memory.allocate();
-#ifdef QUIESCE_LAB_ASAN
+#if QUIESCE_ASAN
   // The constructor of Boost's goes to the new stack and back.
   void* mine = nullptr;
   __sanitizer_start_switch_fiber(&mine, static_cast<const char*>(stack.sp) - stack.size,
@@ -123,7 +110,7 @@ Fiber::Carrier::Carrier() {
   inside_ = boost::context::fiber(
       std::allocator_arg, boost::context::preallocated(stack.sp, stack.size, stack), memory,
       [this](boost::context::fiber&& caller) { return Main(std::move(caller)); });
-#ifdef QUIESCE_LAB_ASAN
+#if QUIESCE_ASAN
   __sanitizer_finish_switch_fiber(mine, nullptr, nullptr);
 #endif
 }
@@ -131,7 +118,7 @@ Fiber::Carrier::Carrier() {
 Fiber::Carrier::~Carrier() {
   closes_ = true;
   SwitchIn();
-#ifdef QUIESCE_LAB_TSAN
+#if QUIESCE_TSAN
   __tsan_destroy_fiber(tsan_inside_);
 #endif
 }
@@ -148,10 +135,10 @@ boost::context::fiber Fiber::Carrier::Main(boost::context::fiber&& caller) {
     done_ = true;
     SwitchOut();
   }
-#ifdef QUIESCE_LAB_ASAN
+#if QUIESCE_ASAN
   __sanitizer_start_switch_fiber(nullptr, outside_bottom_, outside_size_);
 #endif
-#ifdef QUIESCE_LAB_TSAN
+#if QUIESCE_TSAN
   __tsan_switch_to_fiber(tsan_outside_, 0);
 #endif
   return std::move(outside_);
@@ -159,33 +146,33 @@ boost::context::fiber Fiber::Carrier::Main(boost::context::fiber&& caller) {
 
 void Fiber::Carrier::SwitchIn() {
   void* const before = std::exchange(running, this);
-#ifdef QUIESCE_LAB_ASAN
+#if QUIESCE_ASAN
   void* mine = nullptr;
   __sanitizer_start_switch_fiber(&mine, static_cast<const char*>(stack_.sp) - stack_.size,
                                  stack_.size);
 #endif
-#ifdef QUIESCE_LAB_TSAN
+#if QUIESCE_TSAN
   tsan_outside_ = __tsan_get_current_fiber();
   __tsan_switch_to_fiber(tsan_inside_, 0);
 #endif
   inside_ = std::move(inside_).resume();
-#ifdef QUIESCE_LAB_ASAN
+#if QUIESCE_ASAN
   __sanitizer_finish_switch_fiber(mine, nullptr, nullptr);
 #endif
   running = before;
 }
 
 void Fiber::Carrier::Arrived() {
-#ifdef QUIESCE_LAB_ASAN
+#if QUIESCE_ASAN
   __sanitizer_finish_switch_fiber(fake_stack_, &outside_bottom_, &outside_size_);
 #endif
 }
 
 void Fiber::Carrier::SwitchOut() {
-#ifdef QUIESCE_LAB_ASAN
+#if QUIESCE_ASAN
   __sanitizer_start_switch_fiber(&fake_stack_, outside_bottom_, outside_size_);
 #endif
-#ifdef QUIESCE_LAB_TSAN
+#if QUIESCE_TSAN
   __tsan_switch_to_fiber(tsan_outside_, 0);
 #endif
   outside_ = std::move(outside_).resume();

@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "gtest/gtest.h"
+#include "quiesce/runtime/base/sanitizers.h"
 #include "quiesce/runtime/runtime.h"
 
 namespace quiesce::stress {
@@ -36,17 +37,7 @@ inline uint64_t Seed() {
 }
 
 // Sanitizers make everything slower; the shapes stay, the numbers shrink.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kSlow = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-inline constexpr bool kSlow = true;
-#else
-inline constexpr bool kSlow = false;
-#endif
-#else
-inline constexpr bool kSlow = false;
-#endif
+inline constexpr bool kSlow = QUIESCE_ASAN || QUIESCE_TSAN;
 
 // For loops that go on for a while: `while (clock.Going())`.
 class Duration {
