@@ -1,6 +1,7 @@
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/channel/broadcast_channel.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -24,7 +25,7 @@ Hub::Hub(size_t capacity) : capacity_(capacity) {
 // ---- senders ----------------------------------------------------------------------------------------
 
 void Hub::AddSender() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   ++senders_;
   ++handles_;
 }
@@ -32,7 +33,7 @@ void Hub::AddSender() {
 void Hub::DropSender() {
   Left left;
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (--senders_ == 0 && waiting_writers_ != 0) {
       const Writer* writer = writers_.front();
       DroppedWhileWaiting("the last BroadcastSender", writer == nullptr ? nullptr : writer->waiter);
@@ -45,7 +46,7 @@ void Hub::DropSender() {
 void Hub::Close() {
   Left left = Left::kNothing;
   for (bool more = true; more;) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     closed_ = true;  // nobody queues for room from here on; who was given some keeps it
     for (int woken = 0; woken < kWakeBatch && !writers_.empty(); ++woken) {
       writers_.PopFront()->waiter->Grant();  // or it was cancelled, and withdraws by itself
@@ -59,7 +60,7 @@ void Hub::Close() {
 // ---- room -------------------------------------------------------------------------------------------
 
 Enqueued Hub::EnqueueWriter(Writer* writer, Waiter* waiter, Room* room) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (is_closed()) {
     if (!waiter->MayTake()) return Enqueued::kLost;
     *room = Room::kClosed;
@@ -78,13 +79,13 @@ Enqueued Hub::EnqueueWriter(Writer* writer, Waiter* waiter, Room* room) {
 }
 
 Room Hub::HarvestWriter(Writer* writer) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   --waiting_writers_;
   return writer->has_room ? Room::kGiven : Room::kClosed;
 }
 
 void Hub::WithdrawWriter(Writer* writer) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   --waiting_writers_;
   // Not if it was passed over. Nobody behind it can be served now: there was no room for the first in line.
   if (writers_.Linked(writer)) writers_.Remove(writer);
@@ -104,7 +105,7 @@ void Hub::ServeWritersSlow() {
 void Hub::ReturnRoom() {
   Left left;
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     --reserved_;
     ServeWriters();
     left = WakeAndDrop();
@@ -127,14 +128,14 @@ bool Hub::WakeSomeReaders() {
 
 void Hub::FinishSlow(Left left) {
   while (left == Left::kWake || left == Left::kWakeAndDrop) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     left = left == Left::kWake ? Wake() : WakeAndDrop();
   }
   if (left == Left::kDelete) delete this;
 }
 
 void Hub::WithdrawReader(Reader* reader) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (readers_.Linked(reader)) readers_.Remove(reader);
   reader->waiter = nullptr;
 }
@@ -142,22 +143,22 @@ void Hub::WithdrawReader(Reader* reader) {
 // ---- what it says -----------------------------------------------------------------------------------
 
 size_t Hub::receivers() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   return receivers_;
 }
 
 size_t Hub::size() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   return end_ - first_;
 }
 
 size_t Hub::reserved() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   return reserved_;
 }
 
 bool Hub::closed() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   return is_closed();
 }
 

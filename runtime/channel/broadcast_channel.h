@@ -26,11 +26,11 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/channel/shared_value.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -69,7 +69,7 @@ class Hub {
 
   // Room for a message, which is then owed a Publish or ReturnRoom.
   Room TryTakeRoom() ABSL_LOCKS_EXCLUDED(lock_) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return TakeRoom();
   }
   Enqueued EnqueueWriter(Writer* writer, Waiter* waiter, Room* room) ABSL_LOCKS_EXCLUDED(lock_);
@@ -130,7 +130,7 @@ class Hub {
   [[noreturn, gnu::cold]] static void ReceivedTwice(const Waiter& waiting);
   [[noreturn, gnu::cold]] static void DroppedWhileWaiting(const char* what, const Waiter* waiting);
 
-  SpinLock lock_;  // before a run queue's (inside Waiter::Grant)
+  PrimitiveLock lock_{"Broadcast"};  // before a run queue's (inside Waiter::Grant)
   bool closed_ ABSL_GUARDED_BY(lock_) = false;
   // Messages [first_, end_) are kept: some receiver has not taken first_.
   uint64_t first_ ABSL_GUARDED_BY(lock_) = 0;
@@ -175,7 +175,7 @@ class Channel final : public Hub {
     kept.Allocate();
     Left left;
     {
-      SpinLockHolder lock(lock_);
+      PrimitiveLockHolder lock(lock_);
       if (is_closed()) [[unlikely]]
         return Room::kClosed;
       if (!HasRoom()) return Room::kNone;
@@ -194,7 +194,7 @@ class Channel final : public Hub {
     size_t receivers = 0;
     Left left;
     {
-      SpinLockHolder lock(lock_);
+      PrimitiveLockHolder lock(lock_);
       if (into_room) --reserved_;
       if (into_room || (!is_closed() && MakeRoom(overwritten))) [[likely]] {
         receivers = Keep(value, kept);
@@ -212,7 +212,7 @@ class Channel final : public Hub {
     uint64_t missed = 0;
     Taken taken;
     {
-      SpinLockHolder lock(lock_);
+      PrimitiveLockHolder lock(lock_);
       if (granted) reader.waiter = nullptr;
       if (reader.waiter != nullptr) [[unlikely]]
         ReceivedTwice(*reader.waiter);
@@ -226,7 +226,7 @@ class Channel final : public Hub {
     uint64_t missed = 0;
     Taken taken;
     {
-      SpinLockHolder lock(lock_);
+      PrimitiveLockHolder lock(lock_);
       if (reader.waiter != nullptr) [[unlikely]]
         ReceivedTwice(*reader.waiter);
       if (reader.next == end_ && !is_ended()) {
@@ -242,7 +242,7 @@ class Channel final : public Hub {
   }
 
   void AddReader(Reader& reader) ABSL_LOCKS_EXCLUDED(lock_) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     reader.next = end_;
     ++receivers_;
     ++handles_;
@@ -250,7 +250,7 @@ class Channel final : public Hub {
   void DropReader(Reader& reader) ABSL_LOCKS_EXCLUDED(lock_) {
     uint64_t until = 0;
     {
-      SpinLockHolder lock(lock_);
+      PrimitiveLockHolder lock(lock_);
       if (reader.waiter != nullptr) [[unlikely]]
         DroppedWhileWaiting("a BroadcastReceiver", reader.waiter);
       --receivers_;
@@ -261,7 +261,7 @@ class Channel final : public Hub {
     for (bool more = true; more;) {
       Shared<T> untaken[kDropBatch];
       uint64_t missed = 0;
-      SpinLockHolder lock(lock_);
+      PrimitiveLockHolder lock(lock_);
       for (Shared<T>& message : untaken) {
         more = std::max(reader.next, first_) < until;
         if (!more) break;
@@ -273,7 +273,7 @@ class Channel final : public Hub {
   }
   // Is there nothing left for `reader`, for ever?
   bool AtEnd(const Reader& reader) ABSL_LOCKS_EXCLUDED(lock_) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return reader.next == end_ && is_ended();
   }
 

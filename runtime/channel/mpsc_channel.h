@@ -28,9 +28,9 @@
 #include "absl/status/status.h"
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/base/slab.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/channel/chunk_queue.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -75,7 +75,7 @@ class Channel {
   // ---- the sending side ----
 
   void AddSender() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     ++senders_;
   }
   void DropSender() {
@@ -87,13 +87,13 @@ class Channel {
   }
   // Queues *value, or hands it to the Receiver that waits, if there is room.
   Room TrySend(T* value) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return TakeRoom(value);
   }
   Room TryReserve() { return TrySend(nullptr); }
   // The same, or queues `wait`; a null value reserves.
   Enqueued EnqueueForRoom(Waiter& waiter, RoomWaiter& wait, T* value, Room& room) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (!closed_ && free_ == 0) {
       wait.waiter = &waiter;
       wait.value = value;
@@ -108,7 +108,7 @@ class Channel {
   }
   // After its decision. Whoever granted it is done with the runtime, and with *wait.value, when this returns.
   void LeaveRoom(RoomWaiter& wait) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     --room_waits_;
     if (wait.linked())
       room_.Remove(&wait);  // cancelled; if it was passed over somebody else was served
@@ -143,8 +143,11 @@ class Channel {
   template <class Take>
   Found Receive(const char* operation, Take&& take) {
     // Who has to wait would take the lock twice.
-    if (!ready_.load(std::memory_order_relaxed)) return Found::kNothing;
-    SpinLockHolder lock(lock_);
+    if (!ready_.load(std::memory_order_relaxed)) {
+      lock_.BeforeLook();
+      if (!ready_.load(std::memory_order_relaxed)) return Found::kNothing;
+    }
+    PrimitiveLockHolder lock(lock_);
     if (receiving_ != nullptr) [[unlikely]]
       TwoReceivers(operation, receiving_);
     return TakeMessages(take);
@@ -154,7 +157,7 @@ class Channel {
   template <class Take>
   Enqueued EnqueueForMessage(const char* operation, Waiter& waiter, Place* place, Take&& take,
                              Found& found) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (receiving_ != nullptr) [[unlikely]]
       TwoReceivers(operation, receiving_);
     if (queue_.empty() && !AtEnd()) {
@@ -170,12 +173,12 @@ class Channel {
   // After a grant that put nothing into `place`: there is a message, or the end.
   template <class Take>
   Found Harvest(Take&& take) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     receiving_ = nullptr;
     return TakeMessages(take);
   }
   void WithdrawReceiver() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     receiving_ = nullptr;
     may_wake_ = false;
   }
@@ -198,7 +201,7 @@ class Channel {
   }
 
   void Close() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     CloseForSenders();
     WakeAtEnd();
   }
@@ -216,20 +219,20 @@ class Channel {
   // ---- figures; each may be of the past when it returns ----
 
   size_t size() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return queue_.size();
   }
   size_t reserved() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return reserved_;
   }
   size_t capacity() const { return capacity_; }
   bool closed() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return closed_;
   }
   bool ended() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return AtEnd();
   }
 
@@ -239,7 +242,7 @@ class Channel {
   [[gnu::always_inline]] void EndUse(Change&& change) ABSL_LOCKS_EXCLUDED(lock_) {
     bool unused;
     {
-      SpinLockHolder lock(lock_);
+      PrimitiveLockHolder lock(lock_);
       change();
       unused = senders_ == 0 && !receiver_ && free_ == capacity_;
     }
@@ -338,7 +341,7 @@ class Channel {
     return AtEnd() ? Found::kEnd : Found::kNothing;
   }
 
-  SpinLock lock_;  // before a run queue's (inside Waiter::Grant)
+  PrimitiveLock lock_{"Mpsc"};  // before a run queue's (inside Waiter::Grant)
   bool closed_ ABSL_GUARDED_BY(lock_) = false;
   bool receiver_ ABSL_GUARDED_BY(lock_) = true;  // not destroyed
   bool may_wake_ ABSL_GUARDED_BY(lock_) =

@@ -18,8 +18,9 @@ uint32_t Block::WordSlow() const {
 }
 
 uint32_t Block::Lock() {
+  BeforeUse(this, ObjectUse::kChange);
   while (true) {
-    uint32_t word = Word();
+    uint32_t word = LoadWord();
     if (word_.compare_exchange_weak(word, word | kBusy, std::memory_order_acq_rel,
                                     std::memory_order_relaxed)) {
       return word;

@@ -33,6 +33,8 @@
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/event.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -63,14 +65,17 @@ class Block {
   static constexpr uint32_t kSenderWaits = 32;
   static constexpr uint32_t kBusy = 64;
 
+  Block() { ObjectMade(this, "Oneshot"); }
+
   // The word, not busy.
   uint32_t Word() const {
-    const uint32_t word = word_.load(std::memory_order_acquire);
-    return (word & kBusy) == 0 ? word : WordSlow();
+    BeforeUse(this, ObjectUse::kLook);
+    return LoadWord();
   }
 
   // For the sender. Nobody waits and nothing has happened: ends it so. False otherwise.
   bool TryEndSender(uint32_t with) {
+    BeforeUse(this, ObjectUse::kChange);
     // A failed exchange costs what one does that succeeds.
     if (word_.load(std::memory_order_relaxed) != 0) return false;
     uint32_t fresh = 0;
@@ -95,6 +100,7 @@ class Block {
   void LeaveSender() { Leave(kSenderWaits, sender_waiter_); }
   // Has the sender gone, nothing else, and no wait of the receiver is left?
   bool Settled() const {
+    BeforeUse(this, ObjectUse::kLook);
     return word_.load(std::memory_order_acquire) == kSenderGone && receiver_waiter_ == nullptr;
   }
   // Fatal if a wait of that end has not left.
@@ -108,6 +114,10 @@ class Block {
   }
 
  private:
+  uint32_t LoadWord() const {
+    const uint32_t word = word_.load(std::memory_order_acquire);
+    return (word & kBusy) == 0 ? word : WordSlow();
+  }
   uint32_t WordSlow() const;
   // Sets kBusy; returns the word without it.
   uint32_t Lock();

@@ -1,5 +1,6 @@
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/channel/session_core.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -25,7 +26,7 @@ Hub::Hub(size_t capacity) : capacity_(capacity), services_(new Service[capacity]
 // ---- handles ----------------------------------------------------------------------------------------
 
 void Hub::AddSender() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   ++clients_;
   ++handles_;
 }
@@ -33,7 +34,7 @@ void Hub::AddSender() {
 void Hub::DropSender() {
   bool last = false;
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (--clients_ == 0) {
       if (waiting_callers_ != 0) {
         Fatal(
@@ -51,7 +52,7 @@ void Hub::DropSender() {
 void Hub::DropServer() {
   bool last = false;
   for (bool more = true; more;) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (waiting_takers_ != 0) {
       Fatal(
           "the SessionServer is destroyed while a task waits in SessionServer::Next (%u in all): "
@@ -71,7 +72,7 @@ void Hub::DropServer() {
 }
 
 void Hub::Close() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   closed_ = true;
   ServeTakers();
 }
@@ -79,7 +80,7 @@ void Hub::Close() {
 // ---- callers ----------------------------------------------------------------------------------------
 
 Enqueued Hub::EnqueueCaller(Caller* caller, Waiter* waiter) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (closed_) return waiter->MayTake() ? Enqueued::kDone : Enqueued::kLost;
   caller->waiter = waiter;
   callers_.PushBack(caller);
@@ -90,7 +91,7 @@ Enqueued Hub::EnqueueCaller(Caller* caller, Waiter* waiter) {
 }
 
 void Hub::WithdrawCaller(Caller* caller) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   --waiting_callers_;
   if (callers_.Linked(caller)) {
     LeaveLine(caller);
@@ -136,7 +137,7 @@ void Hub::ServeTakersSlow() {
 }
 
 void Hub::WithdrawTaker(Taker* taker) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   --waiting_takers_;
   if (takers_.Linked(taker)) takers_.Remove(taker);  // else it was passed over
 }
@@ -159,12 +160,12 @@ bool Hub::EndService(Service* service) {
 }
 
 bool Hub::Abandoned(const Service& service) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   return service.caller == nullptr;
 }
 
 Enqueued Hub::EnqueueWatcher(Service* service, Waiter* waiter) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (service->caller == nullptr) return waiter->MayTake() ? Enqueued::kDone : Enqueued::kLost;
   if (service->watcher != nullptr) {
     Fatal("ReplyPermit::Abandoned while task %llu waits in it: one task at a time",
@@ -175,19 +176,19 @@ Enqueued Hub::EnqueueWatcher(Service* service, Waiter* waiter) {
 }
 
 void Hub::WithdrawWatcher(Service* service) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   service->watcher = nullptr;
 }
 
 // ---- what it says -----------------------------------------------------------------------------------
 
 size_t Hub::waiting() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   return in_line_;
 }
 
 size_t Hub::with_server() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   return with_server_;
 }
 

@@ -24,10 +24,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -87,7 +87,7 @@ class Hub {
     bool answered = false;
     bool last = false;
     {
-      SpinLockHolder lock(lock_);
+      PrimitiveLockHolder lock(lock_);
       Caller* caller = service->caller;
       if (caller != nullptr) [[likely]] {
         // Harvest, which comes after a grant, waits for the lock.
@@ -139,7 +139,7 @@ class Hub {
     if (!takers_.empty()) ServeTakersSlow();
   }
 
-  SpinLock lock_;  // before a run queue's (inside Waiter::Grant)
+  PrimitiveLock lock_{"Session"};  // before a run queue's (inside Waiter::Grant)
   bool closed_ ABSL_GUARDED_BY(lock_) = false;
   uint32_t clients_ ABSL_GUARDED_BY(lock_) = 1;
   uint32_t handles_ ABSL_GUARDED_BY(lock_) = 2;    // clients, the server, services
@@ -197,7 +197,7 @@ class Session final : public Hub {
 
   // A call for `taker` without waiting, or the end; false if neither.
   bool TryTake(TakerOf<Request>* taker) ABSL_LOCKS_EXCLUDED(lock_) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (!takers_.empty()) return false;
     if (MayServe()) {
       Serve(taker);
@@ -206,7 +206,7 @@ class Session final : public Hub {
     return is_ended();
   }
   Enqueued EnqueueTaker(TakerOf<Request>* taker, Waiter* waiter) ABSL_LOCKS_EXCLUDED(lock_) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     // Asked once: a cancel may decide the first in line in between.
     const bool serve = takers_.empty() && MayServe();
     if (serve || (takers_.empty() && is_ended())) {
@@ -220,11 +220,11 @@ class Session final : public Hub {
     return Enqueued::kQueued;
   }
   void HarvestTaker() ABSL_LOCKS_EXCLUDED(lock_) {
-    SpinLockHolder lock(lock_);  // who granted has let go of it: the call is there
+    PrimitiveLockHolder lock(lock_);  // who granted has let go of it: the call is there
     --waiting_takers_;
   }
   void HarvestCaller() ABSL_LOCKS_EXCLUDED(lock_) {
-    SpinLockHolder lock(lock_);  // as above, for the reply
+    PrimitiveLockHolder lock(lock_);  // as above, for the reply
     --waiting_callers_;
   }
 

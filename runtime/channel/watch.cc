@@ -1,6 +1,7 @@
 #include "quiesce/runtime/channel/watch.h"
 
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -12,27 +13,27 @@ constexpr int kWakeBatch = 32;
 }  // namespace
 
 void Core::AddSender() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   ++senders_;
   ++handles_;
 }
 
 void Core::DropSender() {
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     --senders_;
   }
   WakeRest();
   bool last = false;
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     last = --handles_ == 0;
   }
   if (last) delete this;
 }
 
 void Core::AddReceiver() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   ++receivers_;
   ++handles_;
 }
@@ -40,7 +41,7 @@ void Core::AddReceiver() {
 void Core::DropReceiver(const Watcher& watcher) {
   bool last = false;
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (watcher.waiter != nullptr) {
       Fatal(
           "a WatchReceiver is destroyed while task %llu waits in %s: keep it until the wait has "
@@ -54,12 +55,12 @@ void Core::DropReceiver(const Watcher& watcher) {
 }
 
 size_t Core::receivers() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   return receivers_;
 }
 
 Enqueued Core::Enqueue(Watching& watching, Waiter& waiter, std::optional<Outcome<bool>>& result) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   Watcher& watcher = *watching.watcher;
   if (watcher.waiter != nullptr) WaitedTwice(*watcher.waiter);
   if (HasNews(watcher)) {
@@ -73,7 +74,7 @@ Enqueued Core::Enqueue(Watching& watching, Waiter& waiter, std::optional<Outcome
 }
 
 void Core::Withdraw(Watching& watching) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (waiting_.Linked(&watching)) waiting_.Remove(&watching);  // else it was passed over
   watching.watcher->waiter = nullptr;
 }
@@ -92,7 +93,7 @@ bool Core::WakeSomeSlow() {
 
 void Core::WakeRest() {
   for (bool more = true; more;) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     more = WakeSome();
   }
 }

@@ -44,7 +44,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/channel/moved_from.h"
 #include "quiesce/runtime/channel/sending_end.h"
 #include "quiesce/runtime/channel/shared_value.h"
@@ -52,6 +51,7 @@
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -94,7 +94,7 @@ class Core {
   // will be none (false)? `granted`: its wait was, for the one or the other.
   bool Look(Watcher& watcher, bool granted, std::optional<Outcome<bool>>& result)
       ABSL_LOCKS_EXCLUDED(lock_) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (granted) watcher.waiter = nullptr;
     if (watcher.waiter != nullptr) [[unlikely]]
       WaitedTwice(*watcher.waiter);
@@ -122,7 +122,7 @@ class Core {
   }
   void WakeRest() ABSL_LOCKS_EXCLUDED(lock_);
 
-  SpinLock lock_;  // before a run queue's (inside Waiter::Grant)
+  PrimitiveLock lock_{"Watch"};  // before a run queue's (inside Waiter::Grant)
   uint32_t senders_ ABSL_GUARDED_BY(lock_) = 1;
   uint32_t receivers_ ABSL_GUARDED_BY(lock_) = 1;
   uint32_t handles_ ABSL_GUARDED_BY(lock_) = 2;
@@ -145,7 +145,7 @@ class Watched final : public Core {
     Value fresh = Hold(std::move(value));
     bool more = false;
     {
-      SpinLockHolder lock(lock_);
+      PrimitiveLockHolder lock(lock_);
       std::swap(latest_, fresh);
       ++version_;
       more = WakeSome();
@@ -158,7 +158,7 @@ class Watched final : public Core {
     Value fresh = Hold(std::move(value));
     bool more = false;
     {
-      SpinLockHolder lock(lock_);
+      PrimitiveLockHolder lock(lock_);
       if (version_ != version) return false;
       std::swap(latest_, fresh);
       ++version_;
@@ -169,7 +169,7 @@ class Watched final : public Core {
     return true;
   }
   Value Latest(uint64_t* version) ABSL_LOCKS_EXCLUDED(lock_) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     *version = version_;
     return latest_;
   }

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/region/region_core.h"
+#include "quiesce/runtime/trace/event.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -9,6 +10,7 @@ namespace combinator_internal {
 
 void LoseRest(RegionScope* region, bool body_ended) {
   using ArmAlarm = RegionCore::ArmAlarm;
+  CoreOf(region)->BeforeRequest(ScopeRequest::kCancel);
   // Also when nothing is left: somebody outside may be about to spawn into it.
   CoreOf(region)->Cancel(CancelKind::kRaceLost, "a branch won", Budget(),
                          body_ended ? ArmAlarm::kWhenCloserParks : ArmAlarm::kNow);

@@ -24,6 +24,8 @@
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/sync/semaphore.h"
 #include "quiesce/runtime/task/task.h"
+#include "quiesce/runtime/trace/event.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -64,7 +66,9 @@ class Bulkhead {
     explicit Entry(Bulkhead* bulkhead) : bulkhead_(bulkhead->TryEnter() ? bulkhead : nullptr) {}
     ~Entry() {
       // Release: whoever destroys the bulkhead finds it left.
-      if (bulkhead_ != nullptr) bulkhead_->inside_.fetch_sub(1, std::memory_order_release);
+      if (bulkhead_ == nullptr) return;
+      BeforeUse(&bulkhead_->inside_, ObjectUse::kChange);
+      bulkhead_->inside_.fetch_sub(1, std::memory_order_release);
     }
     Entry(const Entry&) = delete;
     Entry& operator=(const Entry&) = delete;
@@ -87,6 +91,7 @@ class Bulkhead {
   }
 
   bool TryEnter() {
+    BeforeUse(&inside_, ObjectUse::kChange);
     int64_t inside = inside_.load(std::memory_order_relaxed);
     while (inside < limit_) {
       if (inside_.compare_exchange_weak(inside, inside + 1, std::memory_order_relaxed)) return true;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -54,7 +55,7 @@ CircuitBreaker::CircuitBreaker(const char* name, const CircuitBreakerOptions& op
       slot_nanos_(std::max(absl::ToInt64Nanoseconds(options.window()) / kSlots, int64_t{1})) {}
 
 CircuitBreaker::~CircuitBreaker() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (running_ > 0) {
     Fatal("the circuit breaker '%s' was destroyed while %" PRId64
           " calls through it run: let the region of their tasks close before",
@@ -63,7 +64,7 @@ CircuitBreaker::~CircuitBreaker() {
 }
 
 CircuitBreaker::State CircuitBreaker::state() const {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   return state_;
 }
 
@@ -71,7 +72,7 @@ absl::Status CircuitBreaker::Admit(Instant now, uint64_t& generation) {
   Instant until;
   absl::Status why;
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (state_ == State::kOpen && now >= open_until_) Enter(State::kHalfOpen);
     const bool probing = state_ == State::kHalfOpen;
     if (state_ == State::kClosed || (probing && probing_ + probes_ok_ < options_.probes())) {
@@ -94,7 +95,7 @@ absl::Status CircuitBreaker::Admit(Instant now, uint64_t& generation) {
 
 void CircuitBreaker::Note(Instant now, uint64_t generation, absl::Status failure) {
   const bool failed = !failure.ok();
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (generation != generation_) return;  // of an earlier state
   const bool closed = state_ == State::kClosed;
   if (closed ? CountClosed(now, failed) : failed) {
@@ -107,7 +108,7 @@ void CircuitBreaker::Note(Instant now, uint64_t generation, absl::Status failure
 }
 
 void CircuitBreaker::Release(uint64_t generation) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   --running_;
   if (generation == generation_ && state_ == State::kHalfOpen) --probing_;
 }

@@ -32,13 +32,13 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/budget/instant.h"
 #include "quiesce/runtime/combinator/branches.h"
 #include "quiesce/runtime/combinator/status_codes.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/task/task.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -179,7 +179,7 @@ class CircuitBreaker {
   const CircuitBreakerOptions options_;
   const int64_t slot_nanos_;
 
-  mutable SpinLock lock_;  // innermost
+  mutable PrimitiveLock lock_{"CircuitBreaker"};  // innermost
   State state_ ABSL_GUARDED_BY(lock_) = State::kClosed;
   uint64_t generation_ ABSL_GUARDED_BY(lock_) = 0;  // how often the state has changed
   int64_t running_ ABSL_GUARDED_BY(lock_) = 0;

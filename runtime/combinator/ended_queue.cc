@@ -4,6 +4,7 @@
 
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/task/silent_end.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -34,7 +35,7 @@ void EndedQueue::Add(Branch* branch, TaskCore* task) {
 
 void EndedQueue::Push(Branch* branch) {
   branch->next = nullptr;
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   (first_ == nullptr ? first_ : last_->next) = branch;
   last_ = branch;
   const size_t count = count_.load(std::memory_order_relaxed) + 1;
@@ -44,7 +45,7 @@ void EndedQueue::Push(Branch* branch) {
 }
 
 Branch* EndedQueue::Pop() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   Branch* branch = first_;
   if (branch == nullptr) return nullptr;
   first_ = branch->next;
@@ -53,8 +54,8 @@ Branch* EndedQueue::Pop() {
 }
 
 bool EndedQueue::Enqueue(Waiter* waiter, size_t wanted) {
-  SpinLockHolder lock(lock_);
-  if (Has(wanted)) return false;
+  PrimitiveLockHolder lock(lock_);
+  if (Holds(wanted)) return false;
   if (waiter_ != nullptr) {
     Fatal(
         "%s while another task waits for the same tasks: one task takes their outcomes, and "
@@ -67,12 +68,12 @@ bool EndedQueue::Enqueue(Waiter* waiter, size_t wanted) {
 }
 
 void EndedQueue::Withdraw(Waiter* waiter) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (waiter_ == waiter) waiter_ = nullptr;
 }
 
 void EndedQueue::Wake() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (waiter_ != nullptr) std::exchange(waiter_, nullptr)->Grant();
 }
 

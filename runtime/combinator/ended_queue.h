@@ -20,13 +20,13 @@
 #include <optional>
 
 #include "absl/base/thread_annotations.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/budget/instant.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/scheduler/clock.h"
 #include "quiesce/runtime/task/task_core.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -72,7 +72,10 @@ class EndedQueue {
   // task ends; at once if it has, or was never admitted.
   void Add(Branch* branch, TaskCore* task) ABSL_LOCKS_EXCLUDED(lock_);
   // Are there so many? Takes no lock.
-  bool Has(size_t count) const { return count_.load(std::memory_order_relaxed) >= count; }
+  bool Has(size_t count) const {
+    lock_.BeforeLook();
+    return Holds(count);
+  }
   // Takes out the first that ended of those here; null if there is none. After a grant: whoever granted is
   // done with the waiter.
   Branch* Pop() ABSL_LOCKS_EXCLUDED(lock_);
@@ -85,9 +88,10 @@ class EndedQueue {
 
  private:
   friend class Branch;
+  bool Holds(size_t count) const { return count_.load(std::memory_order_relaxed) >= count; }
   void Push(Branch* branch) ABSL_LOCKS_EXCLUDED(lock_);
 
-  SpinLock lock_;  // after a task's joiner lock, before a run queue's (inside Waiter::Grant)
+  PrimitiveLock lock_{"EndedQueue"};  // after a task's joiner lock, before a run queue's (inside Waiter::Grant)
   Branch* first_ ABSL_GUARDED_BY(lock_) = nullptr;
   Branch* last_ ABSL_GUARDED_BY(lock_) = nullptr;
   // How many: written under the lock. Relaxed: what a reader does about it takes the lock.

@@ -14,9 +14,9 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/channel/mpsc.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -64,7 +64,7 @@ class InOrder {
     sending_ = false;
   }
 
-  SpinLock lock_;                             // innermost
+  PrimitiveLock lock_{"InOrder"};                             // innermost
   uint64_t next_ ABSL_GUARDED_BY(lock_) = 0;  // the number of the first of `turns_`
   std::deque<Turn> turns_ ABSL_GUARDED_BY(lock_);
   bool sending_ ABSL_GUARDED_BY(lock_) = false;  // somebody is in Send

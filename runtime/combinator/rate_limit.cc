@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -24,7 +25,7 @@ RateLimit::RateLimit(int64_t tokens, absl::Duration per, int64_t burst, const ch
 }
 
 RateLimit::~RateLimit() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (waiting_ > 0) {
     Fatal("a RateLimit was destroyed while %" PRId64
           " tasks wait in its line: let the region of those tasks close before",
@@ -45,12 +46,12 @@ bool RateLimit::TryAcquire(CxWith<cap::Time> cx, int64_t tokens, const char* fil
 
 int64_t RateLimit::available(CxWith<cap::Time> cx) const {
   const Instant now = cx.Now();
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   return static_cast<int64_t>(LevelAt(now) / units_per_token_);
 }
 
 int64_t RateLimit::waiting() const {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   return waiting_;
 }
 
@@ -68,7 +69,7 @@ void RateLimit::Fill(Instant until) {
 }
 
 bool RateLimit::TryTake(int64_t tokens, Instant now) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (!line_.empty()) return false;
   Fill(now);
   if (!Has(tokens)) return false;
@@ -128,7 +129,7 @@ Enqueued AcquireOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result
   waiter_ = &waiter;
   const Instant now = clock_->Now();
   arrived_ = now;
-  SpinLockHolder lock(limit_->lock_);
+  PrimitiveLockHolder lock(limit_->lock_);
   const bool first = limit_->line_.empty();
   if (first) {
     limit_->Fill(now);
@@ -147,7 +148,7 @@ Enqueued AcquireOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result
 
 bool AcquireOp::Harvest(Waiter&, std::optional<Outcome<void>>& result) {
   const Instant now = clock_->Now();
-  SpinLockHolder lock(limit_->lock_);
+  PrimitiveLockHolder lock(limit_->lock_);
   limit_->TakeDue(this);
   limit_->Leave(this, now);
   result.emplace(Ok());
@@ -156,7 +157,7 @@ bool AcquireOp::Harvest(Waiter&, std::optional<Outcome<void>>& result) {
 
 void AcquireOp::Withdraw(Waiter&) {
   const Instant now = clock_->Now();
-  SpinLockHolder lock(limit_->lock_);
+  PrimitiveLockHolder lock(limit_->lock_);
   limit_->Leave(this, now);
 }
 

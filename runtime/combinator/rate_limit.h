@@ -24,12 +24,12 @@
 #include "absl/numeric/int128.h"
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/budget/instant.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/scheduler/clock.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -128,8 +128,8 @@ class RateLimit {
   const int64_t units_per_token_;
   const int64_t burst_;
 
-  mutable SpinLock
-      lock_;  // before a wheel's (inside Clock::Arm and Disarm) and a run queue's (Waiter::Grant)
+  mutable PrimitiveLock
+      lock_{"RateLimit"};  // before a wheel's (inside Clock::Arm and Disarm) and a run queue's (Waiter::Grant)
   absl::int128 level_ ABSL_GUARDED_BY(lock_);  // units in the bucket at `filled_`
   // While there is a line: when the tokens of the one before its first fell due.
   Instant filled_ ABSL_GUARDED_BY(lock_) = Instant::InfinitePast();

@@ -6,6 +6,8 @@
 #include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/cx/running_task.h"
 #include "quiesce/runtime/scheduler/clock.h"
+#include "quiesce/runtime/trace/emit.h"
+#include "quiesce/runtime/trace/event.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -123,8 +125,6 @@ CancelReason CxBase::cancel_reason() const {
 
 Outcome<void> CxBase::TryCheckpoint() const {
   Verify();
-  if (!cancelled()) [[likely]]
-    return Ok();
   const uint8_t mode = cx_internal::WaitMode(*this, /*structural=*/false);
   if (!cx_internal::MustFailNow(*this, mode)) return Ok();
   return cx_internal::FailReason(*this, mode);
@@ -141,6 +141,11 @@ void CxBase::Charge(int64_t cost) const {
 }
 
 void CxBase::VerifySlow() const {
+  if (DebugChecks()) CheckOwner();
+  if (EventsWanted(EventKind::kScopeLook)) Emit(EventKind::kScopeLook, region()->id, task_->id);
+}
+
+void CxBase::CheckOwner() const {
   const uint64_t id = IdOfMaybeEnded(task_);
   if (static_cast<uint32_t>(id) != generation_) {
     Fatal(

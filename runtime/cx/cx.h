@@ -16,6 +16,7 @@
 
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/base/instrumentation.h"
 #include "quiesce/runtime/base/thread_word.h"
 #include "quiesce/runtime/budget/budget.h"
 #include "quiesce/runtime/cx/authority.h"
@@ -77,10 +78,10 @@ class CxBase {
   uint32_t flags() const { return flags_; }
   const RuntimeServices& services() const { return *authority_->region->services; }
 
-  // Fails with a message, where debug checks are on, if this Cx is used after its task's end or by
-  // another task (R7).
+  // How each use of a Cx begins. Fails with a message, where debug checks are on, if that is after its task's end or by
+  // another task (R7). A point of a lab's (trace/event.h): what is asked or done by it may depend on a cancel.
   void Verify() const {
-    if (DebugChecks()) [[unlikely]]
+    if (Instrumented()) [[unlikely]]
       VerifySlow();
   }
 
@@ -93,6 +94,7 @@ class CxBase {
         flags_(flags) {}
 
   void VerifySlow() const;
+  void CheckOwner() const;
 
   const Authority* authority_;
   TaskScope* task_;

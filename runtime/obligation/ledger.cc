@@ -7,6 +7,8 @@
 #include "quiesce/runtime/base/intrusive_list.h"
 #include "quiesce/runtime/base/thread_mutex.h"
 #include "quiesce/runtime/task/async_stack.h"
+#include "quiesce/runtime/trace/emit.h"
+#include "quiesce/runtime/trace/event.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -75,6 +77,7 @@ Obligation::Claimed Obligation::Claim() {
   Claimed claimed = {
       .region = region_, .place = place_, .task = task_id(), .elsewhere = false, .revoked = false};
   if (region_ == nullptr || CountsHere(task_ & ~kNoted)) return claimed;
+  Emit(EventKind::kScopeRequest, region_->id, 0, static_cast<uint64_t>(ScopeRequest::kResolve));
   uint64_t word = region_->permits.load(std::memory_order_acquire);
   do {
     if ((word & permit_word::kRevoked) != 0) {

@@ -413,6 +413,7 @@ void RegionCore::CutOff(TaskScope* task) {
 }
 
 void RegionCore::Charge(TaskCore* task, int64_t polls, int64_t cost) {
+  BeforeRequest(ScopeRequest::kCharge);
   ChargeTaskCancel(task, polls, cost);
   for (RegionCore* region = this; region != nullptr; region = region->parent_) {
     const Use polls_used = Take(region->polls_left_, polls);

@@ -1,6 +1,7 @@
 #include "quiesce/runtime/region/region.h"
 
 #include "quiesce/runtime/region/region_core.h"
+#include "quiesce/runtime/trace/event.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -32,6 +33,7 @@ uint32_t Opening::body_flags() const { return flags_ & ~static_cast<uint32_t>(kN
 uint32_t Opening::finalizer_flags() const { return flags_ | kGraceTime | kNoSpawn; }
 
 void Opening::JoinBody(const Outcome<void>& failure, Counts counts) {
+  if (!failure.ok()) core_->BeforeRequest(ScopeRequest::kCancel);
   core_->BodyEnded(failure, counts == kBody);
 }
 std::unique_ptr<Finalizer> Opening::NextFinalizer() {
@@ -74,6 +76,7 @@ Task<void> AwaitPermits(CxBase cx, RegionScope* region) {
 }
 
 bool CloseOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
+  CoreOf(region_)->BeforeRequest(ScopeRequest::kClose);
   while (!CoreOf(region_)->TryCloseCount()) {
     if (!CoreOf(region_)->RunNextTask()) return false;
   }

@@ -218,6 +218,7 @@ Outcome<void> RegionCore::AdmitFromInside(const CxBase& cx, uint32_t size, bool 
   }
   const uint8_t mode = cx_internal::FlagMode(cx);
   if (limited_ && !reserved) {
+    BeforeRequest(ScopeRequest::kAdmit);
     if (cx_internal::MustFailNow(cx, mode)) return cx_internal::FailReason(cx, mode);
     if (!TryReserveAdmission(size)) return Full();
   }
@@ -233,6 +234,7 @@ Outcome<void> RegionCore::AdmitFromInside(const CxBase& cx, uint32_t size, bool 
 }
 
 Outcome<void> RegionCore::AdmitFromOutside(uint32_t size, bool for_drain) {
+  BeforeRequest(ScopeRequest::kAdmit);
   const OutsideCall call(this);
   if (call.region_closed()) return ClosedError();
   if (limited_ && !TryReserveAdmission(size)) return Full();
@@ -469,6 +471,7 @@ void RegionCore::BeginFinalizing() {
 }
 
 void RegionCore::AddFinalizer(Finalizer* finalizer) {
+  Emit(EventKind::kDefer, id, opener_ == nullptr ? 0 : opener_->id, 0, finalizer->name);
   SpinLockHolder lock(lock_);
   finalizer->next = finalizers_.load(std::memory_order_relaxed);
   finalizers_.store(finalizer, std::memory_order_release);
@@ -497,6 +500,7 @@ void RegionCore::FinalizerEnded(const char* name, const Outcome<void>& outcome) 
 // --- permits -------------------------------------------------------------------------------------
 
 bool RegionCore::OwesPermits() {
+  BeforeRequest(ScopeRequest::kSettle);
   if (opener_permits.load(std::memory_order_relaxed) != 0) [[unlikely]]
     LedgerOf::Flush(this, opener_permits);
   if (permit_word::AllResolved(permits.load(std::memory_order_acquire))) [[likely]]
@@ -516,6 +520,7 @@ bool RegionCore::OwesPermits() {
 }
 
 bool RegionCore::PermitsSettled() {
+  BeforeRequest(ScopeRequest::kSettle);
   SpinLockHolder lock(lock_);
   return permits_over_ || permit_word::AllResolved(permits.load(std::memory_order_acquire));
 }
@@ -540,6 +545,7 @@ void RegionCore::EndPermitsTime() {
 }
 
 void RegionCore::PermitDone() {
+  BeforeRequest(ScopeRequest::kResolve);
   const OutsideCall call(this);  // with the claim gone, the region may close
   const uint64_t before = permits.fetch_sub(permit_word::kClaimOne, std::memory_order_seq_cst);
   if ((before & permit_word::kAwaited) == 0 ||

@@ -31,6 +31,8 @@
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/task_core.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/emit.h"
+#include "quiesce/runtime/trace/event.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -138,6 +140,11 @@ class RegionCore : public RegionScope, public SiblingHook {
 
   void Ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
   void Unref();
+
+  // A point of a lab's: somebody, who holds no OutsideCall, is about to ask this of the region.
+  void BeforeRequest(ScopeRequest request) const {
+    Emit(EventKind::kScopeRequest, id, 0, static_cast<uint64_t>(request));
+  }
 
   // --- tasks ---
   // Counts a new task in. `size` is its block's. Not Ok: refused, and why (R3, admission).

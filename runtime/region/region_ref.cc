@@ -1,6 +1,7 @@
 #include "quiesce/runtime/region/region_ref.h"
 
 #include "quiesce/runtime/region/region_core.h"
+#include "quiesce/runtime/trace/event.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -20,15 +21,18 @@ RegionRef::~RegionRef() {
 RegionScope* RegionRef::scope() const { return core_; }
 
 void RegionRef::Cancel(const Budget& drain, absl::string_view message) const {
+  core_->BeforeRequest(ScopeRequest::kCancel);
   const RegionCore::OutsideCall call(core_);
   if (!call.region_closed()) core_->Cancel(CancelKind::kUser, message, drain);
 }
 void RegionRef::Shutdown(const Budget& drain) const {
+  core_->BeforeRequest(ScopeRequest::kCancel);
   const RegionCore::OutsideCall call(core_);
   if (call.region_closed()) return;
   core_->Cancel(CancelKind::kShutdown, "the process was asked to end", drain);
 }
 void RegionRef::BeginDrain(const Budget& budget) const {
+  core_->BeforeRequest(ScopeRequest::kCancel);
   const RegionCore::OutsideCall call(core_);
   if (!call.region_closed()) core_->BeginDrain(budget);
 }

@@ -10,6 +10,8 @@
 #include "quiesce/runtime/region/region_core.h"
 #include "quiesce/runtime/task/frame_arena.h"
 #include "quiesce/runtime/trace/emit.h"
+#include "quiesce/runtime/trace/event.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -120,6 +122,7 @@ namespace {
     ramp.site->frame_size.store(wanted, std::memory_order_relaxed);
   }
   if (EventsWanted()) [[unlikely]] {
+    ObjectMade(core, ramp.site->name);
     Emit(EventKind::kSpawn, core->scope->id, core->id, spawner == nullptr ? 0 : spawner->task()->id,
          ramp.site->name);
   }
@@ -171,6 +174,7 @@ void MarkRefused(TaskCore* core) {
 AdmissionOp::AdmissionOp(RegionScope* region, uint32_t size) : region_(region), request_(size) {}
 
 bool AdmissionOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
+  CoreOf(region_)->BeforeRequest(ScopeRequest::kAdmit);
   if (!CoreOf(region_)->CanEverFit(request_.size)) {
     result.emplace(CoreOf(region_)->Full());
     return true;
@@ -192,7 +196,10 @@ bool AdmissionOp::Harvest(Waiter&, std::optional<Outcome<void>>& result) {
   return true;
 }
 
-void AdmissionOp::Withdraw(Waiter&) { CoreOf(region_)->LeaveAdmissionQueue(&request_); }
+void AdmissionOp::Withdraw(Waiter&) {
+  CoreOf(region_)->BeforeRequest(ScopeRequest::kAdmit);
+  CoreOf(region_)->LeaveAdmissionQueue(&request_);
+}
 
 absl::Status CheckMayDefer(const CxBase& cx, const SpawnName& name) {
   const uint64_t region = cx.region()->word.load(std::memory_order_relaxed);

@@ -16,6 +16,8 @@
 #include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/task_core.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/event.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -29,6 +31,7 @@ template <>
 inline constexpr bool kMayOwe<void> = false;
 
 inline bool Ended(const TaskCore* core) {
+  BeforeUse(core, ObjectUse::kLook);
   return (core->joiner.load(std::memory_order_acquire) & TaskCore::kJoinDone) != 0;
 }
 Enqueued EnqueueJoiner(TaskCore* core, Waiter& waiter);

@@ -2,6 +2,7 @@
 
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/task/async_stack.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -15,7 +16,7 @@ Barrier::Barrier(uint32_t parties) : parties_(parties) {
 }
 
 Barrier::~Barrier() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (const Arrival* arrival = queue_.front()) {
     Fatal(
         "a Barrier for %u was destroyed while %u stand there, the first being task %s, which has "
@@ -64,7 +65,7 @@ void Barrier::CheckOneEach(const IntrusiveList<Arrival>& woken, const Arrival& a
 namespace sync_internal {
 
 bool ArriveOp::Try(Waiter&, std::optional<Outcome<bool>>& result) {
-  SpinLockHolder lock(barrier_->lock_);
+  PrimitiveLockHolder lock(barrier_->lock_);
   if (barrier_->standing_ + 1 < barrier_->parties_) return false;
   IntrusiveList<Arrival> woken;
   const bool all = barrier_->Wake(woken);
@@ -74,7 +75,7 @@ bool ArriveOp::Try(Waiter&, std::optional<Outcome<bool>>& result) {
 }
 
 Enqueued ArriveOp::Enqueue(Waiter& waiter, std::optional<Outcome<bool>>& result) {
-  SpinLockHolder lock(barrier_->lock_);
+  PrimitiveLockHolder lock(barrier_->lock_);
   arrival_.waiter = &waiter;
   if (barrier_->standing_ + 1 == barrier_->parties_) {
     // To take is a promise, so it is asked for only once the others are certain; and they go on only if it is granted.
@@ -95,7 +96,7 @@ Enqueued ArriveOp::Enqueue(Waiter& waiter, std::optional<Outcome<bool>>& result)
 }
 
 bool ArriveOp::Harvest(Waiter&, std::optional<Outcome<bool>>& result) {
-  SpinLockHolder lock(barrier_->lock_);
+  PrimitiveLockHolder lock(barrier_->lock_);
   --barrier_->leaving_;
   if (!arrival_.goes_on) return false;
   result.emplace(false);
@@ -103,7 +104,7 @@ bool ArriveOp::Harvest(Waiter&, std::optional<Outcome<bool>>& result) {
 }
 
 void ArriveOp::Withdraw(Waiter&) {
-  SpinLockHolder lock(barrier_->lock_);
+  PrimitiveLockHolder lock(barrier_->lock_);
   if (arrival_.linked()) {
     barrier_->queue_.Remove(&arrival_);
     --barrier_->standing_;

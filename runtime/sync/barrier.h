@@ -38,12 +38,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -113,7 +113,7 @@ class Barrier {
   uint32_t parties() const { return parties_; }
   // How many stand there. A hint: it may have changed by now.
   uint32_t standing() const {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return standing_;
   }
 
@@ -129,7 +129,7 @@ class Barrier {
                            const sync_internal::Arrival& arrival);
 
   // Held over Waiter::Grant: before a run queue's.
-  mutable SpinLock lock_;
+  mutable PrimitiveLock lock_{"Barrier"};
   const uint32_t parties_;
   uint32_t standing_ ABSL_GUARDED_BY(lock_) = 0;  // in queue_
   // Taken out of queue_: woken, and have not asked yet whether they go on; or cancelled, and have not left.

@@ -2,21 +2,22 @@
 
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/task/async_stack.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
 namespace completion_internal {
 
 void Block::Publish() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   word_.store(kDone, std::memory_order_release);
   // Refused: the wait was cancelled and leaves by itself; the value stays for the next one.
   if (waiter_ != nullptr) waiter_->Grant();
 }
 
 Enqueued Block::Enqueue(Waiter* waiter) {
-  SpinLockHolder lock(lock_);
-  if (done()) return waiter->MayTake() ? Enqueued::kDone : Enqueued::kLost;
+  PrimitiveLockHolder lock(lock_);
+  if (IsDone()) return waiter->MayTake() ? Enqueued::kDone : Enqueued::kLost;
   if (waiter_ != nullptr) {
     Fatal(
         "Completion::Wait by task %llu while task %llu waits: its value can be taken once. Let one "
@@ -29,15 +30,15 @@ Enqueued Block::Enqueue(Waiter* waiter) {
 }
 
 void Block::LeaveWait() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   waiter_ = nullptr;
 }
 
-void Block::AwaitPublisher() { SpinLockHolder lock(lock_); }
+void Block::AwaitPublisher() { PrimitiveLockHolder lock(lock_); }
 
 void Block::DropCompletion() {
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (waiter_ != nullptr) {
       Fatal(
           "a Completion was destroyed while task %s waits for it. Cancel that wait, or complete "

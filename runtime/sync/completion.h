@@ -42,12 +42,13 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/event.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -88,6 +89,7 @@ class Block {
 
   // True for the first caller, who then writes the value and calls Publish.
   bool TryClaim() {
+    BeforeUse(&lock_, ObjectUse::kChange);
     uint32_t pending = kPending;
     return word_.compare_exchange_strong(pending, kClaimed, std::memory_order_acq_rel,
                                          std::memory_order_relaxed);
@@ -99,7 +101,10 @@ class Block {
   // The caller holds a reference, since the waiter may give up all others meanwhile.
   void Publish() ABSL_LOCKS_EXCLUDED(lock_);
 
-  bool done() const { return word_.load(std::memory_order_acquire) >= kDone; }
+  bool done() const {
+    lock_.BeforeLook();
+    return IsDone();
+  }
   // Precondition: done(). Fatal for the second caller.
   void ClaimValue() {
     if (word_.exchange(kTaken, std::memory_order_acq_rel) == kTaken) [[unlikely]]
@@ -124,6 +129,7 @@ class Block {
   static constexpr uint32_t kDone = 2;
   static constexpr uint32_t kTaken = 3;
 
+  bool IsDone() const { return word_.load(std::memory_order_acquire) >= kDone; }
   static absl::Status Dropped();
   [[noreturn, gnu::cold]] static void CompletedTwice();
   [[noreturn, gnu::cold]] static void TakenTwice();
@@ -131,7 +137,7 @@ class Block {
   std::atomic<uint32_t> word_{kPending};
   std::atomic<uint32_t> refs_{1};
   std::atomic<uint32_t> completers_{0};
-  SpinLock lock_;                                    // before a run queue's (inside Waiter::Grant)
+  PrimitiveLock lock_{"Completion"};                                    // before a run queue's (inside Waiter::Grant)
   Waiter* waiter_ ABSL_GUARDED_BY(lock_) = nullptr;  // from its Enqueue until it has left
 };
 

@@ -13,6 +13,7 @@
 #include "quiesce/runtime/scheduler/clock.h"
 #include "quiesce/runtime/task/async_stack.h"
 #include "quiesce/runtime/task/task_core.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -99,13 +100,13 @@ class LeaseCore {
   LeaseCore& operator=(const LeaseCore&) = delete;
 
   bool TryTake(TaskCore* task, const std::source_location& where) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (!holder_.free()) return false;
     Take(task, where);
     return true;
   }
   Enqueued Queue(LockRequest* request, Waiter& waiter) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (holder_.free()) {
       if (!waiter.MayTake()) return Enqueued::kLost;
       Take(waiter.task(), request->where);
@@ -115,20 +116,20 @@ class LeaseCore {
     return Enqueued::kQueued;
   }
   void Withdraw(LockRequest* request) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     queue_.Withdraw(request);
   }
   TaskCore* LendLane(LockRequest* request) {
-    SpinLockHolder lock(lock_);
+    SilentLockHolder lock(lock_);
     queue_.NoteDrains(request);
     return holder_.Lend(*request);
   }
   uint64_t NextToken() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return ++token_;
   }
   void MoveTo(TaskCore* task, const std::source_location& where) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     holder_.MoveTo(task, where, queue_.drains() > 0);
   }
   // The lease is given up. The core may be gone after this.
@@ -171,7 +172,7 @@ class LeaseCore {
   }
 
   // Held over Waiter::Grant: before a run queue's.
-  SpinLock lock_;
+  PrimitiveLock lock_{"LeaseLock"};
   // The LeaseLock, and the lease or a grant that has not become one yet.
   uint32_t refs_ ABSL_GUARDED_BY(lock_) = 1;
   uint64_t token_ ABSL_GUARDED_BY(lock_) = 0;

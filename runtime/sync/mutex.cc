@@ -1,6 +1,7 @@
 #include "quiesce/runtime/sync/mutex.h"
 
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -8,7 +9,7 @@ inline namespace v0 {
 using sync_internal::LockRequest;
 
 Mutex::~Mutex() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   queue_.CheckAllLeft("a Mutex", "Lock");
   if (holder_.free()) return;
   Fatal(
@@ -26,7 +27,7 @@ void Mutex::HandOver() {
 }
 
 void Mutex::Detach() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   holder_.CheckReleaser("a Mutex");
   holder_.Detach();
 }
@@ -39,7 +40,7 @@ void MutexGuard::Detach() {
 namespace sync_internal {
 
 Enqueued MutexRequest::Queue(Waiter& waiter) {
-  SpinLockHolder lock(mutex_->lock_);
+  PrimitiveLockHolder lock(mutex_->lock_);
   if (mutex_->holder_.free()) {
     if (!waiter.MayTake()) return Enqueued::kLost;
     mutex_->holder_.Take(waiter.task(), request_.where);
@@ -51,12 +52,12 @@ Enqueued MutexRequest::Queue(Waiter& waiter) {
 }
 
 void MutexRequest::Withdraw(Waiter&) {
-  SpinLockHolder lock(mutex_->lock_);
+  PrimitiveLockHolder lock(mutex_->lock_);
   mutex_->queue_.Withdraw(&request_);
 }
 
 TaskCore* MutexRequest::LendLane() {
-  SpinLockHolder lock(mutex_->lock_);
+  SilentLockHolder lock(mutex_->lock_);
   mutex_->queue_.NoteDrains(&request_);
   return mutex_->holder_.Lend(request_);
 }

@@ -37,7 +37,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
@@ -45,6 +44,7 @@
 #include "quiesce/runtime/sync/holder.h"
 #include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -143,13 +143,13 @@ class Mutex {
   friend class sync_internal::MutexRequest;
 
   bool TryTake(TaskCore* task, const std::source_location& where) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (!holder_.free()) return false;  // while it is free nobody waits
     holder_.Take(task, where);
     return true;
   }
   void Unlock() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     holder_.CheckReleaser("a Mutex");
     holder_.Release();
     if (!queue_.empty()) [[unlikely]]
@@ -159,7 +159,7 @@ class Mutex {
   void Detach();
 
   // Held over Waiter::Grant: before a run queue's.
-  SpinLock lock_;
+  PrimitiveLock lock_{"Mutex"};
   sync_internal::LockHolder holder_ ABSL_GUARDED_BY(lock_);
   sync_internal::LockQueue queue_ ABSL_GUARDED_BY(lock_);
 };

@@ -40,12 +40,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -98,10 +98,7 @@ class Notify {
   NotifyWait Wait(const CxBase& cx) { return NotifyWait(cx, this); }
 
   // Uses up the stored notification, if there is one. Never suspends; no checkpoint.
-  bool TryWait() {
-    uint64_t word = word_.load(std::memory_order_relaxed);
-    return (word & kStored) != 0 && TakeStored();
-  }
+  bool TryWait() { return (Word() & kStored) != 0 && TakeStored(); }
 
   // Wait for a plain thread, which it blocks for at most `timeout`: then Cancelled (kDeadline). It stands in the same
   // queue. Fatal in a task, whose worker it would block.
@@ -113,7 +110,7 @@ class Notify {
   // Ends the wait that has waited longest; if there is none, the next one to come. Does not suspend and does not run the
   // task that it wakes.
   void NotifyOne() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     while (Waiter* waiter = queue_.PopFront()) {
       if (!waiter->Grant()) continue;
       --waits_;
@@ -134,8 +131,12 @@ class Notify {
   // A NotifyAll lets go of the lock after so many, so that others get in between.
   static constexpr int kBatch = 32;
 
+  uint64_t Word() const {
+    lock_.BeforeLook();
+    return word_.load(std::memory_order_acquire);
+  }
   bool TakeStored() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     const uint64_t word = word_.load(std::memory_order_relaxed);
     word_.store(word & ~kStored, std::memory_order_release);
     return (word & kStored) != 0;
@@ -143,7 +144,7 @@ class Notify {
 
   std::atomic<uint64_t> word_{0};
   // Held over Waiter::Grant: before a run queue's.
-  SpinLock lock_;
+  PrimitiveLock lock_{"Notify"};
   uint32_t notifying_all_ ABSL_GUARDED_BY(lock_) = 0;  // calls under way
   // Queued and not notified, those included that were passed over, being cancelled, and have yet to withdraw.
   uint32_t waits_ ABSL_GUARDED_BY(lock_) = 0;
@@ -155,10 +156,10 @@ class Notify {
 namespace sync_internal {
 
 inline NotifyOp::NotifyOp(Notify* notify)
-    : notify_(notify), made_in_(notify->word_.load(std::memory_order_acquire) & ~Notify::kStored) {}
+    : notify_(notify), made_in_(notify->Word() & ~Notify::kStored) {}
 
 inline bool NotifyOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
-  const uint64_t word = notify_->word_.load(std::memory_order_acquire);
+  const uint64_t word = notify_->Word();
   const bool notified = (word & ~Notify::kStored) != made_in_;
   if (!notified && ((word & Notify::kStored) == 0 || !notify_->TakeStored())) return false;
   result.emplace(Ok());
@@ -166,7 +167,7 @@ inline bool NotifyOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
 }
 
 inline Enqueued NotifyOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result) {
-  SpinLockHolder lock(notify_->lock_);
+  PrimitiveLockHolder lock(notify_->lock_);
   const uint64_t word = notify_->word_.load(std::memory_order_relaxed);
   const bool notified = (word & ~Notify::kStored) != made_in_;
   if (!notified && (word & Notify::kStored) == 0) {
@@ -181,7 +182,7 @@ inline Enqueued NotifyOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& 
 }
 
 inline void NotifyOp::Withdraw(Waiter& waiter) {
-  SpinLockHolder lock(notify_->lock_);
+  PrimitiveLockHolder lock(notify_->lock_);
   --notify_->waits_;
   if (notify_->queue_.Linked(&waiter)) notify_->queue_.Remove(&waiter);
 }

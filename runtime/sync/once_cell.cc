@@ -2,13 +2,14 @@
 
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/task/async_stack.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
 namespace sync_internal {
 
 Turns::~Turns() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   const State state = state_.load(std::memory_order_relaxed);
   if (state == kMaking) {
     Fatal(
@@ -28,7 +29,7 @@ Turns::~Turns() {
 }
 
 bool Turns::TryTake(TaskCore* task, const std::source_location& where) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (state_.load(std::memory_order_relaxed) != kEmpty) return false;
   TakeFor(task, where);
   return true;
@@ -51,7 +52,7 @@ void Turns::EndTurn() {
 }
 
 void Turns::Set() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   state_.store(kSet, std::memory_order_release);
   EndTurn();
   while (Request* request = queue_.PopFront()) {
@@ -61,7 +62,7 @@ void Turns::Set() {
 }
 
 void Turns::Pass() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   EndTurn();
   state_.store(kEmpty, std::memory_order_relaxed);
   for (Request* request = queue_.front(); request != nullptr;) {
@@ -89,7 +90,7 @@ void Turns::FatalRecursion(const char* call, const std::source_location& where) 
 }
 
 void Turns::HasLeft() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   leaving_.Remove();
 }
 
@@ -103,7 +104,7 @@ bool TurnOp::Try(Waiter& waiter, std::optional<Outcome<bool>>& result) {
 }
 
 Enqueued TurnOp::EnqueueAs(const char* call, Waiter& waiter, std::optional<Outcome<bool>>& result) {
-  SpinLockHolder lock(turns_->lock_);
+  PrimitiveLockHolder lock(turns_->lock_);
   const Turns::State state = turns_->state_.load(std::memory_order_relaxed);
   if (state == Turns::kSet || (state == Turns::kEmpty && request_.makes)) {
     if (!waiter.MayTake()) return Enqueued::kLost;
@@ -118,7 +119,7 @@ Enqueued TurnOp::EnqueueAs(const char* call, Waiter& waiter, std::optional<Outco
 }
 
 void TurnOp::Withdraw(Waiter&) {
-  SpinLockHolder lock(turns_->lock_);
+  PrimitiveLockHolder lock(turns_->lock_);
   if (request_.linked()) {
     turns_->queue_.Remove(&request_);
   } else {
@@ -127,7 +128,7 @@ void TurnOp::Withdraw(Waiter&) {
 }
 
 TaskCore* TurnOp::LendLane() {
-  SpinLockHolder lock(turns_->lock_);
+  SilentLockHolder lock(turns_->lock_);
   if (turns_->hurried_) return nullptr;
   turns_->hurried_ = true;
   TaskCore* const owner = turns_->owner_;

@@ -41,7 +41,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
@@ -49,6 +48,7 @@
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -63,7 +63,10 @@ class Turns {
   Turns& operator=(const Turns&) = delete;
 
   // What happened before the value was set happens before true.
-  bool set() const { return state_.load(std::memory_order_acquire) == kSet; }
+  bool set() const {
+    lock_.BeforeLook();
+    return state_.load(std::memory_order_acquire) == kSet;
+  }
 
   // True: it is the turn of `task`.
   bool TryTake(TaskCore* task, const std::source_location& where) ABSL_LOCKS_EXCLUDED(lock_);
@@ -93,7 +96,7 @@ class Turns {
 
   std::atomic<State> state_{kEmpty};
   // Held over Waiter::Grant: before a run queue's.
-  SpinLock lock_;
+  PrimitiveLock lock_{"OnceCell"};
   // A wait of the cancel lane has come: whoever makes the value is boosted, until it is set.
   bool hurried_ ABSL_GUARDED_BY(lock_) = false;
   bool lends_ ABSL_GUARDED_BY(lock_) = false;  // … and has been

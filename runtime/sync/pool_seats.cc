@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/task/async_stack.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -50,13 +51,13 @@ bool PoolSeats::GiveBack(uint32_t seats) {
 }
 
 PooledThing* PoolSeats::TryTakeIdle() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   return idle_ == nullptr ? nullptr : TakeSeat();
 }
 
 void PoolSeats::Return(PooledThing* thing) {
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (!closed_) {
       if (HandOver(thing)) return;
       if (idle_count_ < max_idle_) {
@@ -75,7 +76,7 @@ void PoolSeats::Discard(PooledThing* thing) {
   if (thing != nullptr) Destroy(thing);
   bool last;
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     last = !HandOver(nullptr) && GiveBack(1);
   }
   if (last) delete this;
@@ -85,7 +86,7 @@ void PoolSeats::Close() {
   PooledThing* idle;
   uint32_t seats;
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     closed_ = true;
     idle = std::exchange(idle_, nullptr);
     seats = std::exchange(idle_count_, 0);
@@ -97,13 +98,13 @@ void PoolSeats::Close() {
   }
   if (seats == 0) return;
   while (idle != nullptr) Destroy(std::exchange(idle, idle->below));
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   GiveBack(seats);  // the Pool is there
 }
 
 void PoolSeats::DropPool() {
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     const Waiter* waiter = line_.empty() ? closers_.front() : line_.front()->waiter;
     if (waiter != nullptr) {
       Fatal(
@@ -117,7 +118,7 @@ void PoolSeats::DropPool() {
   Close();
   bool last;
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     pool_gone_ = true;
     last = taken_ == 0;
   }
@@ -137,12 +138,12 @@ std::optional<Enqueued> SeatOp::TakeNow(Waiter* waiter,
 }
 
 bool SeatOp::Try(Waiter&, std::optional<Outcome<PooledThing*>>& result) {
-  SpinLockHolder lock(seats_->lock_);
+  PrimitiveLockHolder lock(seats_->lock_);
   return TakeNow(nullptr, result).has_value();
 }
 
 Enqueued SeatOp::Enqueue(Waiter& waiter, std::optional<Outcome<PooledThing*>>& result) {
-  SpinLockHolder lock(seats_->lock_);
+  PrimitiveLockHolder lock(seats_->lock_);
   if (const std::optional<Enqueued> now = TakeNow(&waiter, result)) return *now;
   request_.waiter = &waiter;
   seats_->line_.PushBack(&request_);
@@ -159,7 +160,7 @@ bool SeatOp::Harvest(Waiter&, std::optional<Outcome<PooledThing*>>& result) {
 }
 
 void SeatOp::Withdraw(Waiter&) {
-  SpinLockHolder lock(seats_->lock_);
+  PrimitiveLockHolder lock(seats_->lock_);
   if (request_.linked()) {
     seats_->line_.Remove(&request_);
   } else {
@@ -168,13 +169,13 @@ void SeatOp::Withdraw(Waiter&) {
 }
 
 bool PoolCloseOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
-  SpinLockHolder lock(seats_->lock_);
+  PrimitiveLockHolder lock(seats_->lock_);
   if (seats_->taken_ == 0) result.emplace(Ok());
   return result.has_value();
 }
 
 Enqueued PoolCloseOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& result) {
-  SpinLockHolder lock(seats_->lock_);
+  PrimitiveLockHolder lock(seats_->lock_);
   if (seats_->taken_ != 0) {
     seats_->closers_.PushBack(&waiter);
     return Enqueued::kQueued;
@@ -185,7 +186,7 @@ Enqueued PoolCloseOp::Enqueue(Waiter& waiter, std::optional<Outcome<void>>& resu
 }
 
 void PoolCloseOp::Withdraw(Waiter& waiter) {
-  SpinLockHolder lock(seats_->lock_);
+  PrimitiveLockHolder lock(seats_->lock_);
   if (seats_->closers_.Linked(&waiter)) {
     seats_->closers_.Remove(&waiter);
   } else {

@@ -13,11 +13,11 @@
 
 #include "absl/base/thread_annotations.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/sync/leaving.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -51,11 +51,11 @@ class PoolSeats {
   void DropPool() ABSL_LOCKS_EXCLUDED(lock_);
 
   uint32_t size() const {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return taken_ + idle_count_;
   }
   uint32_t idle() const {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return idle_count_;
   }
 
@@ -87,7 +87,7 @@ class PoolSeats {
   const uint32_t max_size_;
   const uint32_t max_idle_;
   // Held over Waiter::Grant: before a run queue's.
-  mutable SpinLock lock_;
+  mutable PrimitiveLock lock_{"Pool"};
   bool closed_ ABSL_GUARDED_BY(lock_) = false;
   bool pool_gone_ ABSL_GUARDED_BY(lock_) = false;
   // Seats of permits, of those on their way to one, and of what Close is destroying.

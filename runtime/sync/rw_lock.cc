@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/task/async_stack.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -18,7 +19,7 @@ struct sync_internal::Reader : ListHook {
 };
 
 RwLock::~RwLock() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   writers_.CheckAllLeft("an RwLock", "WriteLock");
   waiting_readers_.CheckAllLeft("an RwLock", "ReadLock");
   if (writer_.free() && readers_ == 0) return;
@@ -67,21 +68,21 @@ void RwLock::WriteEnded() {
 }
 
 void RwLock::DetachWriter() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   writer_.CheckReleaser("an RwLock");
   writer_.Detach();
 }
 
 Reader* RwLock::NoteReader(TaskCore* task, const std::source_location& where) {
   auto* reader = new Reader(task->id, where);
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   known_readers_.PushBack(reader);
   return reader;
 }
 
 void RwLock::ForgetReader(Reader* reader) {
   {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     known_readers_.Remove(reader);
   }
   delete reader;
@@ -113,7 +114,7 @@ void WriteGuard::Detach() {
 namespace sync_internal {
 
 Enqueued ReadRequest::Queue(Waiter& waiter) {
-  SpinLockHolder lock(lock_->lock_);
+  PrimitiveLockHolder lock(lock_->lock_);
   if (lock_->writer_.free() && lock_->writers_.empty()) {
     if (!waiter.MayTake()) return Enqueued::kLost;
     ++lock_->readers_;
@@ -126,18 +127,18 @@ Enqueued ReadRequest::Queue(Waiter& waiter) {
 }
 
 void ReadRequest::Withdraw(Waiter&) {
-  SpinLockHolder lock(lock_->lock_);
+  PrimitiveLockHolder lock(lock_->lock_);
   lock_->waiting_readers_.Withdraw(&request_);
 }
 
 TaskCore* ReadRequest::LendLane() {
-  SpinLockHolder lock(lock_->lock_);
+  SilentLockHolder lock(lock_->lock_);
   lock_->waiting_readers_.NoteDrains(&request_);
   return lock_->writer_.Lend(request_);
 }
 
 Enqueued WriteRequest::Queue(Waiter& waiter) {
-  SpinLockHolder lock(lock_->lock_);
+  PrimitiveLockHolder lock(lock_->lock_);
   if (lock_->writer_.free() && lock_->readers_ == 0) {
     if (!waiter.MayTake()) return Enqueued::kLost;
     lock_->writer_.Take(waiter.task(), request_.where);
@@ -150,14 +151,14 @@ Enqueued WriteRequest::Queue(Waiter& waiter) {
 }
 
 void WriteRequest::Withdraw(Waiter&) {
-  SpinLockHolder lock(lock_->lock_);
+  PrimitiveLockHolder lock(lock_->lock_);
   if (!lock_->writers_.Withdraw(&request_)) return;
   // It may have been all that kept the readers out.
   if (lock_->writers_.empty() && lock_->writer_.free()) lock_->AdmitReaders();
 }
 
 TaskCore* WriteRequest::LendLane() {
-  SpinLockHolder lock(lock_->lock_);
+  SilentLockHolder lock(lock_->lock_);
   lock_->writers_.NoteDrains(&request_);
   return lock_->writer_.Lend(request_);
 }

@@ -48,7 +48,6 @@
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
@@ -56,6 +55,7 @@
 #include "quiesce/runtime/sync/holder.h"
 #include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -225,13 +225,13 @@ class RwLock {
   friend class sync_internal::WriteRequest;
 
   bool TryRead() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (!writer_.free() || !writers_.empty()) return false;
     ++readers_;
     return true;
   }
   bool TryWrite(TaskCore* task, const std::source_location& where) {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     if (!writer_.free() || readers_ != 0) return false;  // then nobody waits
     writer_.Take(task, where);
     return true;
@@ -239,13 +239,13 @@ class RwLock {
   void EndRead(sync_internal::Reader* reader) {
     if (reader != nullptr) [[unlikely]]
       ForgetReader(reader);
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     --readers_;
     if (!writers_.empty()) [[unlikely]]
       ReadEnded();
   }
   void EndWrite() {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     writer_.CheckReleaser("an RwLock");
     writer_.Release();
     if (!writers_.empty() || !waiting_readers_.empty()) [[unlikely]]
@@ -267,7 +267,7 @@ class RwLock {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   // Held over Waiter::Grant: before a run queue's.
-  SpinLock lock_;
+  PrimitiveLock lock_{"RwLock"};
   // Guards that read, and waits that were granted that.
   uint32_t readers_ ABSL_GUARDED_BY(lock_) = 0;
   sync_internal::LockHolder writer_ ABSL_GUARDED_BY(lock_);

@@ -6,6 +6,7 @@
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/sync/holder.h"
 #include "quiesce/runtime/task/async_stack.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -18,7 +19,7 @@ void BadCount(int64_t count, const std::source_location& where) {
 }
 
 Enqueued SemaphoreCore::Queue(AcquireRequest* request, Waiter& waiter) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   const bool fits = queue_.empty() && available_ >= request->count;
   if (closed_ || fits) {
     if (!waiter.MayTake()) return Enqueued::kLost;
@@ -34,7 +35,7 @@ Enqueued SemaphoreCore::Queue(AcquireRequest* request, Waiter& waiter) {
 }
 
 void SemaphoreCore::Withdraw(AcquireRequest* request) {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (!request->linked()) return leaving_.Remove();
   queue_.Remove(request);
   Serve();  // it may have stood before one that fits
@@ -66,7 +67,7 @@ void SemaphoreCore::AddPermits(int64_t count) {
         "keep them",
         static_cast<long long>(count));
   }
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   if (count > std::numeric_limits<int64_t>::max() - total_) {
     Fatal(
         "Semaphore::AddPermits(%lld): there are %lld already, and more than 2^63 cannot be counted",
@@ -78,7 +79,7 @@ void SemaphoreCore::AddPermits(int64_t count) {
 }
 
 void SemaphoreCore::Close() {
-  SpinLockHolder lock(lock_);
+  PrimitiveLockHolder lock(lock_);
   closed_ = true;
   while (AcquireRequest* next = queue_.PopFront()) {
     next->closed = true;

@@ -39,7 +39,6 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/base/version.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/obligation/ledger.h"
@@ -48,6 +47,7 @@
 #include "quiesce/runtime/sync/leaving.h"
 #include "quiesce/runtime/task/thread_wait.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -78,8 +78,11 @@ class SemaphoreCore {
   // False if there are too few, somebody waits, or it is closed.
   bool TryTake(int64_t count) {
     // Who has to wait would take the lock twice.
-    if (special_.load(std::memory_order_relaxed)) return false;
-    SpinLockHolder lock(lock_);
+    if (special_.load(std::memory_order_relaxed)) {
+      lock_.BeforeLook();
+      if (special_.load(std::memory_order_relaxed)) return false;
+    }
+    PrimitiveLockHolder lock(lock_);
     if (special_.load(std::memory_order_relaxed) || available_ < count) return false;
     available_ -= count;
     return true;
@@ -97,11 +100,11 @@ class SemaphoreCore {
   }
   void AddPermits(int64_t count);
   int64_t available() const {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return available_;
   }
   bool closed() const {
-    SpinLockHolder lock(lock_);
+    PrimitiveLockHolder lock(lock_);
     return closed_;
   }
   void Close();
@@ -125,7 +128,7 @@ class SemaphoreCore {
   }
 
   // Held over Waiter::Grant: before a run queue's.
-  mutable SpinLock lock_;
+  mutable PrimitiveLock lock_{"Semaphore"};
   // Is there more to do than to count: it is closed, some wait, or the Semaphore is gone? Written under the lock, read
   // without: a hint, hence relaxed. What happened before the read is seen by coherence.
   std::atomic<bool> special_{false};

@@ -1,5 +1,7 @@
 #include "quiesce/runtime/task/frame.h"
 
+#include <utility>
+
 #include "quiesce/runtime/base/slab.h"
 #include "quiesce/runtime/task/frame_arena.h"
 #include "quiesce/runtime/task/task_core.h"
@@ -33,7 +35,9 @@ constinit thread_local void* embedded_frame = nullptr;
   return SlabAllocate(size);
 }
 
-[[gnu::noinline]] void ExpectEmbeddedFrame(void* frame) { embedded_frame = frame; }
+[[gnu::noinline]] void* ExpectEmbeddedFrame(void* frame) {
+  return std::exchange(embedded_frame, frame);
+}
 
 [[gnu::noinline]] void FreeFrame(void* frame, size_t size) {
   if (frame == embedded_frame) [[likely]] {

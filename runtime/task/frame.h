@@ -18,8 +18,9 @@ inline namespace v0 {
 void* AllocateFrame(size_t size);
 void FreeFrame(void* frame, size_t size);
 
-// The frame of a task that is about to end and lies in its record's block: FreeFrame need not look for that.
-void ExpectEmbeddedFrame(void* frame);
+// The frame of a task that is about to end and lies in its record's block: FreeFrame need not look for that. Returns what
+// was expected before.
+void* ExpectEmbeddedFrame(void* frame);
 
 }  // namespace v0
 }  // namespace quiesce

@@ -1,6 +1,7 @@
 #include "quiesce/runtime/task/silent_end.h"
 
 #include <exception>
+#include <utility>
 
 namespace quiesce {
 inline namespace v0 {
@@ -10,6 +11,7 @@ thread_local bool ending_silently = false;
 
 bool EndingSilently() { return ending_silently || std::uncaught_exceptions() > 0; }
 void SetEndingSilently(bool silent) { ending_silently = silent; }
+bool ExchangeEndingSilently(bool silent) { return std::exchange(ending_silently, silent); }
 
 [[gnu::noinline]] void SilentEnd::Begin() {
   begun_ = true;

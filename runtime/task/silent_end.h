@@ -16,6 +16,8 @@ inline namespace v0 {
 // Also true while an exception passes.
 [[gnu::noinline]] bool EndingSilently();
 [[gnu::noinline]] void SetEndingSilently(bool silent);
+// The same; returns what was set before, whatever passes.
+[[gnu::noinline]] bool ExchangeEndingSilently(bool silent);
 
 // What is destroyed in this scope is, if `silent`; else nothing changes.
 class SilentEnd {

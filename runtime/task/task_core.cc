@@ -10,6 +10,8 @@
 #include "quiesce/runtime/task/silent_end.h"
 #include "quiesce/runtime/task/wait.h"
 #include "quiesce/runtime/trace/emit.h"
+#include "quiesce/runtime/trace/event.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -146,6 +148,7 @@ void TaskCore::PublishEnd() {
 }
 
 bool TaskCore::Listen(EndListener* listener) {
+  BeforeUse(this, ObjectUse::kChange);
   LockJoiner();
   const bool ended = (joiner.load(std::memory_order_relaxed) & kJoinDone) != 0;
   UnlockJoiner(ended ? kJoinDone : reinterpret_cast<uintptr_t>(listener) | kJoinListener);
@@ -153,6 +156,7 @@ bool TaskCore::Listen(EndListener* listener) {
 }
 
 void TaskCore::Unlisten() {
+  BeforeUse(this, ObjectUse::kChange);
   if ((joiner.load(std::memory_order_acquire) & kJoinDone) != 0) return;
   LockJoiner();
   UnlockJoiner(joiner.load(std::memory_order_relaxed) & kJoinDone);

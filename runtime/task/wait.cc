@@ -40,7 +40,7 @@ bool Waiter::FailsToPark(uint32_t word) const {
 }
 
 bool Waiter::CommitUnusualPark() {
-  At(EventKind::kPark);
+  At(EventKind::kPark, mode_);
   TaskCore* task = this->task();
   const bool has_holder = ops_->lend_lane != nullptr;
   bool lent = false;

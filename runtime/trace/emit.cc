@@ -72,7 +72,7 @@ void EmitSlow(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, cons
   if (EventObserver* const seen_by = observer.load(std::memory_order_acquire)) {
     seen_by->OnEvent(kind, region, task, arg, name);
   }
-  if (Recording() && !IsWaitPoint(kind)) Record(kind, region, task, arg, name);
+  if (Recording() && !IsPoint(kind)) Record(kind, region, task, arg, name);
 }
 
 }  // namespace trace_internal

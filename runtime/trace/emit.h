@@ -36,9 +36,9 @@ inline bool EventsWanted() { return false; }
 inline bool EventsWanted(EventKind) { return false; }
 #else
 inline bool EventsWanted() { return instrumentation::Any(instrumentation::kEvents); }
-// The same for one kind: nobody but an observer sees the points of a wait, and each wait passes four.
+// The same for one kind: nobody but an observer sees the points, and each wait passes several.
 inline bool EventsWanted(EventKind kind) {
-  return instrumentation::Any(IsWaitPoint(kind) ? instrumentation::kObserving
+  return instrumentation::Any(IsPoint(kind) ? instrumentation::kObserving
                                                 : instrumentation::kEvents);
 }
 #endif

@@ -55,6 +55,16 @@ const char* EventKindName(EventKind kind) {
       return "permit-end";
     case EventKind::kPermitsRevoked:
       return "permits-revoked";
+    case EventKind::kObjectMade:
+      return "object-made";
+    case EventKind::kObjectUse:
+      return "object-use";
+    case EventKind::kScopeLook:
+      return "scope-look";
+    case EventKind::kScopeRequest:
+      return "scope-request";
+    case EventKind::kDefer:
+      return "defer";
   }
   return "unknown";
 }

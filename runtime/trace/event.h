@@ -21,7 +21,8 @@ enum class EventKind : uint8_t {
   kStart,
   // It goes on after a wait, in a later step or in the same. name: the operation.
   kResume,
-  // It is about to be suspended until what it waits for comes. name: the operation.
+  // It is about to be suspended until what it waits for comes. arg: how it stands to a cancel, as task_word says
+  // (cx/scope.h): 1 ordinary, 2 drain, 3 structural, 7 in a finalizer; name: the operation.
   kPark,
   // Its wait was decided; its next step is queued. arg: 0 granted, 1 cancelled; name: the operation.
   kWake,
@@ -78,11 +79,50 @@ enum class EventKind : uint8_t {
   kPermitEnd,
   // `region` revoked what it still owed at its close. arg: how many; name: the region's.
   kPermitsRevoked,
+
+  // The rest are the points at which a lab lets another task go first, since workers may do that there: right before
+  // something that several tasks share is looked at or changed, with no lock held. Only an EventObserver sees them.
+  // What a task does between two of them is one step to all others.
+  //
+  // Something that tasks may share was made. arg: its address; name: what it is, "Mutex".
+  kObjectMade,
+  // It is about to be used. arg: UseOf its address; name: the function that does.
+  kObjectUse,
+  // `task` is about to look at the cancel state of `region`, and at its own.
+  kScopeLook,
+  // Somebody is about to ask something of `region`. arg: a ScopeRequest.
+  kScopeRequest,
+  // A finalizer of `region` was registered. task: its opener; name: the finalizer's.
+  kDefer,
 };
-inline constexpr int kEventKindCount = static_cast<int>(EventKind::kPermitsRevoked) + 1;
-constexpr bool IsWaitPoint(EventKind kind) {
-  return kind >= EventKind::kWaitArm && kind <= EventKind::kWaitSettle;
+inline constexpr int kEventKindCount = static_cast<int>(EventKind::kDefer) + 1;
+// Nobody but an observer sees it.
+constexpr bool IsPoint(EventKind kind) {
+  return (kind >= EventKind::kWaitArm && kind <= EventKind::kWaitSettle) ||
+         (kind >= EventKind::kObjectMade && kind <= EventKind::kScopeRequest);
 }
+
+enum class ObjectUse : uint8_t {
+  kLook,
+  kChange,
+  // Of plain memory: two of them, one a change, that nothing else orders are a data race.
+  kPlainLook,
+  kPlainChange,
+};
+// A kObjectUse's arg.
+inline uint64_t UseOf(const void* object, ObjectUse use) {
+  return uint64_t{reinterpret_cast<uintptr_t>(object)} << 2 | static_cast<uint64_t>(use);
+}
+
+enum class ScopeRequest : uint8_t {
+  kCancel,  // to stop, at once or gently
+  kCancelTask,  // the same, of one task, not of a region; its record, announced as an object, is in the arg above 8 bits
+  kCharge,  // to count what was used against its quotas
+  kAdmit,   // a task from outside, or one where there are limits
+  kClose,   // to end: its opener waits, unless all of its tasks have ended
+  kResolve,  // to count a permit that it owes as resolved
+  kSettle,   // whether it owes any
+};
 
 // "spawn", "task-end" …; "unknown" for a number that is no kind.
 const char* EventKindName(EventKind kind);

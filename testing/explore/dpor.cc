@@ -12,7 +12,7 @@ Exploration Explorer::Run() {
   size_t known = 0;
   Node next = WakeupNodes::kNone;
   while (Execute(known, next)) {
-    if (result_.classes + result_.deadlocks + result_.duplicates >= options_.max_executions) break;
+    if (stopped_ || result_.classes + result_.deadlocks + result_.duplicates >= options_.max_executions) break;
     // Back to the deepest state from which something is left to be explored.
     known = trace_.length();
     while (known > 0 && states_[known - 1].todo.empty()) --known;
@@ -117,6 +117,7 @@ void Explorer::CountEnd(Model::Ended how) {
     ++(how == Model::Ended::kDeadlock ? result_.deadlocks : result_.classes);
   }
   model_->End(how);
+  if (stopped_) return;
   for (Race& race : races_) Reverse(race.early, std::move(race.late));
   races_.clear();
 }

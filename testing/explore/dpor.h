@@ -63,6 +63,8 @@ class Explorer {
 
   // Explores. Call it once.
   Exploration Run();
+  // From the model's End: that was the last execution.
+  void Stop() { stopped_ = true; }
   // The latest execution: after a problem, the one that has it.
   const Trace& trace() const { return trace_; }
 
@@ -123,6 +125,7 @@ class Explorer {
   };
   std::vector<Race> races_;
   bool waits_for_several_ = false;
+  bool stopped_ = false;
   std::vector<uint32_t> joined_;
   std::vector<size_t> candidates_;
 };

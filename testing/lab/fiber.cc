@@ -1,10 +1,13 @@
 #include "quiesce/testing/lab/fiber.h"
 
+#include <cxxabi.h>
+
 #include <boost/context/fiber.hpp>
 #include <boost/context/preallocated.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 #include <cstddef>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "quiesce/runtime/base/check.h"
@@ -24,6 +27,18 @@ namespace {
 constexpr size_t kStackBytes = 256 * 1024;
 
 struct Unwinding {};
+
+// What the C++ runtime knows of a thread's exceptions: which are being handled, and how many have been thrown and not
+// caught (Itanium C++ ABI, 2.2.2).
+struct Exceptions {
+  void* caught = nullptr;
+  unsigned int uncaught = 0;
+
+  void Swap() {
+    auto* const of_thread = reinterpret_cast<Exceptions*>(abi::__cxa_get_globals());
+    std::swap(*this, *of_thread);
+  }
+};
 
 }  // namespace
 
@@ -53,6 +68,7 @@ class Fiber::Carrier {
   boost::context::fiber inside_;   // while it does not run
   boost::context::fiber outside_;  // while it does
   std::function<void()> run_;
+  Exceptions exceptions_;  // of the side that does not run
   bool begun_ = false;
   bool done_ = true;
   bool unwinds_ = false;
@@ -155,7 +171,9 @@ void Fiber::Carrier::SwitchIn() {
   tsan_outside_ = __tsan_get_current_fiber();
   __tsan_switch_to_fiber(tsan_inside_, 0);
 #endif
+  exceptions_.Swap();
   inside_ = std::move(inside_).resume();
+  exceptions_.Swap();
 #if QUIESCE_ASAN
   __sanitizer_finish_switch_fiber(mine, nullptr, nullptr);
 #endif
@@ -213,6 +231,8 @@ void Fiber::Drop() {
   carrier_->Unwind();
   Pool::OfThread().Return(std::exchange(carrier_, nullptr));
 }
+
+void Fiber::LetGo() { carrier_ = nullptr; }
 
 void Fiber::Leave() { static_cast<Carrier*>(running)->Leave(); }
 

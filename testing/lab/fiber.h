@@ -4,7 +4,8 @@
 // Example:    Fiber fiber([] { …; Fiber::Leave(); …; });
 //             fiber.Resume();  // until Leave
 //             fiber.Resume();  // until the end
-// Threads:    a fiber is used on one thread. The sanitizers are told of each switch.
+// Threads:    a fiber is used on one thread. The sanitizers are told of each switch. Each has its own exceptions: it may
+//             be left in a catch block, and while one passes.
 #ifndef QUIESCE_TESTING_LAB_FIBER_H_
 #define QUIESCE_TESTING_LAB_FIBER_H_
 
@@ -31,6 +32,8 @@ class Fiber {
   // Runs it until it calls Leave, or ends. Not from a fiber.
   void Resume();
   bool ended() const { return carrier_ == nullptr; }
+  // It is never resumed nor unwound: what is on its stack is lost.
+  void LetGo();
   // Back to who has called Resume. From a fiber.
   static void Leave();
 

@@ -22,22 +22,25 @@ Machine& Machine::Current() {
   return *current;
 }
 
-void Machine::Spawn(std::function<void()> run) {
+explore::TaskId Machine::Spawn(std::function<void()> run) {
   uint32_t& spawned = running_ == kBuilder ? built_tasks_ : tasks_[running_].spawned;
-  const uint32_t number = Number(task_numbers_, spawned++);
+  const uint32_t number = Number(task_numbers_, running_, spawned++);
   while (number >= tasks_.size()) tasks_.emplace_back();
   Task& task = tasks_[number];
   task.fiber = Fiber(std::move(run));
   task.steps = task.spawned = task.made = 0;
   new_.push_back(number);
+  return number;
 }
 
 explore::ObjectId Machine::NewObject() {
-  return Number(object_numbers_, running_ == kBuilder ? built_objects_++ : tasks_[running_].made++);
+  return Number(object_numbers_, running_,
+                running_ == kBuilder ? built_objects_++ : tasks_[running_].made++);
 }
 
-uint32_t Machine::Number(absl::flat_hash_map<uint64_t, uint32_t>& numbers, uint32_t nth) {
-  const uint64_t key = uint64_t{running_} << 32 | nth;
+uint32_t Machine::Number(absl::flat_hash_map<uint64_t, uint32_t>& numbers, uint32_t maker,
+                         uint32_t nth) {
+  const uint64_t key = uint64_t{maker} << 32 | nth;
   return numbers.try_emplace(key, static_cast<uint32_t>(numbers.size())).first->second;
 }
 
@@ -47,6 +50,7 @@ void Machine::Visit(Look look, const void* argument) {
   Task& task = tasks_[running_];
   task.look = look;
   task.argument = argument;
+  if (running_on_ && Next(running_).enabled) return;
   Fiber::Leave();
 }
 
@@ -91,6 +95,23 @@ void Machine::RunNew() {
   new_.clear();
 }
 
+void Machine::RunOn() {
+  running_on_ = true;
+  after_ = nullptr;
+  RunNew();
+  for (size_t i = 0; i < live_.size();) {
+    const explore::TaskId id = live_[i];
+    if (!Next(id).enabled) {
+      ++i;
+      continue;
+    }
+    Run(id);
+    RunNew();
+    i = 0;  // it may have let any other go on
+  }
+  running_on_ = false;
+}
+
 void Machine::End(Ended how) {
   if (on_end_) on_end_(how);
   Drop();
@@ -98,7 +119,10 @@ void Machine::End(Ended how) {
 
 void Machine::Drop() {
   dropping_ = true;
-  for (const explore::TaskId id : live_) tasks_[id].fiber = Fiber();
+  for (const explore::TaskId id : live_) {
+    if (lets_go_) tasks_[id].fiber.LetGo();
+    tasks_[id].fiber = Fiber();
+  }
   dropping_ = false;
   live_.clear();
   new_.clear();

@@ -8,7 +8,7 @@
 // Invariants: (1) a task stops before each visible operation, and what it does until the next is one step; (2) tasks and
 //             objects are numbered by who has made them, and as which, so that a number means the same in each execution
 //             of one machine; (3) a task that has not ended when an execution is over is unwound, and its
-//             destructors find nobody to wait for.
+//             destructors find nobody to wait for; or, of a machine that is told to let go, is never heard of again.
 // Threads:    the one that explores.
 #ifndef QUIESCE_TESTING_LAB_MACHINE_H_
 #define QUIESCE_TESTING_LAB_MACHINE_H_
@@ -17,6 +17,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -37,25 +38,37 @@ class Machine final : public explore::Model {
 
   // Called at the end of each execution, before its tasks go.
   void OnEnd(std::function<void(Ended)> check) { on_end_ = std::move(check); }
+  // Of code that no exception may pass: what it has left in a task that does not end is lost, the stack included.
+  void LetGoInsteadOfUnwinding() { lets_go_ = true; }
 
   // ---- for what is explored ----
 
   // That which runs here. Fatal if none does.
   static Machine& Current();
   // Makes a task. From `build`, or from a task.
-  void Spawn(std::function<void()> run);
+  explore::TaskId Spawn(std::function<void()> run);
   // A number for an object that the running task, or `build`, has just made.
   explore::ObjectId NewObject();
+  // That of the `nth` which is there before each execution.
+  explore::ObjectId OlderObject(uint32_t nth) { return Number(object_numbers_, kOlder, nth); }
+  // The task whose step is the caller.
+  std::optional<explore::TaskId> running() const {
+    return running_ == kBuilder ? std::nullopt : std::optional(running_);
+  }
   // `look` says what the operation would be now, whenever it is asked.
   using Look = void (*)(const void* argument, explore::Pending& pending);
   // The running task is about to do this. Returns when it has been told to. Throws if the task is unwound.
   void Visit(Look look, const void* argument);
+  // The latest step of `task`; its index is 0 if it has made none.
+  explore::EventRef latest(explore::TaskId task) const { return {task, tasks_[task].steps}; }
   // The step that is running, for After.
   explore::EventRef now() const { return step_; }
   // It came after that one.
   void After(explore::EventRef other) {
-    if (!dropping_) after_->push_back(other);
+    if (!dropping_ && after_ != nullptr && other.task != running_) after_->push_back(other);
   }
+  // From OnEnd's: lets every task go on for as long as any can, in no order that counts. Nothing is visible meanwhile.
+  void RunOn();
 
   // ---- Model ----
 
@@ -67,6 +80,7 @@ class Machine final : public explore::Model {
 
  private:
   static constexpr uint32_t kBuilder = ~uint32_t{0};
+  static constexpr uint32_t kOlder = ~uint32_t{1};
   struct Task {
     Fiber fiber;
     Look look = nullptr;
@@ -76,7 +90,8 @@ class Machine final : public explore::Model {
     uint32_t spawned = 0;
     uint32_t made = 0;
   };
-  uint32_t Number(absl::flat_hash_map<uint64_t, uint32_t>& numbers, uint32_t nth);
+  static uint32_t Number(absl::flat_hash_map<uint64_t, uint32_t>& numbers, uint32_t maker,
+                         uint32_t nth);
   // Until its next visible operation.
   void Run(explore::TaskId task);
   void RunNew();
@@ -96,6 +111,8 @@ class Machine final : public explore::Model {
   explore::EventRef step_ = {kBuilder, 0};
   explore::EventRefs* after_ = nullptr;
   bool dropping_ = false;  // tasks are unwound, and their destructors may visit
+  bool running_on_ = false;
+  bool lets_go_ = false;
 };
 
 }  // namespace quiesce::lab

@@ -33,6 +33,9 @@
 #include "quiesce/runtime/task/wait.h"
 #include "quiesce/runtime/task/yield.h"
 #include "quiesce/runtime/time/sleep.h"
+#ifdef QUIESCE_IN_LAB
+#include "quiesce/testing/lab/lab.h"
+#endif
 
 namespace quiesce {
 namespace rules {
@@ -68,9 +71,36 @@ class Reports final : public ReportSink {
   std::vector<std::string> all_ ABSL_GUARDED_BY(mutex_);
 };
 
-class TestRuntime {
+#ifdef QUIESCE_IN_LAB
+
+// Each Run is one execution in the lab: the next that its seeds give.
+class Runner {
  public:
-  explicit TestRuntime(uint32_t workers = 2)
+  explicit Runner(uint32_t) {}
+
+  template <class Body>
+  auto Run(Body&& body) {
+    using T = typename std::invoke_result_t<Body&, Cx>::value_type;
+    static uint64_t seed = 0;
+    std::optional<Outcome<T>> outcome;
+    const LabResult result =
+        RunLab(Explore::Walk(1).WithSeed(++seed).WithReports(&reports).WithoutRepeating(),
+               [&](Cx cx) -> Task<void> {
+                 outcome.emplace(co_await Region::Open(cx, "root", body));
+                 co_return Ok();
+               });
+    EXPECT_TRUE(result.ok()) << result.failure;
+    return *std::move(outcome);
+  }
+
+  Reports reports;
+};
+
+#else
+
+class Runner {
+ public:
+  explicit Runner(uint32_t workers)
       : runtime_(
             Runtime::Create(RuntimeOptions().WithWorkers(workers).WithReports(&reports)).value()) {}
 
@@ -79,6 +109,21 @@ class TestRuntime {
   auto Run(Body&& body, DrainReport* report = nullptr) {
     return runtime_->BlockOn(std::forward<Body>(body), report);
   }
+  Runtime& operator*() { return *runtime_; }
+  Runtime* operator->() { return runtime_.get(); }
+
+  Reports reports;
+
+ private:
+  std::unique_ptr<Runtime> runtime_;
+};
+
+#endif
+
+class TestRuntime : public Runner {
+ public:
+  explicit TestRuntime(uint32_t workers = 2) : Runner(workers) {}
+
   // Opens a region 'r' below the root and returns *its* outcome: that of Run is Ok where the cause of a
   // Cancelled lies inside the root.
   template <class Body>
@@ -93,13 +138,6 @@ class TestRuntime {
     EXPECT_TRUE(root.ok()) << root.ToString();
     return *std::move(outcome);
   }
-  Runtime& operator*() { return *runtime_; }
-  Runtime* operator->() { return runtime_.get(); }
-
-  Reports reports;
-
- private:
-  std::unique_ptr<Runtime> runtime_;
 };
 
 // --- where tasks are held ------------------------------------------------------------------------

@@ -1,0 +1,253 @@
+#include "quiesce/testing/lab/lab.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "quiesce/testing/explore/dpor.h"
+#include "quiesce/testing/explore/sampler.h"
+#include "quiesce/testing/explore/schedule.h"
+#include "quiesce/testing/explore/trace.h"
+#include "quiesce/testing/lab/lab_runtime.h"
+
+namespace quiesce {
+namespace {
+
+using lab::LabRuntime;
+using EndedHow = LabRuntime::Ended;
+
+const char* NameOf(Explore::Strategy strategy) {
+  switch (strategy) {
+    case Explore::Strategy::kWalk:
+      return "walk";
+    case Explore::Strategy::kPct:
+      return "pct";
+    case Explore::Strategy::kPos:
+      return "pos";
+    case Explore::Strategy::kExhaustive:
+    case Explore::Strategy::kReplay:
+      break;
+  }
+  return "";
+}
+
+explore::Strategy SamplerOf(Explore::Strategy strategy) {
+  switch (strategy) {
+    case Explore::Strategy::kPct:
+      return explore::Strategy::kPct;
+    case Explore::Strategy::kPos:
+      return explore::Strategy::kPos;
+    default:
+      return explore::Strategy::kWalk;
+  }
+}
+
+constexpr const char* kNotCovered =
+    "not covered: other inputs; timers that are late or early; memory that no primitive guards; weak memory";
+
+// Runs executions of one program, and knows what was wrong with the last.
+class Lab {
+ public:
+  Lab(const Explore& how, const LabMain& main) : how_(how), runtime_(main, how.seed()) {
+    if (how.cancels()) runtime_.CancelSomewhere();
+    runtime_.ReportTo(how.reports());
+    runtime_.OnBegin([this] {
+      wrong_.clear();
+      if (how_.begin()) how_.begin()();
+    });
+    runtime_.OnEnd([this](EndedHow ended) {
+      wrong_ = WhatIsWrong(ended);
+      if (on_end_) on_end_();
+    });
+  }
+
+  LabResult Run() {
+    switch (how_.strategy()) {
+      case Explore::Strategy::kExhaustive:
+        Exhaust();
+        break;
+      case Explore::Strategy::kReplay:
+        ReplayOne();
+        break;
+      default:
+        Sample();
+        break;
+    }
+    return std::move(result_);
+  }
+
+ private:
+  std::string WhatIsWrong(EndedHow ended) {
+    if (ended == EndedHow::kGivenUp) return "";
+    if (!runtime_.violation().empty()) return runtime_.violation();
+    if (ended == EndedHow::kDeadlock) {
+      return absl::StrCat("DEADLOCK: nothing can go on.\n", runtime_.Dump());
+    }
+    if (!runtime_.race().empty()) return runtime_.race();
+    if (how_.failed()) {
+      if (std::optional<std::string> failed = how_.failed()()) return *std::move(failed);
+    }
+    const bool may_be_cancelled = how_.cancels() && runtime_.outcome().is_cancelled();
+    if (how_.cancels() && runtime_.tasks_cut_off() != 0) {
+      return absl::StrCat(runtime_.tasks_cut_off(),
+                          " of the cancelled tasks did not end in the time that they had for it.\n",
+                          runtime_.reports());
+    }
+    if (!runtime_.outcome().ok() && !may_be_cancelled) {
+      return absl::StrCat("The body ended with ", runtime_.outcome().ToString());
+    }
+    return how_.reports() == nullptr ? runtime_.reports() : "";
+  }
+
+  void Exhaust() {
+    explore::ExploreOptions options;
+    options.max_executions = how_.executions();
+    options.max_steps = how_.max_steps();
+    explore::Explorer explorer(runtime_.model(), options);
+    on_end_ = [this, &explorer] {
+      if (!wrong_.empty()) explorer.Stop();
+    };
+    const explore::Exploration all = explorer.Run();
+    on_end_ = nullptr;
+    result_.executions = all.classes + all.deadlocks;
+    result_.steps = all.steps;
+    result_.longest = all.longest;
+    result_.exhausted = all.exhausted && wrong_.empty();
+    result_.hash = explorer.trace().OrderHash();
+    const std::string numbers = absl::StrCat(all.classes, " classes, ", all.steps,
+                                             " steps, the longest execution has ", all.longest);
+    if (!all.problem.empty()) {
+      result_.failure = absl::StrCat(all.problem, "\n");
+      result_.verdict = absl::StrCat("STOPPED: ", numbers);
+    } else if (!wrong_.empty()) {
+      result_.verdict = absl::StrCat("FAILED after ", numbers);
+      Explain(explorer.trace());
+    } else if (all.exhausted) {
+      result_.verdict = absl::StrCat("EXHAUSTIVE: ", numbers, "; ", kNotCovered);
+    } else {
+      result_.verdict = absl::StrCat("STOPPED: ", numbers, ", and there are more; ", kNotCovered);
+    }
+  }
+
+  void Sample() {
+    explore::SampleOptions options;
+    options.strategy = SamplerOf(how_.strategy());
+    options.seed = how_.seed();
+    options.depth = how_.depth();
+    options.max_steps = how_.max_steps();
+    explore::Sampler sampler(runtime_.model(), options);
+    bool too_long = false;
+    while (result_.executions < how_.executions() && wrong_.empty() && !too_long) {
+      const explore::Execution execution = sampler.Next();
+      ++result_.executions;
+      result_.steps += sampler.trace().length();
+      result_.longest = std::max(result_.longest, sampler.trace().length());
+      result_.hash = execution.schedule.hash;
+      too_long = execution.ended == explore::Execution::Ended::kTooLong;
+    }
+    result_.verdict = absl::StrCat("SAMPLED(", result_.executions, ", ", NameOf(how_.strategy()),
+                                   "): ", result_.steps, " steps; ", kNotCovered);
+    if (too_long) {
+      result_.failure = absl::StrCat("an execution of more than ", how_.max_steps(), " steps\n");
+    } else if (!wrong_.empty()) {
+      Explain(sampler.trace());
+    }
+  }
+
+  void ReplayOne() {
+    const absl::StatusOr<explore::Schedule> schedule = explore::Schedule::Parse(how_.schedule());
+    if (!schedule.ok()) {
+      result_.failure = absl::StrCat(schedule.status().message(), "\n");
+      return;
+    }
+    explore::Trace trace;
+    runtime_.StartLog();
+    const absl::Status same =
+        explore::Replay(runtime_.model(), &trace, *schedule, how_.max_steps());
+    result_.executions = 1;
+    result_.steps = result_.longest = trace.length();
+    result_.hash = trace.OrderHash();
+    result_.verdict = "REPLAYED: one execution, nothing else";
+    lab::LabTrace log = runtime_.StopLog(*schedule, trace);
+    if (!same.ok()) {
+      result_.failure = absl::StrCat(same.message(), "\n");
+    } else {
+      Report(*schedule, std::move(log));
+    }
+  }
+
+  void Report(const explore::Schedule& schedule, lab::LabTrace log) {
+    result_.replay = schedule.ToString();
+    log.problem = wrong_;
+    log.verdict = result_.verdict;
+    if (!wrong_.empty()) {
+      result_.failure =
+          absl::StrCat(wrong_, wrong_.ends_with('\n') ? "" : "\n", "\n", schedule.deviations.size(),
+                       schedule.deviations.size() == 1 ? " decision" : " decisions",
+                       " in an execution of ", log.steps.size(), " steps:\n", log.ToText(),
+                       "\nOnce more: --quiesce_replay=", result_.replay, "\n");
+    }
+    result_.trace = std::move(log);
+  }
+
+  // The execution of `failing`, in as few decisions as will do, and what it does.
+  void Explain(const explore::Trace& failing) {
+    if (!how_.repeats()) {
+      result_.failure = wrong_;
+      return;
+    }
+    std::vector<explore::TaskId> order;
+    for (size_t at = 0; at < failing.length(); ++at) order.push_back(failing[at].task);
+    explore::Trace trace;
+    const explore::Execution again = explore::Execute(
+        runtime_.model(), &trace,
+        [&](const std::vector<explore::TaskId>& can, explore::TaskId usual) {
+          if (trace.length() >= order.size()) return usual;
+          const explore::TaskId next = order[trace.length()];
+          return std::ranges::count(can, next) != 0 ? next : usual;
+        },
+        how_.max_steps());
+    const std::string first = wrong_;
+    explore::Schedule least = again.schedule;
+    if (first.empty()) {
+      result_.failure =
+          "nondeterminism: what failed does not fail when the same steps are made again. Does the "
+          "body use real time, threads, or what is left of the execution before?\n";
+      return;
+    }
+    least = explore::Minimize(
+        runtime_.model(), least,
+        [this](const explore::Execution&, const explore::Trace&) { return !wrong_.empty(); },
+        how_.max_steps());
+    runtime_.StartLog();
+    explore::Follow(runtime_.model(), &trace, least.deviations, how_.max_steps());
+    result_.hash = trace.OrderHash();
+    Report(least, runtime_.StopLog(least, trace));
+  }
+
+  const Explore& how_;
+  LabRuntime runtime_;
+  LabResult result_;
+  std::string wrong_;  // of the last execution
+  std::function<void()> on_end_;
+};
+
+}  // namespace
+
+Explore Explore::Replay(std::string schedule) {
+  Explore replay(Strategy::kReplay, 1);
+  replay.schedule_ = std::move(schedule);
+  return replay;
+}
+
+LabResult RunLab(const Explore& how, const LabMain& main) { return Lab(how, main).Run(); }
+
+LabResult RunLab(uint64_t seed, const LabMain& main) {
+  return RunLab(Explore::Walk(1).WithSeed(seed), main);
+}
+
+}  // namespace quiesce

@@ -1,0 +1,152 @@
+// lab.h: code of the runtime, run so that every order of its steps can be had, and had again.
+//
+// Why:        a bug that needs two workers to be at two places in the same moment shows up once a month. Here each
+//             operation that others can tell from one before or after it is a step, who makes the next one is a
+//             decision, and what is decided is written down.
+// Example:    const LabResult result = RunLab(Explore::Exhaustive(), [](Cx cx) -> Task<void> {
+//               Mutex a, b;
+//               …
+//             });
+//             if (!result.ok()) std::puts(result.failure.c_str());
+// What fails: a body that ends with anything but Ok; a deadlock; what the runtime would report (a stall, a leak); a task
+//             that outlives even its drain; what Explore::WithCheck finds.
+// Covers:     every schedule of one worker or of many, since each switch that many could make is a decision here;
+//             sequential consistency; time that moves only when nothing else can go on. Not what touches memory
+//             that no primitive guards, or anything outside of the process: such code must not be in the body.
+// Threads:    RunLab on one thread at a time, of a process that runs nothing of Quiesce beside it.
+#ifndef QUIESCE_TESTING_LAB_LAB_H_
+#define QUIESCE_TESTING_LAB_LAB_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/task/task.h"
+#include "quiesce/testing/lab/lab_trace.h"
+
+namespace quiesce {
+
+using LabMain = std::function<Task<void>(Cx)>;
+
+// Which executions.
+class Explore {
+ public:
+  enum class Strategy : uint8_t { kExhaustive, kWalk, kPct, kPos, kReplay };
+
+  // One of each class of executions that nobody can tell apart.
+  static Explore Exhaustive() { return Explore(Strategy::kExhaustive, kUnlimited); }
+  // So many, each step by any task that can go.
+  static Explore Walk(uint64_t executions) { return Explore(Strategy::kWalk, executions); }
+  // … by priorities that change `depth` - 1 times: finds each bug that takes so many orderings with a known chance.
+  static Explore Pct(uint64_t executions, int depth = 3) {
+    return Explore(Strategy::kPct, executions).WithDepth(depth);
+  }
+  // … by priorities of operations that compete.
+  static Explore Pos(uint64_t executions) { return Explore(Strategy::kPos, executions); }
+  // The one that a failure has printed.
+  static Explore Replay(std::string schedule);
+
+  // Of the choices, and of Cx's randomness.
+  Explore& WithSeed(uint64_t seed) {
+    seed_ = seed;
+    return *this;
+  }
+  // An exhaustive one gives up after so many, and says so.
+  Explore& WithMaxExecutions(uint64_t executions) {
+    executions_ = executions;
+    return *this;
+  }
+  // An execution of more fails.
+  Explore& WithMaxSteps(size_t steps) {
+    max_steps_ = steps;
+    return *this;
+  }
+  // In each execution somebody also cancels the body's region, at some moment; with Exhaustive at every one that can be
+  // told from the others. The body may then end Cancelled, but has to end in the time that a drain has.
+  Explore& WithCancelSweep() {
+    cancels_ = true;
+    return *this;
+  }
+  // What the runtime reports goes there, and is no failure.
+  Explore& WithReports(ReportSink* reports) {
+    reports_ = reports;
+    return *this;
+  }
+  // For a body that cannot be run again, since it leaves something behind: of a failure there is only what is wrong.
+  Explore& WithoutRepeating() {
+    repeats_ = false;
+    return *this;
+  }
+  // `begin` is called before each execution, and `failed` after each that has come to its end: what is wrong, or nothing.
+  Explore& WithCheck(std::function<void()> begin,
+                     std::function<std::optional<std::string>()> failed) {
+    begin_ = std::move(begin);
+    failed_ = std::move(failed);
+    return *this;
+  }
+
+  Strategy strategy() const { return strategy_; }
+  uint64_t executions() const { return executions_; }
+  uint64_t seed() const { return seed_; }
+  int depth() const { return depth_; }
+  size_t max_steps() const { return max_steps_; }
+  bool cancels() const { return cancels_; }
+  ReportSink* reports() const { return reports_; }
+  bool repeats() const { return repeats_; }
+  const std::string& schedule() const { return schedule_; }
+  const std::function<void()>& begin() const { return begin_; }
+  const std::function<std::optional<std::string>()>& failed() const { return failed_; }
+
+ private:
+  static constexpr uint64_t kUnlimited = std::numeric_limits<uint64_t>::max();
+  Explore(Strategy strategy, uint64_t executions) : strategy_(strategy), executions_(executions) {}
+  Explore& WithDepth(int depth) {
+    depth_ = depth;
+    return *this;
+  }
+
+  Strategy strategy_;
+  uint64_t executions_;
+  uint64_t seed_ = 1;
+  int depth_ = 3;
+  size_t max_steps_ = 100'000;
+  bool cancels_ = false;
+  ReportSink* reports_ = nullptr;
+  bool repeats_ = true;
+  std::string schedule_;
+  std::function<void()> begin_;
+  std::function<std::optional<std::string>()> failed_;
+};
+
+struct LabResult {
+  bool ok() const { return failure.empty(); }
+
+  // "EXHAUSTIVE: 10 classes …", "SAMPLED(1000, pos): …", and what that does not cover.
+  std::string verdict;
+  // What is wrong, and the shortest way to it that was found. Empty: nothing.
+  std::string failure;
+  // For Explore::Replay.
+  std::string replay;
+
+  uint64_t executions = 0;  // that came to an end, or to a deadlock
+  uint64_t steps = 0;
+  size_t longest = 0;  // of an execution, in steps
+  bool exhausted = false;
+  // Of the last execution: equal wherever the same seed makes the same steps.
+  uint64_t hash = 0;
+  // Of the failure, or of the replay.
+  std::optional<lab::LabTrace> trace;
+};
+
+// Runs `main`, as the body of a root region, as often as `how` says, or until it fails.
+LabResult RunLab(const Explore& how, const LabMain& main);
+// Once, by the choices of that seed.
+LabResult RunLab(uint64_t seed, const LabMain& main);
+
+}  // namespace quiesce
+
+#endif  // QUIESCE_TESTING_LAB_LAB_H_

@@ -1,0 +1,655 @@
+#include "quiesce/testing/lab/lab_runtime.h"
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "quiesce/runtime/region/region_ref.h"
+#include "quiesce/runtime/region/spawn.h"
+#include "quiesce/runtime/task/step_state.h"
+#include "quiesce/runtime/task/task_core.h"
+
+namespace quiesce::lab {
+namespace {
+
+using explore::Effect;
+
+thread_local LabRuntime* current = nullptr;
+
+// Virtual time begins here: late enough for what has happened "an hour ago".
+constexpr int64_t kBeginNanos = int64_t{1'000'000} * 1'000'000'000;
+
+// Sebastiano Vigna's splitmix64: the `index`th number of a sequence is had without those before it.
+uint64_t Mix(uint64_t seed, uint64_t index) {
+  uint64_t z = seed + index * 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+bool IsFailure(Severity severity) {
+  return severity == Severity::kError || severity == Severity::kPanicked;
+}
+
+void Touch(explore::Op& op, explore::ObjectId object, Effect effect) {
+  op.accesses.push_back({object, effect});
+}
+
+}  // namespace
+
+LabRuntime::LabRuntime(Main main, uint64_t seed)
+    : main_(std::move(main)),
+      seed_(seed),
+      machine_([this](Machine&) { Begin(); }),
+      observer_before_(SetEventObserver(this)) {
+  current = this;
+  services_.scheduler = this;
+  services_.clock = this;
+  services_.poller = this;
+  services_.random = this;
+  services_.reports = this;
+  services_.counters = &counters_;
+  machine_.LetGoInsteadOfUnwinding();
+  machine_.OnEnd([this](Ended how) { End(how); });
+}
+
+LabRuntime::~LabRuntime() {
+  SetEventObserver(observer_before_);
+  current = nullptr;
+}
+
+// ---- one execution ----------------------------------------------------------------------------------
+
+void LabRuntime::Begin() {
+  stats_ = std::make_unique<DrainStats>();
+  outcome_ = Ok();
+  reports_.clear();
+  lost_tasks_ = 0;
+  quiescent_ = fires_ = crowded_ = false;
+  now_ = kBeginNanos;
+  armed_.clear();
+  by_runnable_.clear();
+  by_id_.clear();
+  by_record_.clear();
+  all_regions_.clear();
+  regions_.clear();
+  objects_.clear();
+  draws_.clear();
+  timers_armed_.clear();
+  used_tasks_.clear();
+  order_.Begin();
+  oracles_.Begin();
+  steps_ = 0;
+  over_ = false;
+  failed_at_.reset();
+  task_failed_at_.reset();
+  race_.clear();
+  if (on_begin_) on_begin_();
+  time_ = machine_.NewObject();
+  root_ = RegionCore::NewRoot(&services_, "lab", stats_.get());
+  root_->on_quiescent_argument = this;
+  root_->on_quiescent = [](RegionCore* root) {
+    static_cast<LabRuntime*>(root->on_quiescent_argument)->quiescent_ = true;
+  };
+  clock_ = NewTask([this](LabTask* clock) { RunClock(clock); });
+  clock_->name = "clock";
+  running_main_.emplace(spawn_internal::SpawnFromOutside(
+      root_, &root_->authority(), /*cx_flags=*/0, SpawnName("main"),
+      [this](Cx cx) -> Task<void> { return Drive(cx); }));
+  canceller_ = cancels_ ? NewTask([this](LabTask* self) { RunCanceller(self); }) : nullptr;
+  if (canceller_ != nullptr) canceller_->name = "canceller";
+  if (root_->TryCloseCount() || !root_->ParkCloser(nullptr)) quiescent_ = true;
+}
+
+void LabRuntime::RunCanceller(LabTask* canceller) {
+  canceller->request = ScopeRequest::kCancel;
+  canceller->target_region = FindRegion(root_->id);
+  Point(canceller, Doing::kRequest);
+  if (root_ == nullptr || quiescent_) return;  // all have ended before
+  canceller->ended = true;                     // what follows is one step
+  RegionRef(root_, &root_->authority()).Cancel();
+}
+
+Task<void> LabRuntime::Drive(Cx cx) { co_return co_await Region::Open(cx, "main", main_); }
+
+LabRuntime* LabRuntime::Current() { return current; }
+
+void LabRuntime::End(Ended how) {
+  if (how == Ended::kComplete) oracles_.OnEnd();
+  if (how == Ended::kDeadlock) oracles_.OnQuiet();
+  deadlock_ = how == Ended::kDeadlock;
+  waiting_.clear();
+  for (const explore::TaskId id : machine_.live()) {
+    if (id != clock_->id && machine_.latest(id).index != 0) waiting_.push_back(id);
+  }
+  over_ = true;
+  if (on_end_) on_end_(how);
+  const bool logs = std::exchange(logs_, false);
+  CancelRest();
+  logs_ = logs;
+}
+
+void LabRuntime::CancelRest() {
+  if (root_ == nullptr) return;
+  // Whatever is left is cancelled, and gets the time that it has for that.
+  RegionRef(root_, &root_->authority()).Cancel();
+  machine_.RunOn();
+  if (root_ == nullptr) return;
+  lost_tasks_ = by_id_.size();
+  // Nothing of it may be touched again: it, and what waits in it, stays where it is.
+  (void)stats_.release();
+  root_ = nullptr;
+  running_main_.reset();
+  while (timers_.PopFront() != nullptr) {
+  }
+}
+
+// ---- tasks ------------------------------------------------------------------------------------------
+
+LabRuntime::LabTask* LabRuntime::NewTask(std::function<void(LabTask*)> run) {
+  const explore::TaskId id =
+      machine_.Spawn([this, run = std::move(run)] { run(&tasks_[*machine_.running()]); });
+  while (tasks_.size() <= id) tasks_.emplace_back();
+  LabTask* task = &tasks_[id];
+  *task = LabTask();
+  task->lab = this;
+  task->id = id;
+  task->age = static_cast<uint32_t>(used_tasks_.size());
+  used_tasks_.push_back(task);
+  return task;
+}
+
+LabRuntime::LabTask* LabRuntime::Running() {
+  const std::optional<explore::TaskId> running = machine_.running();
+  return running.has_value() ? &tasks_[*running] : nullptr;
+}
+
+void LabRuntime::Post(Runnable* runnable, Lane, Place, Instant) {
+  const auto found = by_runnable_.find(runnable);
+  if (found != by_runnable_.end()) {
+    found->second->ready = true;
+    found->second->woken_by = machine_.now();
+    return;
+  }
+  if (runnable->step != &StartStep) {
+    stray_steps_.PushBack(runnable);
+    return;
+  }
+  LabTask* task = NewTask([this, runnable](LabTask* self) { RunTask(self, runnable); });
+  task->core = static_cast<TaskCore*>(runnable);
+  task->runtime_id = spawned_->id;
+  task->name = spawned_->name;
+  task->site = task->core->site;
+  task->home = task->region = FindRegion(spawned_->region);
+  spawned_.reset();
+  if (const LabTask* by = Running()) order_.Join(task->id, by->id);
+  task->cancel = machine_.NewObject();
+  task->end = FindObject(reinterpret_cast<uintptr_t>(task->core)).number;
+  ++task->home->live;
+  by_runnable_[runnable] = task;
+  by_record_[reinterpret_cast<uintptr_t>(task->core)] = task;
+  by_id_[task->runtime_id] = task;
+}
+
+void LabRuntime::PostBatch(RunnableQueue batch, Lane lane) {
+  while (Runnable* runnable = batch.PopFront()) {
+    Post(runnable, lane, Place::kBack, Instant::InfiniteFuture());
+  }
+}
+
+void LabRuntime::RunTask(LabTask* task, Runnable* runnable) {
+  Point(task, Doing::kStart);
+  while (true) {
+    task->ready = task->parked = task->arming = false;
+    runnable->step(runnable);
+    if (task->ended) return;
+    task->parked = true;
+    Point(task, Doing::kResume);
+    if (task->woken_by.index != 0) machine_.After(task->woken_by);
+    order_.Join(task->id, task->woken_by.task);
+  }
+}
+
+// ---- time -------------------------------------------------------------------------------------------
+
+void LabRuntime::Arm(Timer* timer) {
+  timer->armed = true;
+  if (timer->when.is_infinite()) return;
+  timers_.PushBack(timer);
+  ArmedTimer armed;
+  const LabTask* by = Running();
+  armed.by = by == nullptr ? clock_->id : by->id;
+  armed.nth = timers_armed_[armed.by]++;
+  armed_[timer] = armed;
+}
+
+bool LabRuntime::Disarm(Timer* timer) {
+  if (!std::exchange(timer->armed, false)) return false;
+  const auto found = armed_.find(timer);
+  if (found == armed_.end()) return true;  // for ever
+  if (found->second.fires != nullptr) {
+    found->second.fires->timer = nullptr;
+  } else {
+    timers_.Remove(timer);
+  }
+  armed_.erase(found);
+  return true;
+}
+
+bool LabRuntime::OthersCanGo() {
+  return std::ranges::any_of(machine_.live(), [this](explore::TaskId id) {
+    return id != clock_->id && (canceller_ == nullptr || id != canceller_->id) &&
+           machine_.Next(id).enabled;
+  });
+}
+
+void LabRuntime::RunClock(LabTask* clock) {
+  while (true) {
+    Point(clock, Doing::kTime);
+    crowded_ = false;
+    oracles_.OnQuiet();
+    for (const LabTask* other : used_tasks_) {
+      const explore::EventRef latest = machine_.latest(other->id);
+      if (latest.index != 0) machine_.After(latest);
+    }
+    if (!stray_steps_.empty()) {
+      RunSteps();
+      continue;
+    }
+    if (quiescent_) {
+      (void)root_->Close();
+      std::exchange(root_, nullptr)->Unref();
+      outcome_ = (*std::exchange(running_main_, std::nullopt)).TakeOutcome();
+      return;
+    }
+    Instant first = Instant::InfiniteFuture();
+    for (const Timer* timer = timers_.front(); timer != nullptr; timer = timers_.Next(timer)) {
+      first = std::min(first, timer->when);
+    }
+    now_ = std::max(now_, first.nanos());
+    std::vector<Timer*> due;
+    for (Timer* timer = timers_.front(); timer != nullptr; timer = timers_.Next(timer)) {
+      if (timer->when.nanos() <= now_) due.push_back(timer);
+    }
+    for (Timer* timer : due) timers_.Remove(timer);
+    if (due.size() == 1) {
+      Fire(due.front());
+      continue;
+    }
+    crowded_ = true;
+    std::ranges::sort(due, {}, [this](Timer* timer) {
+      const ArmedTimer& armed = armed_[timer];
+      return std::pair(armed.by, armed.nth);
+    });
+    for (Timer* timer : due) {
+      LabTask* fires = NewTask([this](LabTask* self) {
+        Point(self, Doing::kFire);
+        if (self->timer != nullptr) Fire(self->timer);
+      });
+      fires->name = "timer";
+      fires->timer = timer;
+      armed_[timer].fires = fires;
+    }
+  }
+}
+
+void LabRuntime::Fire(Timer* timer) {
+  armed_.erase(timer);
+  timer->armed = false;
+  fires_ = true;
+  timer->fire(timer);
+  fires_ = false;
+  RunSteps();
+}
+
+void LabRuntime::RunSteps() {
+  while (Runnable* step = stray_steps_.PopFront()) step->step(step);
+}
+
+uint64_t LabRuntime::Next() {
+  const LabTask* task = Running();
+  const uint32_t by = task == nullptr ? ~uint32_t{0} : task->id;
+  return Mix(Mix(seed_, by), draws_[by]++);
+}
+
+absl::Status LabRuntime::Add(IoSource* source) {
+  return absl::UnimplementedError(
+      absl::StrCat("lab: descriptor ", source->fd,
+                   " is of the real world, which a lab cannot repeat. Use what the lab simulates"));
+}
+
+// ---- what is visible --------------------------------------------------------------------------------
+
+LabRuntime::LabRegion* LabRuntime::FindRegion(uint64_t id) {
+  const auto found = regions_.find(id);
+  return found == regions_.end() ? nullptr : found->second;
+}
+
+LabRuntime::Object LabRuntime::FindObject(uintptr_t address) {
+  const auto found = objects_.find(address);
+  if (found != objects_.end()) return found->second;
+  const auto [older, fresh] =
+      older_objects_.try_emplace(address, static_cast<uint32_t>(older_objects_.size()));
+  return Object{machine_.OlderObject(older->second), "an object from outside of the lab"};
+}
+
+void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, uint64_t arg,
+                         const char* name) {
+  if (logs_ && !IsPoint(kind)) Log(kind, region_id, task_id, arg, name);
+  if (kind < EventKind::kObjectMade || !IsPoint(kind)) {
+    const bool fine = oracles_.violation().empty();
+    oracles_.OnEvent(kind, region_id, task_id, arg, name);
+    if (fine && !oracles_.violation().empty()) NoteFailure();
+  }
+  switch (kind) {
+    case EventKind::kObjectMade:
+      objects_[arg] = Object{machine_.NewObject(), name};
+      return;
+    case EventKind::kRegionOpen: {
+      LabRegion* region = &all_regions_.emplace_back();
+      region->id = region_id;
+      region->parent = FindRegion(arg);
+      region->name = name;
+      const auto opener = by_id_.find(task_id);
+      if (opener != by_id_.end()) region->opener = opener->second;
+      region->cancel = machine_.NewObject();
+      region->life = machine_.NewObject();
+      region->permits = machine_.NewObject();
+      regions_[region_id] = region;
+      return;
+    }
+    case EventKind::kSpawn:
+      spawned_ = Spawned{task_id, region_id, name};
+      return;
+    default:
+      break;
+  }
+  LabTask* task = Running();
+  if (task == nullptr || task->ended || fires_) return;
+  switch (kind) {
+    case EventKind::kScopeLook:
+      task->region = FindRegion(region_id);
+      task->used.clear();
+      return Point(task, Doing::kLook);
+    case EventKind::kCheckpoint:
+      task->operation = name;
+      return;
+    case EventKind::kWaitArm:
+      task->arming = true;
+      return;
+    case EventKind::kObjectUse: {
+      const Object object = FindObject(arg >> 2);
+      const auto use = static_cast<ObjectUse>(arg & 3);
+      const bool same = task->arming && task->doing == Doing::kUse &&
+                        task->object.number == object.number && task->use == ObjectUse::kChange;
+      if (same) return;
+      task->object = object;
+      task->use = use;
+      task->function = name;
+      task->used.push_back(object.number);
+      Point(task, Doing::kUse);
+      return Order(task, object, use);
+    }
+    case EventKind::kScopeRequest: {
+      task->request = static_cast<ScopeRequest>(arg & 0xff);
+      task->target_region = FindRegion(region_id);
+      const auto target = by_record_.find(static_cast<uintptr_t>(arg >> 8));
+      task->target_task = target == by_record_.end() ? nullptr : target->second;
+      Point(task, Doing::kRequest);
+      if (task->request == ScopeRequest::kClose) {
+        for (const explore::EventRef end : task->target_region->ends) {
+          machine_.After(end);
+          order_.Join(task->id, end.task);
+        }
+      }
+      return;
+    }
+    case EventKind::kTaskEnd:
+      task->severity = static_cast<Severity>(arg);
+      Point(task, Doing::kEnd);
+      if (IsFailure(task->severity) && !task_failed_at_.has_value() && !over_) {
+        task_failed_at_ = steps_ - 1;
+      }
+      task->ended = true;
+      by_runnable_.erase(task->core);
+      by_id_.erase(task->runtime_id);
+      task->core = nullptr;
+      --task->home->live;
+      task->home->ends.push_back(machine_.now());
+      return;
+    default:
+      return;
+  }
+}
+
+void LabRuntime::Log(EventKind kind, uint64_t region, uint64_t task, uint64_t arg,
+                     const char* name) {
+  const LabTask* running = Running();
+  log_.events.push_back({.time_ns = static_cast<int64_t>(steps_ == 0 ? 0 : steps_ - 1),
+                         .region = region,
+                         .task = task,
+                         .arg = arg,
+                         .name = name,
+                         .worker = running == nullptr ? 0 : running->age,
+                         .kind = kind});
+}
+
+void LabRuntime::Order(LabTask* task, const Object& object, ObjectUse use) {
+  switch (use) {
+    case ObjectUse::kLook:
+    case ObjectUse::kChange:
+      return order_.Use(task->id, object.number);
+    case ObjectUse::kPlainLook:
+    case ObjectUse::kPlainChange:
+      break;
+  }
+  const bool change = use == ObjectUse::kPlainChange;
+  const std::optional<explore::TaskId> other = order_.Race(task->id, object.number, change);
+  if (!other.has_value() || !race_.empty()) return;
+  NoteFailure();
+  race_ = absl::StrCat("DATA RACE on ", object.what, "#", object.number, ": '", task->name, "' ",
+                       change ? "writes" : "reads", " it, and nothing orders that after what '",
+                       tasks_[*other].name, "' has done to it. Guard it, or hand it over\n");
+}
+
+void LabRuntime::Point(LabTask* task, Doing doing) {
+  task->doing = doing;
+  const StepState mine = StepState::Take();
+  machine_.Visit(&Look, task);
+  ++steps_;
+  if (logs_) {
+    log_.steps.push_back({.task = task->age, .what = Describe(*task), .time_ns = now_ - kBeginNanos});
+  }
+  mine.Restore();
+  task->arming = false;
+}
+
+void LabRuntime::Look(const void* argument, explore::Pending& pending) {
+  const auto& task = *static_cast<const LabTask*>(argument);
+  task.lab->AddAccesses(task, pending);
+}
+
+void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
+  explore::Op& op = pending.op;
+  if (crowded_) Touch(op, time_, task.doing == Doing::kFire ? Effect::kWrite : Effect::kRead);
+  switch (task.doing) {
+    case Doing::kTime:
+      op.accesses.clear();
+      if (cancels_) Touch(op, time_, Effect::kWrite);
+      pending.enabled =
+          (quiescent_ || !timers_.empty() || !stray_steps_.empty()) && !OthersCanGo();
+      return;
+    case Doing::kFire:
+      return;
+    case Doing::kResume:
+      pending.enabled = task.ready;
+      if (!task.ready) return op.accesses.clear();
+      break;
+    case Doing::kStart:
+    case Doing::kLook:
+      break;
+    case Doing::kUse:
+      // Who is granted by it might have been cancelled before.
+      for (const LabTask* other : used_tasks_) {
+        if (other->parked && !other->ready && std::ranges::count(other->used, task.object.number) != 0) {
+          AddChain(other, other->region, op);
+        }
+      }
+      Touch(op, task.object.number,
+          task.use == ObjectUse::kChange || task.use == ObjectUse::kPlainChange ? Effect::kWrite
+                                                                                : Effect::kRead);
+      break;
+    case Doing::kEnd:
+      Touch(op, task.end, Effect::kWrite);
+      Touch(op, task.home->life, Effect::kRelease);
+      if (IsFailure(task.severity) || IsListened(task.core)) {
+        AddRequest(task.home, nullptr, op);
+      }
+      break;
+    case Doing::kRequest:
+      if (&task == canceller_) Touch(op, time_, Effect::kRead);
+      switch (task.request) {
+        case ScopeRequest::kCancel:
+        case ScopeRequest::kCancelTask:
+          AddRequest(task.target_region, task.target_task, op);
+          break;
+        case ScopeRequest::kCharge:
+          for (const LabRegion* region = task.target_region; region != nullptr;
+               region = region->parent) {
+            AddRequest(region, nullptr, op);
+          }
+          break;
+        case ScopeRequest::kAdmit:
+          Touch(op, task.target_region->life, Effect::kWhole);
+          AddChain(nullptr, task.target_region, op);
+          break;
+        case ScopeRequest::kClose:
+          Touch(op, task.target_region->life, Effect::kAcquire);
+          Touch(op, task.target_region->cancel, Effect::kRead);
+          pending.enabled = task.target_region->live == 0;
+          break;
+        case ScopeRequest::kResolve:
+          Touch(op, task.target_region->permits, Effect::kRelease);
+          break;
+        case ScopeRequest::kSettle:
+          Touch(op, task.target_region->permits, Effect::kWhole);
+          break;
+      }
+      break;
+  }
+  AddChain(&task, task.region, op);
+}
+
+void LabRuntime::AddChain(const LabTask* task, const LabRegion* region, explore::Op& op) {
+  if (task != nullptr && task->core != nullptr) Touch(op, task->cancel, Effect::kRead);
+  for (; region != nullptr; region = region->parent) {
+    Touch(op, region->cancel, Effect::kRead);
+    if (region->opener != nullptr && region->opener != task) {
+      Touch(op, region->opener->cancel, Effect::kRead);
+    }
+  }
+}
+
+bool LabRuntime::LiesBelow(const LabTask& task, const LabRegion* region, const LabTask* only) {
+  if (&task == only) return true;
+  for (const LabRegion* at = task.region; at != nullptr; at = at->parent) {
+    if (at == region || (only != nullptr && at->opener == only)) return true;
+  }
+  return false;
+}
+
+void LabRuntime::AddRequest(const LabRegion* region, const LabTask* only, explore::Op& op) {
+  if (only != nullptr) {
+    Touch(op, only->cancel, Effect::kWrite);
+    region = nullptr;
+  } else if (region != nullptr) {
+    Touch(op, region->cancel, Effect::kWrite);
+  } else {
+    return;  // of what has ended
+  }
+  for (const LabTask* task : used_tasks_) {
+    if (!task->parked || task->ready || !LiesBelow(*task, region, only)) continue;
+    for (const explore::ObjectId object : task->used) Touch(op, object, Effect::kWrite);
+  }
+}
+
+bool LabRuntime::IsListened(const TaskCore* core) {
+  return (core->flags & kListened) != 0 ||
+         (core->joiner.load(std::memory_order_relaxed) & TaskCore::kJoinListener) != 0;
+}
+
+void LabRuntime::StartLog() {
+  logs_ = true;
+  log_ = LabTrace();
+}
+
+LabTrace LabRuntime::StopLog(const explore::Schedule& decisions, const explore::Trace& trace) {
+  logs_ = false;
+  for (const LabTask* task : used_tasks_) {
+    const std::string at =
+        task->site == nullptr ? "" : absl::StrCat(task->site->file, ":", task->site->line);
+    log_.tasks.push_back({task->name, at, task->runtime_id});
+  }
+  for (const explore::Deviation& deviation : decisions.deviations) {
+    if (deviation.step < log_.steps.size()) log_.steps[deviation.step].decision = true;
+  }
+  std::vector<size_t> ends;  // what matters is what comes before these
+  if (failed_at_.has_value()) {
+    ends.push_back(*failed_at_);
+  } else if (deadlock_) {
+    for (const explore::TaskId task : waiting_) ends.push_back(trace.Find(machine_.latest(task)));
+  } else if (task_failed_at_.has_value()) {
+    ends.push_back(*task_failed_at_);
+  }
+  for (size_t step = 0; step < log_.steps.size() && !ends.empty(); ++step) {
+    log_.steps[step].matters = std::ranges::any_of(ends, [&](size_t end) {
+      return step == end || (step < end && trace.ComesBefore(step, end));
+    });
+  }
+  return std::exchange(log_, LabTrace());
+}
+
+std::string LabRuntime::Describe(const LabTask& task) const {
+  switch (task.doing) {
+    case Doing::kStart:
+      return "starts";
+    case Doing::kResume:
+      return absl::StrCat(task.ready ? "goes on after " : "waits in ", task.operation);
+    case Doing::kLook:
+      return "looks whether it is cancelled";
+    case Doing::kUse:
+      return absl::StrCat(task.object.what, "#", task.object.number, " ", task.function);
+    case Doing::kRequest:
+      switch (task.request) {
+        case ScopeRequest::kCancel:
+          return task.target_region == nullptr
+                     ? "cancels"
+                     : absl::StrCat("cancels region ", task.target_region->name);
+        case ScopeRequest::kCancelTask:
+          return task.target_task == nullptr ? "cancels a task"
+                                             : absl::StrCat("cancels task ", task.target_task->name);
+        case ScopeRequest::kCharge:
+          return "charges";
+        case ScopeRequest::kAdmit:
+          return "is admitted";
+        case ScopeRequest::kClose:
+          return absl::StrCat("closes ", task.target_region->name);
+        case ScopeRequest::kResolve:
+          return "resolves a permit";
+        case ScopeRequest::kSettle:
+          return "settles permits";
+      }
+      return "";
+    case Doing::kEnd:
+      return "ends";
+    case Doing::kTime:
+      return "time passes";
+    case Doing::kFire:
+      return "fires";
+  }
+  return "";
+}
+
+}  // namespace quiesce::lab

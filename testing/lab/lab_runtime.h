@@ -1,0 +1,274 @@
+// lab_runtime.h: the runtime's tasks as those of a machine. For lab.h.
+//
+// How:        regions, tasks, waits and primitives are those of production; Scheduler, Clock, Poller and RandomSource are
+//             this. Each task runs on a fiber, and is left where the runtime says that others could come in between
+//             (IsPoint, trace/event.h): what it is about to do there is its next operation, as the explorer sees it.
+// What depends on what:
+//             a use of an object on every other use of it, unless both only look; a wait, and all else that a
+//             cancel may change, on the cancel state of its task, of its region, and of what lies above; a request on
+//             that of its target and on every wait below it; the end of a task on the joins of it; the close of a
+//             region on nothing: its opener goes on when all tasks have ended.
+//             Time moves when nothing else can go on. Timers of the same instant fire in any order.
+// Not told apart: which of several equally severe outcomes, none of them an Error or a Panic, came first; which lane a
+//             task is in.
+// Threads:    the one that explores.
+#ifndef QUIESCE_TESTING_LAB_LAB_RUNTIME_H_
+#define QUIESCE_TESTING_LAB_LAB_RUNTIME_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
+#include "quiesce/runtime/base/intrusive_list.h"
+#include "quiesce/runtime/cx/cx.h"
+#include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/reactor/poller.h"
+#include "quiesce/runtime/region/region.h"
+#include "quiesce/runtime/region/region_core.h"
+#include "quiesce/runtime/scheduler/clock.h"
+#include "quiesce/runtime/scheduler/random_source.h"
+#include "quiesce/runtime/scheduler/scheduler.h"
+#include "quiesce/runtime/trace/event.h"
+#include "quiesce/runtime/trace/observer.h"
+#include "quiesce/testing/explore/event.h"
+#include "quiesce/testing/explore/model.h"
+#include "quiesce/testing/explore/schedule.h"
+#include "quiesce/testing/explore/trace.h"
+#include "quiesce/testing/lab/happens_before.h"
+#include "quiesce/testing/lab/lab_trace.h"
+#include "quiesce/testing/lab/machine.h"
+#include "quiesce/testing/lab/oracles.h"
+
+namespace quiesce::lab {
+
+class LabRuntime final : private Scheduler,
+                         private Clock,
+                         private Poller,
+                         private RandomSource,
+                         private ReportSink,
+                         private EventObserver {
+ public:
+  using Main = std::function<Task<void>(Cx)>;
+  using Ended = explore::Model::Ended;
+
+  // Each execution runs `main` as the body of a root region. `seed`: of Cx's randomness.
+  LabRuntime(Main main, uint64_t seed);
+  // What it reports goes there, too.
+  void ReportTo(ReportSink* reports) { report_to_ = reports; }
+  // From now on somebody cancels main's region, at any moment.
+  void CancelSomewhere() { cancels_ = true; }
+  ~LabRuntime() override;
+  LabRuntime(const LabRuntime&) = delete;
+  LabRuntime& operator=(const LabRuntime&) = delete;
+
+  explore::Model* model() { return &machine_; }
+  // `begin`: before each execution. `end`: when it is over, before what has not ended is cancelled; if all has, the root
+  // region's outcome is there.
+  void OnBegin(std::function<void()> begin) { on_begin_ = std::move(begin); }
+  void OnEnd(std::function<void(Ended)> end) { on_end_ = std::move(end); }
+
+  // ---- of the execution that runs, or was the last ----
+
+  // Of main's region. Precondition: the execution is complete.
+  const Outcome<void>& outcome() const { return outcome_; }
+  // Those that had been cancelled and had a wait fail since their time for the drain was spent.
+  int64_t tasks_cut_off() const {
+    return stats_->tasks_cut_off.load(std::memory_order_relaxed);
+  }
+  // A guarantee that was broken (Oracles::violation).
+  const std::string& violation() const { return oracles_.violation(); }
+  // Two uses of plain memory that nothing orders, the first that were found; empty: none.
+  const std::string& race() const { return race_; }
+  // What the runtime has reported, and would have printed: stalls, leaks.
+  const std::string& reports() const { return reports_; }
+  // Tasks that did not even end when they were cancelled, and their time was over: nothing of them was given back.
+  size_t lost_tasks() const { return lost_tasks_; }
+  // The region tree: who waits for what.
+  std::string Dump() const { return root_ == nullptr ? "" : root_->Dump(); }
+
+  // From a step: what is wrong with this execution has just been found.
+  void NoteFailure() {
+    if (!over_) failed_at_ = steps_ == 0 ? 0 : steps_ - 1;
+  }
+  // The LabRuntime whose step is the caller; null: none.
+  static LabRuntime* Current();
+
+  // Writes down what each step of the next execution does, for people.
+  void StartLog();
+  // `trace`: of that execution, which left the usual way as `decisions` says.
+  LabTrace StopLog(const explore::Schedule& decisions, const explore::Trace& trace);
+
+ private:
+  struct LabTask;
+  struct LabRegion {
+    uint64_t id = 0;
+    LabRegion* parent = nullptr;
+    LabTask* opener = nullptr;
+    const char* name = "";
+    explore::ObjectId cancel = 0;   // its cancel state
+    explore::ObjectId life = 0;     // how many tasks are in it
+    explore::ObjectId permits = 0;  // what it owes
+    uint32_t live = 0;
+    explore::EventRefs ends;  // of its tasks
+  };
+  enum class Doing : uint8_t { kStart, kResume, kLook, kUse, kRequest, kEnd, kTime, kFire };
+  struct Object {
+    explore::ObjectId number = 0;
+    const char* what = "";
+  };
+  // One of the machine's: a task of the runtime, the clock, or a timer that is due.
+  struct LabTask {
+    LabRuntime* lab = nullptr;
+    explore::TaskId id = 0;
+    uint32_t age = 0;  // which of used_tasks_ it is
+    TaskCore* core = nullptr;  // null: none of the runtime's, or it has ended
+    uint64_t runtime_id = 0;
+    const char* name = "";
+    const SpawnSite* site = nullptr;
+    LabRegion* home = nullptr;
+    LabRegion* region = nullptr;    // whose cancel state its latest wait looks at
+    explore::ObjectId cancel = 0;   // its own cancel state
+    explore::ObjectId end = 0;      // whether it has ended
+    explore::EventRef woken_by = {0, 0};
+    bool ready = false;             // posted, and not begun
+    bool parked = false;
+    bool arming = false;  // it is about to be queued by the operation that it has just tried
+    bool ended = false;
+    Timer* timer = nullptr;  // kFire's
+    // What it does next.
+    Doing doing = Doing::kStart;
+    ScopeRequest request = ScopeRequest::kCancel;
+    ObjectUse use = ObjectUse::kLook;
+    Object object;                      // kUse
+    LabRegion* target_region = nullptr;  // kRequest
+    LabTask* target_task = nullptr;
+    Severity severity = Severity::kOk;  // kEnd
+    const char* function = "";
+    const char* operation = "";  // the latest wait's name
+    // By its latest wait.
+    absl::InlinedVector<explore::ObjectId, 2> used;
+  };
+  struct ArmedTimer {
+    explore::TaskId by = 0;  // who has armed it, and as which: the same in each execution of a class
+    uint32_t nth = 0;
+    LabTask* fires = nullptr;  // due: who is to fire it
+  };
+
+  // Scheduler
+  void Post(Runnable* runnable, Lane lane, Place place, Instant deadline) override;
+  void PostBatch(RunnableQueue batch, Lane lane) override;
+  uint32_t worker_count() const override { return 1; }
+  uint32_t current_worker() const override { return 0; }
+  // Clock
+  Instant Now() override { return Instant::FromNanos(now_); }
+  void Arm(Timer* timer) override;
+  bool Disarm(Timer* timer) override;
+  // Poller
+  absl::Status Add(IoSource* source) override;
+  bool Remove(IoSource*) override { return true; }
+  // RandomSource
+  uint64_t Next() override;
+  // ReportSink
+  void Report(const std::string& text) override {
+    reports_ += text;
+    if (report_to_ != nullptr) report_to_->Report(text);
+  }
+  // EventObserver
+  void OnEvent(EventKind kind, uint64_t region, uint64_t task, uint64_t arg,
+               const char* name) override;
+
+  void Begin();
+  void End(Ended how);
+  void CancelRest();
+  void Log(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, const char* name);
+  Task<void> Drive(Cx cx);
+  LabTask* NewTask(std::function<void(LabTask*)> run);
+  void RunTask(LabTask* task, Runnable* first);
+  void RunClock(LabTask* clock);
+  void RunCanceller(LabTask* canceller);
+  void Fire(Timer* timer);
+  void RunSteps();
+  bool OthersCanGo();
+
+  LabTask* Running();
+  LabRegion* FindRegion(uint64_t id);
+  Object FindObject(uintptr_t address);
+  void Point(LabTask* task, Doing doing);
+  void Order(LabTask* task, const Object& object, ObjectUse use);
+  static void Look(const void* task, explore::Pending& pending);
+  void AddAccesses(const LabTask& task, explore::Pending& pending);
+  static void AddChain(const LabTask* task, const LabRegion* region, explore::Op& op);
+  // What a request to `region`, or to `only` and what it has opened, changes.
+  void AddRequest(const LabRegion* region, const LabTask* only, explore::Op& op);
+  static bool LiesBelow(const LabTask& task, const LabRegion* region, const LabTask* only);
+  static bool IsListened(const TaskCore* core);
+  std::string Describe(const LabTask& task) const;
+
+  const Main main_;
+  const uint64_t seed_;
+  bool cancels_ = false;
+  ReportSink* report_to_ = nullptr;
+  std::function<void()> on_begin_;
+  std::function<void(Ended)> on_end_;
+  Machine machine_;
+  RuntimeServices services_;
+  RuntimeCounters counters_;
+  EventObserver* const observer_before_;
+
+  // Of one execution.
+  std::unique_ptr<DrainStats> stats_;
+  RegionCore* root_ = nullptr;
+  std::optional<TaskHandle<void>> running_main_;
+  Outcome<void> outcome_ = Ok();
+  std::string reports_;
+  size_t lost_tasks_ = 0;
+  bool quiescent_ = false;
+  int64_t now_ = 0;
+  bool fires_ = false;    // a timer's `fire` runs
+  bool crowded_ = false;  // several timers are due at once
+  LabTask* clock_ = nullptr;
+  LabTask* canceller_ = nullptr;
+  explore::ObjectId time_ = 0;
+  IntrusiveList<Timer> timers_;
+  absl::flat_hash_map<Timer*, ArmedTimer> armed_;
+  RunnableQueue stray_steps_;  // of nobody's task
+  std::deque<LabTask> tasks_;  // by the machine's number
+  std::vector<LabTask*> used_tasks_;  // of this execution, in the order in which they were made
+  absl::flat_hash_map<Runnable*, LabTask*> by_runnable_;
+  absl::flat_hash_map<uint64_t, LabTask*> by_id_;  // that have not ended
+  absl::flat_hash_map<uintptr_t, LabTask*> by_record_;  // also those that have: who has a handle may ask
+  std::deque<LabRegion> all_regions_;
+  absl::flat_hash_map<uint64_t, LabRegion*> regions_;
+  absl::flat_hash_map<uintptr_t, Object> objects_;
+  absl::flat_hash_map<uint32_t, uint64_t> draws_;       // by the drawing task
+  absl::flat_hash_map<uint32_t, uint32_t> timers_armed_;  // by the arming task
+  struct Spawned {
+    uint64_t id;
+    uint64_t region;
+    const char* name;
+  };
+  std::optional<Spawned> spawned_;  // announced, and not posted yet
+  Oracles oracles_;
+  HappensBefore order_;
+  std::string race_;
+  size_t steps_ = 0;  // so far
+  std::optional<size_t> failed_at_;  // the step that has found what is wrong
+  std::optional<size_t> task_failed_at_;  // … with which the first task ended with an Error or a Panic
+  bool over_ = false;
+  bool deadlock_ = false;
+  std::vector<explore::TaskId> waiting_;  // at the end
+  bool logs_ = false;
+  LabTrace log_;
+  // Of all executions.
+  absl::flat_hash_map<uintptr_t, uint32_t> older_objects_;
+};
+
+}  // namespace quiesce::lab
+
+#endif  // QUIESCE_TESTING_LAB_LAB_RUNTIME_H_

@@ -1,0 +1,356 @@
+#include "quiesce/testing/lab/lab.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest-spi.h"
+#include "gtest/gtest.h"
+#include "quiesce/runtime/channel/mpsc.h"
+#include "quiesce/runtime/channel/oneshot.h"
+#include "quiesce/runtime/combinator/race.h"
+#include "quiesce/runtime/outcome/outcome.h"
+#include "quiesce/runtime/random/random.h"
+#include "quiesce/runtime/region/region.h"
+#include "quiesce/runtime/sync/mutex.h"
+#include "quiesce/runtime/sync/semaphore.h"
+#include "quiesce/runtime/task/yield.h"
+#include "quiesce/runtime/time/sleep.h"
+#include "quiesce/testing/lab/googletest.h"
+#include "quiesce/testing/lab/var.h"
+
+namespace quiesce::lab {
+namespace {
+
+using testing::HasSubstr;
+
+LabResult Exhaust(const LabMain& main) { return RunLab(Explore::Exhaustive(), main); }
+
+// What the executions of `main` leave in `value`.
+std::set<std::string> Outcomes(const std::function<Task<void>(Cx, std::string*)>& main) {
+  std::set<std::string> all;
+  std::string value;
+  const LabResult result = RunLab(Explore::Exhaustive().WithCheck(
+                                      [&] { value.clear(); },
+                                      [&]() -> std::optional<std::string> {
+                                        all.insert(value);
+                                        return std::nullopt;
+                                      }),
+                                  [&](Cx cx) { return main(cx, &value); });
+  EXPECT_TRUE(result.ok()) << result.failure;
+  EXPECT_TRUE(result.exhausted) << result.verdict;
+  return all;
+}
+
+// ---- what it finds --------------------------------------------------------------------------------
+
+TEST(LabTest, ABodyThatDoesNothingHasOneExecution) {
+  const LabResult result = Exhaust([](Cx) -> Task<void> { co_return Ok(); });
+  EXPECT_TRUE(result.ok()) << result.failure;
+  EXPECT_TRUE(result.exhausted);
+  EXPECT_EQ(result.executions, 1u);
+  EXPECT_THAT(result.verdict, HasSubstr("EXHAUSTIVE: 1 classes"));
+}
+
+TEST(LabTest, TasksThatShareNothingHaveOneExecution) {
+  const LabResult result = Exhaust([](Cx cx) -> Task<void> {
+    for (int i = 0; i < 4; ++i) {
+      cx.Spawn("alone", [](Cx cx) -> Task<void> {
+        Mutex mutex;
+        const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+        co_return Ok();
+      });
+    }
+    co_return Ok();
+  });
+  EXPECT_TRUE(result.ok()) << result.failure;
+  EXPECT_EQ(result.executions, 1u) << result.verdict;
+}
+
+TEST(LabTest, AFailureOfTheBodyIsOneOfTheLab) {
+  const LabResult result =
+      Exhaust([](Cx) -> Task<void> { co_return absl::InternalError("it broke"); });
+  EXPECT_THAT(result.failure, HasSubstr("it broke"));
+}
+
+TEST(LabTest, EveryOrderOfTwoSendsIsSeen) {
+  EXPECT_EQ(Outcomes([](Cx cx, std::string* seen) -> Task<void> {
+              auto [sender, receiver] = MakeMpsc<char>(2);
+              auto* const to = &sender;
+              auto* const from = &receiver;
+              auto body = [to](Cx cx) -> Task<void> {
+                for (const char c : {'a', 'b'}) {
+                  cx.Spawn("sender", [to, c](Cx cx) -> Task<void> {
+                    co_return co_await to->Send(cx, char(c));
+                  });
+                }
+                co_return Ok();
+              };
+              co_await OrReturn(Region::Open(cx, "senders", body));
+              for (int i = 0; i < 2; ++i) *seen += *co_await OrReturn(from->Receive(cx));
+              co_return Ok();
+            }),
+            (std::set<std::string>{"ab", "ba"}));
+}
+
+TEST(LabTest, ALostUpdateIsFound) {
+  const LabMain main = [](Cx cx) -> Task<void> {
+    Var<int> count(0, "count");
+    auto body = [&](Cx cx) -> Task<void> {
+      for (int i = 0; i < 2; ++i) {
+        cx.Spawn("increment", [&](Cx) -> Task<void> {
+          count.Set(count.Get() + 1);
+          co_return Ok();
+        });
+      }
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "increments", body);
+  };
+  EXPECT_THAT(Exhaust(main).failure, HasSubstr("DATA RACE on count"));
+}
+
+TEST(LabTest, WhatALockOrdersIsNoRace) {
+  const LabMain main = [](Cx cx) -> Task<void> {
+    Var<int> count(0, "count");
+    Mutex mutex;
+    auto body = [&](Cx cx) -> Task<void> {
+      for (int i = 0; i < 2; ++i) {
+        cx.Spawn("increment", [&](Cx cx) -> Task<void> {
+          const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+          count.Set(count.Get() + 1);
+          co_return Ok();
+        });
+      }
+      co_return Ok();
+    };
+    co_await OrReturn(Region::Open(cx, "increments", body));
+    EXPECT_EQ(count.Get(), 2);
+    co_return Ok();
+  };
+  const LabResult result = Exhaust(main);
+  EXPECT_TRUE(result.ok()) << result.failure;
+  EXPECT_TRUE(result.exhausted) << result.verdict;
+}
+
+// ---- cancel ---------------------------------------------------------------------------------------
+
+TEST(LabTest, ACancelComesBeforeDuringAndAfterAReceive) {
+  const std::set<std::string> seen = Outcomes([](Cx cx, std::string* seen) -> Task<void> {
+    auto [sender, receiver] = MakeMpsc<int>(1);
+    auto* const to = &sender;
+    auto* const from = &receiver;
+    auto body = [=](Cx cx) -> Task<void> {
+      auto receiving = cx.Spawn("receiver", [=](Cx cx) -> Task<void> {
+        *seen = "cancelled";
+        (void)co_await OrReturn(from->Receive(cx));
+        *seen = "received";
+        co_return Ok();
+      });
+      cx.Spawn("sender", [=](Cx cx) -> Task<void> { co_return co_await to->Send(cx, 1); });
+      receiving.Cancel();
+      co_return Ok();
+    };
+    co_await OrReturn(Region::Open(cx, "both", body));
+    // A cancelled wait took nothing (G8).
+    const bool left = from->TryReceive().has_value();
+    EXPECT_EQ(left, *seen != "received");
+    co_return Ok();
+  });
+  EXPECT_EQ(seen, (std::set<std::string>{"", "cancelled", "received"}));
+}
+
+TEST(LabTest, ACancelAtEveryMomentDrains) {
+  const LabResult result = RunLab(Explore::Exhaustive().WithCancelSweep(), [](Cx cx) -> Task<void> {
+    auto [sender, receiver] = MakeMpsc<int>(1);
+    auto* const to = &sender;
+    auto* const from = &receiver;
+    auto body = [=](Cx cx) -> Task<void> {
+      cx.Spawn("sender", [=](Cx cx) -> Task<void> {
+        for (int i = 0; i < 2; ++i) {
+          SendPermit<int> permit = co_await OrReturn(to->Reserve(cx));
+          EXPECT_FALSE(std::move(permit).Send(int(i)).has_value());
+        }
+        co_return Ok();
+      });
+      for (int i = 0; i < 2; ++i) {
+        const std::optional<int> received = co_await OrReturn(from->Receive(cx));
+        EXPECT_EQ(received, i);
+      }
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "both", body);
+  });
+  EXPECT_TRUE(result.ok()) << result.failure;
+  EXPECT_TRUE(result.exhausted) << result.verdict;
+  EXPECT_GT(result.executions, 10u);
+}
+
+TEST(LabTest, ACancelThatATaskIgnoresIsFound) {
+  const LabResult result = RunLab(Explore::Exhaustive().WithCancelSweep(), [](Cx cx) -> Task<void> {
+    co_await OrReturn(Sleep(cx, absl::Seconds(1)));
+    // Longer than a drain may take.
+    co_await OrReturn(Sleep(cx.ForDrain(), absl::Minutes(1)));
+    co_return Ok();
+  });
+  EXPECT_THAT(result.failure, HasSubstr("did not end in the time that they had for it"));
+}
+
+TEST(LabTest, ARaceHasAWinnerAndDrainsTheLoser) {
+  EXPECT_EQ(Outcomes([](Cx cx, std::string* seen) -> Task<void> {
+              int running = 0;
+              auto branch = [&](int i) {
+                return [&running, i](Cx cx) -> Task<int> {
+                  struct Counted {
+                    explicit Counted(int* count) : count(count) { ++*count; }
+                    ~Counted() { --*count; }
+                    int* count;
+                  } counted(&running);
+                  co_await OrReturn(Yield(cx));
+                  co_return i;
+                };
+              };
+              auto one = branch(0);
+              auto two = branch(1);
+              const auto winner = co_await OrReturn(Race(cx, one, two));
+              EXPECT_EQ(running, 0);  // G9
+              *seen = std::to_string(winner.value);
+              co_return Ok();
+            }),
+            (std::set<std::string>{"0", "1"}));
+}
+
+// ---- time -----------------------------------------------------------------------------------------
+
+TEST(LabTest, TimeMovesByItself) {
+  const LabResult result = Exhaust([](Cx cx) -> Task<void> {
+    const Instant before = cx.Now();
+    co_await OrReturn(Sleep(cx, absl::Hours(24)));
+    EXPECT_EQ(cx.Now() - before, absl::Hours(24));
+    co_return Ok();
+  });
+  EXPECT_TRUE(result.ok()) << result.failure;
+  EXPECT_EQ(result.executions, 1u);
+}
+
+TEST(LabTest, EarlierTimersComeFirstAndEqualOnesInAnyOrder) {
+  const auto sleepers = [](absl::Duration a, absl::Duration b) {
+    return Outcomes([=](Cx cx, std::string* seen) -> Task<void> {
+      Mutex mutex;
+      auto body = [&](Cx cx) -> Task<void> {
+        for (const auto& [time, c] : {std::pair(a, 'a'), std::pair(b, 'b')}) {
+          cx.Spawn("sleeper", [&mutex, seen, time, c](Cx cx) -> Task<void> {
+            co_await OrReturn(Sleep(cx, time));
+            const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+            *seen += c;
+            co_return Ok();
+          });
+        }
+        co_return Ok();
+      };
+      co_return co_await Region::Open(cx, "sleepers", body);
+    });
+  };
+  EXPECT_EQ(sleepers(absl::Seconds(2), absl::Seconds(1)), (std::set<std::string>{"ba"}));
+  EXPECT_EQ(sleepers(absl::Seconds(1), absl::Seconds(1)), (std::set<std::string>{"ab", "ba"}));
+}
+
+// ---- again ----------------------------------------------------------------------------------------
+
+Task<void> Contend(Cx cx) {
+  Semaphore semaphore(2);
+  auto body = [&](Cx cx) -> Task<void> {
+    for (int i = 0; i < 4; ++i) {
+      cx.Spawn("worker", [&](Cx cx) -> Task<void> {
+        for (int round = 0; round < 3; ++round) {
+          SemaphorePermit permit = co_await OrReturn(semaphore.Acquire(cx));
+          co_await OrReturn(Yield(cx));
+          std::move(permit).Release();
+          if (RandomU64(cx) % 2 == 0) co_await OrReturn(Yield(cx));
+        }
+        co_return Ok();
+      });
+    }
+    co_return Ok();
+  };
+  co_return co_await Region::Open(cx, "contend", body);
+}
+
+TEST(LabTest, TheSameSeedMakesTheSameTrace) {
+  std::set<uint64_t> hashes;
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    const LabResult once = RunLab(seed, Contend);
+    EXPECT_TRUE(once.ok()) << once.failure;
+    EXPECT_EQ(once.hash, RunLab(seed, Contend).hash);
+    hashes.insert(once.hash);
+  }
+  EXPECT_GT(hashes.size(), 15u);
+}
+
+TEST(LabTest, ASampleOfEachStrategyRuns) {
+  for (const Explore& how : {Explore::Walk(50), Explore::Pct(50), Explore::Pos(50)}) {
+    const LabResult result = RunLab(how, Contend);
+    EXPECT_TRUE(result.ok()) << result.failure;
+    EXPECT_EQ(result.executions, 50u);
+    EXPECT_THAT(result.verdict, HasSubstr("SAMPLED(50, "));
+  }
+}
+
+TEST(LabTest, AReplayOfSomethingElseIsRefused) {
+  const LabResult failed = Exhaust([](Cx) -> Task<void> { co_return absl::InternalError("x"); });
+  ASSERT_FALSE(failed.replay.empty());
+  EXPECT_THAT(RunLab(Explore::Replay(failed.replay), Contend).failure,
+              HasSubstr("of another program"));
+  EXPECT_FALSE(RunLab(Explore::Replay("nonsense"), Contend).ok());
+}
+
+TEST(LabTest, ABodyThatNeverEndsIsStopped) {
+  const LabResult result = RunLab(Explore::Walk(1).WithMaxSteps(1000), [](Cx cx) -> Task<void> {
+    while (true) co_await OrReturn(Yield(cx));
+  });
+  EXPECT_THAT(result.failure, HasSubstr("more than 1000 steps"));
+}
+
+// ---- GoogleTest -----------------------------------------------------------------------------------
+
+LAB_TEST(LabMacroTest, RunsItsBody, Explore::Exhaustive()) {
+  auto [sender, receiver] = MakeOneshot<int>();
+  cx.Spawn("sender", [sender = std::move(sender)](Cx) mutable -> Task<void> {
+    EXPECT_FALSE(std::move(sender).Send(7).has_value());
+    co_return Ok();
+  });
+  auto from = std::move(receiver);
+  EXPECT_EQ(co_await OrReturn(from.Receive(cx)), 7);
+  co_return Ok();
+}
+
+TEST(LabMacroTest, AnAssertionThatFailsInOneExecutionFailsTheTest) {
+  const auto main = [](Cx cx) -> Task<void> {
+    Mutex mutex;
+    std::string order;
+    auto body = [&](Cx cx) -> Task<void> {
+      for (const char c : {'a', 'b'}) {
+        cx.Spawn("writer", [&mutex, &order, c](Cx cx) -> Task<void> {
+          const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+          order += c;
+          co_return Ok();
+        });
+      }
+      co_return Ok();
+    };
+    co_await OrReturn(Region::Open(cx, "writers", body));
+    EXPECT_EQ(order, "ab");
+    co_return Ok();
+  };
+  EXPECT_NONFATAL_FAILURE(RunLabTest(Explore::Exhaustive(), main), "--quiesce_replay=");
+}
+
+}  // namespace
+}  // namespace quiesce::lab
