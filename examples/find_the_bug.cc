@@ -73,12 +73,14 @@ Task<void> SellTheLastTicket(Cx cx, bool fixed) {
   };
   co_await OrReturn(Region::Open(cx, "morning", morning));
   const int left = co_await OrReturn(office.Left(cx));
-  if (left < 0) co_return absl::InternalError(absl::StrCat(-left, " more tickets were sold than there are"));
+  if (left < 0)
+    co_return absl::InternalError(absl::StrCat(-left, " more tickets were sold than there are"));
   co_return Ok();
 }
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage("Finds the mistake of a ticket office. See examples/find_the_bug.cc.");
+  absl::SetProgramUsageMessage(
+      "Finds the mistake of a ticket office. See examples/find_the_bug.cc.");
   absl::ParseCommandLine(argc, argv);
   const bool fixed = absl::GetFlag(FLAGS_fixed);
   const std::string replay = absl::GetFlag(FLAGS_quiesce_replay);

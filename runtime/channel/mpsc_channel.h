@@ -142,12 +142,10 @@ class Channel {
   // are free again.
   template <class Take>
   Found Receive(const char* operation, Take&& take) {
+    BeforeUse(&lock_, ObjectUse::kChange);
     // Who has to wait would take the lock twice.
-    if (!ready_.load(std::memory_order_relaxed)) {
-      lock_.BeforeLook();
-      if (!ready_.load(std::memory_order_relaxed)) return Found::kNothing;
-    }
-    PrimitiveLockHolder lock(lock_);
+    if (!ready_.load(std::memory_order_relaxed)) return Found::kNothing;
+    SilentLockHolder lock(lock_);
     if (receiving_ != nullptr) [[unlikely]]
       TwoReceivers(operation, receiving_);
     return TakeMessages(take);

@@ -26,7 +26,9 @@ Bulkhead::Bulkhead(const char* name, int64_t concurrent, int64_t waiting,
     : name_(name),
       concurrent_(Checked(name, concurrent, waiting, where)),
       limit_(concurrent + waiting),
-      places_(concurrent) {}
+      places_(concurrent) {
+  ObjectMade(&inside_, "Bulkhead");
+}
 
 Bulkhead::~Bulkhead() {
   const int64_t inside = inside_.load(std::memory_order_acquire);

@@ -91,7 +91,8 @@ class EndedQueue {
   bool Holds(size_t count) const { return count_.load(std::memory_order_relaxed) >= count; }
   void Push(Branch* branch) ABSL_LOCKS_EXCLUDED(lock_);
 
-  PrimitiveLock lock_{"EndedQueue"};  // after a task's joiner lock, before a run queue's (inside Waiter::Grant)
+  PrimitiveLock lock_{
+      "EndedQueue"};  // after a task's joiner lock, before a run queue's (inside Waiter::Grant)
   Branch* first_ ABSL_GUARDED_BY(lock_) = nullptr;
   Branch* last_ ABSL_GUARDED_BY(lock_) = nullptr;
   // How many: written under the lock. Relaxed: what a reader does about it takes the lock.

@@ -64,7 +64,7 @@ class InOrder {
     sending_ = false;
   }
 
-  PrimitiveLock lock_{"InOrder"};                             // innermost
+  PrimitiveLock lock_{"InOrder"};             // innermost
   uint64_t next_ ABSL_GUARDED_BY(lock_) = 0;  // the number of the first of `turns_`
   std::deque<Turn> turns_ ABSL_GUARDED_BY(lock_);
   bool sending_ ABSL_GUARDED_BY(lock_) = false;  // somebody is in Send

@@ -128,8 +128,8 @@ class RateLimit {
   const int64_t units_per_token_;
   const int64_t burst_;
 
-  mutable PrimitiveLock
-      lock_{"RateLimit"};  // before a wheel's (inside Clock::Arm and Disarm) and a run queue's (Waiter::Grant)
+  mutable PrimitiveLock lock_{
+      "RateLimit"};  // before a wheel's (inside Clock::Arm and Disarm) and a run queue's (Waiter::Grant)
   absl::int128 level_ ABSL_GUARDED_BY(lock_);  // units in the bucket at `filled_`
   // While there is a line: when the tokens of the one before its first fell due.
   Instant filled_ ABSL_GUARDED_BY(lock_) = Instant::InfinitePast();

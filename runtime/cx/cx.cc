@@ -125,6 +125,8 @@ CancelReason CxBase::cancel_reason() const {
 
 Outcome<void> CxBase::TryCheckpoint() const {
   Verify();
+  if (!AnyCancel()) [[likely]]
+    return Ok();
   const uint8_t mode = cx_internal::WaitMode(*this, /*structural=*/false);
   if (!cx_internal::MustFailNow(*this, mode)) return Ok();
   return cx_internal::FailReason(*this, mode);

@@ -43,8 +43,7 @@ class CxBase {
   // Says what is asked, also under ForDrain and Masked, which only decide what waits do.
   bool cancelled() const {
     Verify();
-    return ((authority_->region->word.load(std::memory_order_relaxed) & region_word::kAnyCancel) |
-            (task_->word.load(std::memory_order_relaxed) & task_word::kAnyCancel)) != 0;
+    return AnyCancel();
   }
   // Why; only meaningful once cancelled().
   CancelReason cancel_reason() const;
@@ -93,6 +92,10 @@ class CxBase {
         generation_(static_cast<uint32_t>(task->id)),
         flags_(flags) {}
 
+  bool AnyCancel() const {
+    return ((authority_->region->word.load(std::memory_order_relaxed) & region_word::kAnyCancel) |
+            (task_->word.load(std::memory_order_relaxed) & task_word::kAnyCancel)) != 0;
+  }
   void VerifySlow() const;
   void CheckOwner() const;
 

@@ -77,7 +77,7 @@ Obligation::Claimed Obligation::Claim() {
   Claimed claimed = {
       .region = region_, .place = place_, .task = task_id(), .elsewhere = false, .revoked = false};
   if (region_ == nullptr || CountsHere(task_ & ~kNoted)) return claimed;
-  Emit(EventKind::kScopeRequest, region_->id, 0, static_cast<uint64_t>(ScopeRequest::kResolve));
+  Emit(EventKind::kScopeRequest, region_->id, 0, static_cast<uint64_t>(ScopeRequest::kClaim));
   uint64_t word = region_->permits.load(std::memory_order_acquire);
   do {
     if ((word & permit_word::kRevoked) != 0) {

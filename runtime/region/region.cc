@@ -76,7 +76,7 @@ Task<void> AwaitPermits(CxBase cx, RegionScope* region) {
 }
 
 bool CloseOp::Try(Waiter&, std::optional<Outcome<void>>& result) {
-  CoreOf(region_)->BeforeRequest(ScopeRequest::kClose);
+  CoreOf(region_)->BeforeClose();
   while (!CoreOf(region_)->TryCloseCount()) {
     if (!CoreOf(region_)->RunNextTask()) return false;
   }

@@ -437,12 +437,14 @@ bool RegionCore::RunNextTask() {
   return true;
 }
 
+void RegionCore::ArmDueAlarm() {
+  if (!std::exchange(alarm_is_due_to_arm_, false)) return;
+  SpinLockHolder lock(lock_);
+  RearmAlarm();
+}
+
 bool RegionCore::ParkCloser(Waiter* waiter) {
-  if (alarm_is_due_to_arm_) {
-    alarm_is_due_to_arm_ = false;
-    SpinLockHolder lock(lock_);
-    RearmAlarm();
-  }
+  ArmDueAlarm();
   closer_ = waiter;
   // Sets the bit, which is not set yet, and counts the body down.
   const uint64_t body = BodyCount();
@@ -471,6 +473,7 @@ void RegionCore::BeginFinalizing() {
 }
 
 void RegionCore::AddFinalizer(Finalizer* finalizer) {
+  BeforeRequest(ScopeRequest::kDefer);
   Emit(EventKind::kDefer, id, opener_ == nullptr ? 0 : opener_->id, 0, finalizer->name);
   SpinLockHolder lock(lock_);
   finalizer->next = finalizers_.load(std::memory_order_relaxed);
@@ -596,8 +599,10 @@ void RegionCore::AddAuthority(Authority* node) {
 }
 
 Outcome<void> RegionCore::Close() {
-  if (!permit_word::AllResolved(permits.load(std::memory_order_acquire))) [[unlikely]]
+  if (!permit_word::AllResolved(permits.load(std::memory_order_acquire))) [[unlikely]] {
+    BeforeRequest(ScopeRequest::kRevoke);
     RevokePermits();
+  }
   if (parent_ != nullptr) {
     registry_.Leave(opener_);
     SpinLockHolder lock(parent_->lock_);

@@ -195,6 +195,13 @@ class RegionCore : public RegionScope, public SiblingHook {
   // --- close, by the opener ---
   // The structural wait for the count to become zero. The body has been counted until here.
   bool TryCloseCount();
+  // For an observer that lets the opener wait at this point already, while tasks live.
+  void BeforeClose() {
+    if (!EventsWanted(EventKind::kScopeRequest)) [[likely]]
+      return;
+    ArmDueAlarm();
+    BeforeRequest(ScopeRequest::kClose);
+  }
   bool ParkCloser(Waiter* waiter);
   // After the grant: nothing is admitted any more. (The other two say so by themselves.)
   void CountIsZero();
@@ -308,6 +315,8 @@ class RegionCore : public RegionScope, public SiblingHook {
   void InheritTaskCancel(const TaskCancel* cancel, uint32_t task_word, Instant now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
+  // The alarm of a request with ArmAlarm::kWhenCloserParks.
+  void ArmDueAlarm();
   // Moves `alarm` to `when`; it holds a reference to the region while pending.
   void SetAlarm(Alarm& alarm, Instant when) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void DropGuest(GuestAlarm* alarm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);

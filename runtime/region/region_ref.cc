@@ -37,9 +37,11 @@ void RegionRef::BeginDrain(const Budget& budget) const {
   if (!call.region_closed()) core_->BeginDrain(budget);
 }
 bool RegionRef::cancelled() const {
+  core_->BeforeRequest(ScopeRequest::kAsk);
   return (core_->word.load(std::memory_order_acquire) & region_word::kCancelled) != 0;
 }
 bool RegionRef::closed() const {
+  core_->BeforeRequest(ScopeRequest::kAsk);
   return (core_->word.load(std::memory_order_acquire) & region_word::kClosed) != 0;
 }
 

@@ -165,6 +165,7 @@ Launched LaunchFromOutside(SpawnRamp& ramp, RegionScope* region, uint32_t cx_fla
 }
 
 void MarkRefused(TaskCore* core) {
+  ObjectMade(core, core->site->name);
   core->flags |= kHasResult;
   core->word.store(task_word::kEnded, std::memory_order_relaxed);
   core->joiner.store(TaskCore::kJoinDone, std::memory_order_relaxed);

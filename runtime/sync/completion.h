@@ -137,7 +137,7 @@ class Block {
   std::atomic<uint32_t> word_{kPending};
   std::atomic<uint32_t> refs_{1};
   std::atomic<uint32_t> completers_{0};
-  PrimitiveLock lock_{"Completion"};                                    // before a run queue's (inside Waiter::Grant)
+  PrimitiveLock lock_{"Completion"};                 // before a run queue's (inside Waiter::Grant)
   Waiter* waiter_ ABSL_GUARDED_BY(lock_) = nullptr;  // from its Enqueue until it has left
 };
 

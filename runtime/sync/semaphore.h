@@ -77,12 +77,10 @@ class SemaphoreCore {
 
   // False if there are too few, somebody waits, or it is closed.
   bool TryTake(int64_t count) {
+    BeforeUse(&lock_, ObjectUse::kChange);
     // Who has to wait would take the lock twice.
-    if (special_.load(std::memory_order_relaxed)) {
-      lock_.BeforeLook();
-      if (special_.load(std::memory_order_relaxed)) return false;
-    }
-    PrimitiveLockHolder lock(lock_);
+    if (special_.load(std::memory_order_relaxed)) return false;
+    SilentLockHolder lock(lock_);
     if (special_.load(std::memory_order_relaxed) || available_ < count) return false;
     available_ -= count;
     return true;

@@ -39,7 +39,7 @@ inline bool EventsWanted() { return instrumentation::Any(instrumentation::kEvent
 // The same for one kind: nobody but an observer sees the points, and each wait passes several.
 inline bool EventsWanted(EventKind kind) {
   return instrumentation::Any(IsPoint(kind) ? instrumentation::kObserving
-                                                : instrumentation::kEvents);
+                                            : instrumentation::kEvents);
 }
 #endif
 

@@ -80,9 +80,9 @@ enum class EventKind : uint8_t {
   // `region` revoked what it still owed at its close. arg: how many; name: the region's.
   kPermitsRevoked,
 
-  // The rest are the points at which a lab lets another task go first, since workers may do that there: right before
-  // something that several tasks share is looked at or changed, with no lock held. Only an EventObserver sees them.
-  // What a task does between two of them is one step to all others.
+  // The next four are for a lab; only an EventObserver sees them. All but the first are points at which it lets another
+  // task go first, since workers may do that there: right before something that tasks share is looked at or changed,
+  // with no lock held. What a task does between two of them is one step to all others.
   //
   // Something that tasks may share was made. arg: its address; name: what it is, "Mutex".
   kObjectMade,
@@ -92,6 +92,7 @@ enum class EventKind : uint8_t {
   kScopeLook,
   // Somebody is about to ask something of `region`. arg: a ScopeRequest.
   kScopeRequest,
+
   // A finalizer of `region` was registered. task: its opener; name: the finalizer's.
   kDefer,
 };
@@ -115,13 +116,17 @@ inline uint64_t UseOf(const void* object, ObjectUse use) {
 }
 
 enum class ScopeRequest : uint8_t {
-  kCancel,  // to stop, at once or gently
+  kCancel,      // to stop, at once or gently
   kCancelTask,  // the same, of one task, not of a region; its record, announced as an object, is in the arg above 8 bits
-  kCharge,  // to count what was used against its quotas
-  kAdmit,   // a task from outside, or one where there are limits
-  kClose,   // to end: its opener waits, unless all of its tasks have ended
-  kResolve,  // to count a permit that it owes as resolved
-  kSettle,   // whether it owes any
+  kCharge,      // to count what was used against its quotas
+  kAdmit,       // a task from outside, or one where there are limits
+  kClose,       // to end: its opener waits, unless all of its tasks have ended
+  kDefer,       // to register a finalizer
+  kClaim,       // to claim a permit that it owes
+  kResolve,     // … and to count it as resolved
+  kSettle,      // whether it owes any
+  kRevoke,      // to revoke those that it owes; its opener waits for who has claimed one
+  kAsk,         // whether it was cancelled, or has closed
 };
 
 // "spawn", "task-end" …; "unknown" for a number that is no kind.

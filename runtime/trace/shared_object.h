@@ -33,7 +33,8 @@ inline namespace v0 {
 inline void ObjectMade(const void* object, const char* what) {
   Emit(EventKind::kObjectMade, 0, 0, uint64_t{reinterpret_cast<uintptr_t>(object)}, what);
 }
-inline void BeforeUse(const void* object, ObjectUse use, const char* function = __builtin_FUNCTION()) {
+inline void BeforeUse(const void* object, ObjectUse use,
+                      const char* function = __builtin_FUNCTION()) {
   if (EventsWanted(EventKind::kObjectUse)) [[unlikely]]
     Emit(EventKind::kObjectUse, 0, 0, UseOf(object, use), function);
 }
@@ -53,7 +54,8 @@ class ABSL_LOCKABLE PrimitiveLock {
     lock_.Lock();
   }
   void Unlock() ABSL_UNLOCK_FUNCTION() { lock_.Unlock(); }
-  // For what only the scheduler can tell, and what may come with another lock held: no use, and no point of a lab's.
+  // No point of a lab's: for what only the scheduler can tell, and may come with another lock held; or after a BeforeUse
+  // that also covers what is read without the lock.
   void LockSilently() ABSL_EXCLUSIVE_LOCK_FUNCTION() { lock_.Lock(); }
   // Before a look at what it guards that does without it.
   void BeforeLook(const char* function = __builtin_FUNCTION()) const {

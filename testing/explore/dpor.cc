@@ -12,7 +12,9 @@ Exploration Explorer::Run() {
   size_t known = 0;
   Node next = WakeupNodes::kNone;
   while (Execute(known, next)) {
-    if (stopped_ || result_.classes + result_.deadlocks + result_.duplicates >= options_.max_executions) break;
+    if (stopped_ ||
+        result_.classes + result_.deadlocks + result_.duplicates >= options_.max_executions)
+      break;
     // Back to the deepest state from which something is left to be explored.
     known = trace_.length();
     while (known > 0 && states_[known - 1].todo.empty()) --known;
@@ -191,7 +193,10 @@ void Explorer::Reverse(size_t early, Event late) {
 }
 
 bool Explorer::Probe(size_t early, Event* late) {
-  if (late->op.accesses.size() > 1) waits_for_several_ = true;
+  const auto reads = [](const Access& access) { return access.effect == Effect::kRead; };
+  if (late->op.accesses.size() - std::ranges::count_if(late->op.accesses, reads) > 1) {
+    waits_for_several_ = true;
+  }
   for (const bool all : {true, false}) {
     if (!all) {
       // Something of the word takes what it needs: only what has to come before it, then.

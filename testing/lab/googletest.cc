@@ -73,7 +73,7 @@ class Assertions {
 
 void RunLabTest(Explore how, const LabMain& main) {
   if (std::optional<std::string> schedule = ReplayFlag()) {
-    how = Explore::Replay(*std::move(schedule)).WithSeed(how.seed()).WithMaxSteps(how.max_steps());
+    how = Explore::Replay(*std::move(schedule), std::move(how));
   }
   LabResult result;
   {
@@ -84,8 +84,8 @@ void RunLabTest(Explore how, const LabMain& main) {
   testing::Test::RecordProperty("quiesce_verdict", result.verdict);
   if (result.trace.has_value()) {
     const testing::TestInfo* const test = testing::UnitTest::GetInstance()->current_test_info();
-    const std::string name = absl::StrReplaceAll(
-        absl::StrCat(test->test_suite_name(), ".", test->name()), {{"/", "_"}});
+    const std::string name =
+        absl::StrReplaceAll(absl::StrCat(test->test_suite_name(), ".", test->name()), {{"/", "_"}});
     result.trace->title = name;
     WriteOutput(name + ".html", result.trace->ToPage());
     WriteOutput(name + ".perfetto.json", result.trace->ToChromeTrace());

@@ -26,12 +26,9 @@ void RunLabTest(Explore how, const LabMain& main);
 
 }  // namespace quiesce::lab
 
-#define LAB_TEST(suite, name, ...)                                               \
-  static ::quiesce::Task<void> suite##_##name##_InLab(::quiesce::Cx cx);         \
-  TEST(suite, name) {                                                            \
-    ::quiesce::lab::RunLabTest(__VA_ARGS__, &suite##_##name##_InLab);            \
-  }                                                                              \
-  static ::quiesce::Task<void> suite##_##name##_InLab(                           \
-      [[maybe_unused]] ::quiesce::Cx cx)
+#define LAB_TEST(suite, name, ...)                                                        \
+  static ::quiesce::Task<void> suite##_##name##_InLab(::quiesce::Cx cx);                  \
+  TEST(suite, name) { ::quiesce::lab::RunLabTest(__VA_ARGS__, &suite##_##name##_InLab); } \
+  static ::quiesce::Task<void> suite##_##name##_InLab([[maybe_unused]] ::quiesce::Cx cx)
 
 #endif  // QUIESCE_TESTING_LAB_GOOGLETEST_H_

@@ -378,9 +378,8 @@ Task<void> Serving5865(Cx cx, bool fixed) {
   auto* const to = &sender;
   auto* const from = &receiver;
   co_return co_await Region::Open(cx, "stats", [&, to, from](Cx cx) -> Task<void> {
-    auto reporter = cx.Spawn("reporter", [&, to](Cx cx) -> Task<void> {
-      co_return co_await to->Send(cx, 1);
-    });
+    auto reporter =
+        cx.Spawn("reporter", [&, to](Cx cx) -> Task<void> { co_return co_await to->Send(cx, 1); });
     if (fixed) (void)co_await OrReturn(reporter.Join(cx));
     from->Close();
     co_return Ok();

@@ -47,7 +47,8 @@ explore::Strategy SamplerOf(Explore::Strategy strategy) {
 }
 
 constexpr const char* kNotCovered =
-    "not covered: other inputs; timers that are late or early; memory that no primitive guards; weak memory";
+    "not covered: other inputs; timers that are late or early; memory that no primitive guards; "
+    "weak memory";
 
 // Runs executions of one program, and knows what was wrong with the last.
 class Lab {
@@ -85,6 +86,8 @@ class Lab {
     if (ended == EndedHow::kGivenUp) return "";
     if (!runtime_.violation().empty()) return runtime_.violation();
     if (ended == EndedHow::kDeadlock) {
+      ++result_.deadlocks;
+      if (how_.deadlocks()) return "";
       return absl::StrCat("DEADLOCK: nothing can go on.\n", runtime_.Dump());
     }
     if (!runtime_.race().empty()) return runtime_.race();
@@ -114,6 +117,7 @@ class Lab {
     const explore::Exploration all = explorer.Run();
     on_end_ = nullptr;
     result_.executions = all.classes + all.deadlocks;
+    result_.deadlocks = all.deadlocks;
     result_.steps = all.steps;
     result_.longest = all.longest;
     result_.exhausted = all.exhausted && wrong_.empty();
@@ -238,10 +242,10 @@ class Lab {
 
 }  // namespace
 
-Explore Explore::Replay(std::string schedule) {
-  Explore replay(Strategy::kReplay, 1);
-  replay.schedule_ = std::move(schedule);
-  return replay;
+Explore Explore::Replay(std::string schedule, Explore how) {
+  how.strategy_ = Strategy::kReplay;
+  how.schedule_ = std::move(schedule);
+  return how;
 }
 
 LabResult RunLab(const Explore& how, const LabMain& main) { return Lab(how, main).Run(); }

@@ -8,11 +8,12 @@
 //               …
 //             });
 //             if (!result.ok()) std::puts(result.failure.c_str());
-// What fails: a body that ends with anything but Ok; a deadlock; what the runtime would report (a stall, a leak); a task
-//             that outlives even its drain; what Explore::WithCheck finds.
+// What fails: a body that ends with anything but Ok; a deadlock; a guarantee that does not hold (oracles.h); a data race
+//             on a lab::Var; what the runtime would report (a stall, a leak); what Explore::WithCheck finds.
 // Covers:     every schedule of one worker or of many, since each switch that many could make is a decision here;
-//             sequential consistency; time that moves only when nothing else can go on. Not what touches memory
-//             that no primitive guards, or anything outside of the process: such code must not be in the body.
+//             sequential consistency; time that moves only when nothing else can go on. A wait that has tried in vain
+//             is queued in the same step. Not what touches memory that no primitive guards, unless it is a
+//             lab::Var; or anything outside of the process: such code must not be in the body.
 // Threads:    RunLab on one thread at a time, of a process that runs nothing of Quiesce beside it.
 #ifndef QUIESCE_TESTING_LAB_LAB_H_
 #define QUIESCE_TESTING_LAB_LAB_H_
@@ -47,8 +48,8 @@ class Explore {
   }
   // … by priorities of operations that compete.
   static Explore Pos(uint64_t executions) { return Explore(Strategy::kPos, executions); }
-  // The one that a failure has printed.
-  static Explore Replay(std::string schedule);
+  // The one that a failure has printed; all else as `how`.
+  static Explore Replay(std::string schedule, Explore how = Exhaustive());
 
   // Of the choices, and of Cx's randomness.
   Explore& WithSeed(uint64_t seed) {
@@ -76,6 +77,11 @@ class Explore {
     reports_ = reports;
     return *this;
   }
+  // A deadlock is counted, and no failure.
+  Explore& WithDeadlocks() {
+    deadlocks_ = true;
+    return *this;
+  }
   // For a body that cannot be run again, since it leaves something behind: of a failure there is only what is wrong.
   Explore& WithoutRepeating() {
     repeats_ = false;
@@ -96,6 +102,7 @@ class Explore {
   size_t max_steps() const { return max_steps_; }
   bool cancels() const { return cancels_; }
   ReportSink* reports() const { return reports_; }
+  bool deadlocks() const { return deadlocks_; }
   bool repeats() const { return repeats_; }
   const std::string& schedule() const { return schedule_; }
   const std::function<void()>& begin() const { return begin_; }
@@ -116,6 +123,7 @@ class Explore {
   size_t max_steps_ = 100'000;
   bool cancels_ = false;
   ReportSink* reports_ = nullptr;
+  bool deadlocks_ = false;
   bool repeats_ = true;
   std::string schedule_;
   std::function<void()> begin_;
@@ -133,6 +141,7 @@ struct LabResult {
   std::string replay;
 
   uint64_t executions = 0;  // that came to an end, or to a deadlock
+  uint64_t deadlocks = 0;   // of these
   uint64_t steps = 0;
   size_t longest = 0;  // of an execution, in steps
   bool exhausted = false;

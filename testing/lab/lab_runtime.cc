@@ -171,6 +171,7 @@ void LabRuntime::Post(Runnable* runnable, Lane, Place, Instant) {
   if (found != by_runnable_.end()) {
     found->second->ready = true;
     found->second->woken_by = machine_.now();
+    if (const LabTask* by = Running()) order_.Join(found->second->id, by->id);
     return;
   }
   if (runnable->step != &StartStep) {
@@ -208,7 +209,7 @@ void LabRuntime::RunTask(LabTask* task, Runnable* runnable) {
     task->parked = true;
     Point(task, Doing::kResume);
     if (task->woken_by.index != 0) machine_.After(task->woken_by);
-    order_.Join(task->id, task->woken_by.task);
+    task->waits = false;
   }
 }
 
@@ -251,6 +252,7 @@ void LabRuntime::RunClock(LabTask* clock) {
     crowded_ = false;
     oracles_.OnQuiet();
     for (const LabTask* other : used_tasks_) {
+      if (other == canceller_) continue;  // it may come at any time
       const explore::EventRef latest = machine_.latest(other->id);
       if (latest.index != 0) machine_.After(latest);
     }
@@ -338,7 +340,7 @@ LabRuntime::Object LabRuntime::FindObject(uintptr_t address) {
 void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, uint64_t arg,
                          const char* name) {
   if (logs_ && !IsPoint(kind)) Log(kind, region_id, task_id, arg, name);
-  if (kind < EventKind::kObjectMade || !IsPoint(kind)) {
+  if (kind < EventKind::kObjectMade || kind == EventKind::kScopeLook || !IsPoint(kind)) {
     const bool fine = oracles_.violation().empty();
     oracles_.OnEvent(kind, region_id, task_id, arg, name);
     if (fine && !oracles_.violation().empty()) NoteFailure();
@@ -357,6 +359,8 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
       region->cancel = machine_.NewObject();
       region->life = machine_.NewObject();
       region->permits = machine_.NewObject();
+      region->admission = machine_.NewObject();
+      region->finalizers = machine_.NewObject();
       regions_[region_id] = region;
       return;
     }
@@ -367,22 +371,29 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
       break;
   }
   LabTask* task = Running();
-  if (task == nullptr || task->ended || fires_) return;
+  if (task == nullptr) return;
+  if (task->ended || fires_) {
+    // Within one step; but what it does is ordered all the same.
+    if (kind == EventKind::kObjectUse)
+      Order(task, FindObject(arg >> 2), static_cast<ObjectUse>(arg & 3));
+    return;
+  }
   switch (kind) {
     case EventKind::kScopeLook:
       task->region = FindRegion(region_id);
       task->used.clear();
+      task->waits = false;
       return Point(task, Doing::kLook);
     case EventKind::kCheckpoint:
       task->operation = name;
       return;
-    case EventKind::kWaitArm:
-      task->arming = true;
+    case EventKind::kWaitEnqueue:
+      task->arming = task->waits = true;
       return;
     case EventKind::kObjectUse: {
       const Object object = FindObject(arg >> 2);
       const auto use = static_cast<ObjectUse>(arg & 3);
-      const bool same = task->arming && task->doing == Doing::kUse &&
+      const bool same = std::exchange(task->arming, false) && task->doing == Doing::kUse &&
                         task->object.number == object.number && task->use == ObjectUse::kChange;
       if (same) return;
       task->object = object;
@@ -397,7 +408,13 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
       task->target_region = FindRegion(region_id);
       const auto target = by_record_.find(static_cast<uintptr_t>(arg >> 8));
       task->target_task = target == by_record_.end() ? nullptr : target->second;
+      if (task->request == ScopeRequest::kAdmit) {
+        task->used.push_back(task->target_region->admission);
+        task->target_region->admits = true;
+      }
       Point(task, Doing::kRequest);
+      if (task->request == ScopeRequest::kClaim) ++task->target_region->claims;
+      if (task->request == ScopeRequest::kResolve) --task->target_region->claims;
       if (task->request == ScopeRequest::kClose) {
         for (const explore::EventRef end : task->target_region->ends) {
           machine_.After(end);
@@ -413,6 +430,7 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
         task_failed_at_ = steps_ - 1;
       }
       task->ended = true;
+      order_.Use(task->id, task->end);
       by_runnable_.erase(task->core);
       by_id_.erase(task->runtime_id);
       task->core = nullptr;
@@ -460,7 +478,8 @@ void LabRuntime::Point(LabTask* task, Doing doing) {
   machine_.Visit(&Look, task);
   ++steps_;
   if (logs_) {
-    log_.steps.push_back({.task = task->age, .what = Describe(*task), .time_ns = now_ - kBeginNanos});
+    log_.steps.push_back(
+        {.task = task->age, .what = Describe(*task), .time_ns = now_ - kBeginNanos});
   }
   mine.Restore();
   task->arming = false;
@@ -478,8 +497,7 @@ void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
     case Doing::kTime:
       op.accesses.clear();
       if (cancels_) Touch(op, time_, Effect::kWrite);
-      pending.enabled =
-          (quiescent_ || !timers_.empty() || !stray_steps_.empty()) && !OthersCanGo();
+      pending.enabled = (quiescent_ || !timers_.empty() || !stray_steps_.empty()) && !OthersCanGo();
       return;
     case Doing::kFire:
       return;
@@ -491,19 +509,16 @@ void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
     case Doing::kLook:
       break;
     case Doing::kUse:
-      // Who is granted by it might have been cancelled before.
-      for (const LabTask* other : used_tasks_) {
-        if (other->parked && !other->ready && std::ranges::count(other->used, task.object.number) != 0) {
-          AddChain(other, other->region, op);
-        }
-      }
       Touch(op, task.object.number,
-          task.use == ObjectUse::kChange || task.use == ObjectUse::kPlainChange ? Effect::kWrite
-                                                                                : Effect::kRead);
+            task.use == ObjectUse::kChange || task.use == ObjectUse::kPlainChange ? Effect::kWrite
+                                                                                  : Effect::kRead);
       break;
     case Doing::kEnd:
       Touch(op, task.end, Effect::kWrite);
       Touch(op, task.home->life, Effect::kRelease);
+      // The first that ends lets somebody in.
+      Touch(op, task.home->admission,
+            AnyWaitsFor(task.home->admission) ? Effect::kWrite : Effect::kRelease);
       if (IsFailure(task.severity) || IsListened(task.core)) {
         AddRequest(task.home, nullptr, op);
       }
@@ -523,18 +538,34 @@ void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
           break;
         case ScopeRequest::kAdmit:
           Touch(op, task.target_region->life, Effect::kWhole);
+          Touch(op, task.target_region->admission, Effect::kWrite);
           AddChain(nullptr, task.target_region, op);
           break;
         case ScopeRequest::kClose:
           Touch(op, task.target_region->life, Effect::kAcquire);
           Touch(op, task.target_region->cancel, Effect::kRead);
+          op.may_block = task.target_region->admits;  // it could go before what came from outside
           pending.enabled = task.target_region->live == 0;
           break;
+        case ScopeRequest::kDefer:
+          Touch(op, task.target_region->finalizers, Effect::kWrite);
+          break;
+        case ScopeRequest::kClaim:
         case ScopeRequest::kResolve:
           Touch(op, task.target_region->permits, Effect::kRelease);
           break;
         case ScopeRequest::kSettle:
           Touch(op, task.target_region->permits, Effect::kWhole);
+          Touch(op, task.target_region->cancel, Effect::kRead);
+          break;
+        case ScopeRequest::kRevoke:
+          Touch(op, task.target_region->permits, Effect::kWhole);
+          op.may_block = true;
+          pending.enabled = task.target_region->claims == 0;
+          break;
+        case ScopeRequest::kAsk:
+          Touch(op, task.target_region->cancel, Effect::kRead);
+          Touch(op, task.target_region->life, Effect::kWhole);
           break;
       }
       break;
@@ -569,10 +600,20 @@ void LabRuntime::AddRequest(const LabRegion* region, const LabTask* only, explor
   } else {
     return;  // of what has ended
   }
+  // Who waits, also if it was granted and has not gone on: whoever does that might have come after the request.
   for (const LabTask* task : used_tasks_) {
-    if (!task->parked || task->ready || !LiesBelow(*task, region, only)) continue;
+    if (!task->waits || !LiesBelow(*task, region, only)) continue;
     for (const explore::ObjectId object : task->used) Touch(op, object, Effect::kWrite);
   }
+}
+
+bool LabRuntime::WaitsFor(const LabTask& task, explore::ObjectId object) {
+  return task.waits && std::ranges::count(task.used, object) != 0;
+}
+
+bool LabRuntime::AnyWaitsFor(explore::ObjectId object) const {
+  return std::ranges::any_of(used_tasks_,
+                             [&](const LabTask* task) { return WaitsFor(*task, object); });
 }
 
 bool LabRuntime::IsListened(const TaskCore* core) {
@@ -628,18 +669,27 @@ std::string LabRuntime::Describe(const LabTask& task) const {
                      ? "cancels"
                      : absl::StrCat("cancels region ", task.target_region->name);
         case ScopeRequest::kCancelTask:
-          return task.target_task == nullptr ? "cancels a task"
-                                             : absl::StrCat("cancels task ", task.target_task->name);
+          return task.target_task == nullptr
+                     ? "cancels a task"
+                     : absl::StrCat("cancels task ", task.target_task->name);
         case ScopeRequest::kCharge:
           return "charges";
         case ScopeRequest::kAdmit:
           return "is admitted";
         case ScopeRequest::kClose:
           return absl::StrCat("closes ", task.target_region->name);
+        case ScopeRequest::kDefer:
+          return "registers a finalizer";
+        case ScopeRequest::kClaim:
+          return "claims a permit";
         case ScopeRequest::kResolve:
-          return "resolves a permit";
+          return "has resolved a permit";
         case ScopeRequest::kSettle:
-          return "settles permits";
+          return absl::StrCat("looks whether ", task.target_region->name, " owes permits");
+        case ScopeRequest::kRevoke:
+          return "revokes permits";
+        case ScopeRequest::kAsk:
+          return absl::StrCat("looks at ", task.target_region->name);
       }
       return "";
     case Doing::kEnd:

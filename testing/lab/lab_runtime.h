@@ -78,9 +78,7 @@ class LabRuntime final : private Scheduler,
   // Of main's region. Precondition: the execution is complete.
   const Outcome<void>& outcome() const { return outcome_; }
   // Those that had been cancelled and had a wait fail since their time for the drain was spent.
-  int64_t tasks_cut_off() const {
-    return stats_->tasks_cut_off.load(std::memory_order_relaxed);
-  }
+  int64_t tasks_cut_off() const { return stats_->tasks_cut_off.load(std::memory_order_relaxed); }
   // A guarantee that was broken (Oracles::violation).
   const std::string& violation() const { return oracles_.violation(); }
   // Two uses of plain memory that nothing orders, the first that were found; empty: none.
@@ -111,10 +109,14 @@ class LabRuntime final : private Scheduler,
     LabRegion* parent = nullptr;
     LabTask* opener = nullptr;
     const char* name = "";
-    explore::ObjectId cancel = 0;   // its cancel state
-    explore::ObjectId life = 0;     // how many tasks are in it
-    explore::ObjectId permits = 0;  // what it owes
+    explore::ObjectId cancel = 0;      // its cancel state
+    explore::ObjectId life = 0;        // how many tasks are in it
+    explore::ObjectId permits = 0;     // what it owes
+    explore::ObjectId admission = 0;   // who may come in
+    explore::ObjectId finalizers = 0;  // in which order
     uint32_t live = 0;
+    uint32_t claims = 0;      // permits that somebody is about to be done with
+    bool admits = false;      // somebody has come, or wanted to, from outside or against a limit
     explore::EventRefs ends;  // of its tasks
   };
   enum class Doing : uint8_t { kStart, kResume, kLook, kUse, kRequest, kEnd, kTime, kFire };
@@ -126,26 +128,27 @@ class LabRuntime final : private Scheduler,
   struct LabTask {
     LabRuntime* lab = nullptr;
     explore::TaskId id = 0;
-    uint32_t age = 0;  // which of used_tasks_ it is
+    uint32_t age = 0;          // which of used_tasks_ it is
     TaskCore* core = nullptr;  // null: none of the runtime's, or it has ended
     uint64_t runtime_id = 0;
     const char* name = "";
     const SpawnSite* site = nullptr;
     LabRegion* home = nullptr;
-    LabRegion* region = nullptr;    // whose cancel state its latest wait looks at
-    explore::ObjectId cancel = 0;   // its own cancel state
-    explore::ObjectId end = 0;      // whether it has ended
+    LabRegion* region = nullptr;   // whose cancel state its latest wait looks at
+    explore::ObjectId cancel = 0;  // its own cancel state
+    explore::ObjectId end = 0;     // whether it has ended
     explore::EventRef woken_by = {0, 0};
-    bool ready = false;             // posted, and not begun
+    bool ready = false;  // posted, and not begun
     bool parked = false;
     bool arming = false;  // it is about to be queued by the operation that it has just tried
+    bool waits = false;   // … and has been, and has not gone on
     bool ended = false;
     Timer* timer = nullptr;  // kFire's
     // What it does next.
     Doing doing = Doing::kStart;
     ScopeRequest request = ScopeRequest::kCancel;
     ObjectUse use = ObjectUse::kLook;
-    Object object;                      // kUse
+    Object object;                       // kUse
     LabRegion* target_region = nullptr;  // kRequest
     LabTask* target_task = nullptr;
     Severity severity = Severity::kOk;  // kEnd
@@ -155,7 +158,8 @@ class LabRuntime final : private Scheduler,
     absl::InlinedVector<explore::ObjectId, 2> used;
   };
   struct ArmedTimer {
-    explore::TaskId by = 0;  // who has armed it, and as which: the same in each execution of a class
+    explore::TaskId by =
+        0;  // who has armed it, and as which: the same in each execution of a class
     uint32_t nth = 0;
     LabTask* fires = nullptr;  // due: who is to fire it
   };
@@ -207,6 +211,8 @@ class LabRuntime final : private Scheduler,
   // What a request to `region`, or to `only` and what it has opened, changes.
   void AddRequest(const LabRegion* region, const LabTask* only, explore::Op& op);
   static bool LiesBelow(const LabTask& task, const LabRegion* region, const LabTask* only);
+  static bool WaitsFor(const LabTask& task, explore::ObjectId object);
+  bool AnyWaitsFor(explore::ObjectId object) const;
   static bool IsListened(const TaskCore* core);
   std::string Describe(const LabTask& task) const;
 
@@ -237,16 +243,17 @@ class LabRuntime final : private Scheduler,
   explore::ObjectId time_ = 0;
   IntrusiveList<Timer> timers_;
   absl::flat_hash_map<Timer*, ArmedTimer> armed_;
-  RunnableQueue stray_steps_;  // of nobody's task
-  std::deque<LabTask> tasks_;  // by the machine's number
+  RunnableQueue stray_steps_;         // of nobody's task
+  std::deque<LabTask> tasks_;         // by the machine's number
   std::vector<LabTask*> used_tasks_;  // of this execution, in the order in which they were made
   absl::flat_hash_map<Runnable*, LabTask*> by_runnable_;
   absl::flat_hash_map<uint64_t, LabTask*> by_id_;  // that have not ended
-  absl::flat_hash_map<uintptr_t, LabTask*> by_record_;  // also those that have: who has a handle may ask
+  absl::flat_hash_map<uintptr_t, LabTask*>
+      by_record_;  // also those that have: who has a handle may ask
   std::deque<LabRegion> all_regions_;
   absl::flat_hash_map<uint64_t, LabRegion*> regions_;
   absl::flat_hash_map<uintptr_t, Object> objects_;
-  absl::flat_hash_map<uint32_t, uint64_t> draws_;       // by the drawing task
+  absl::flat_hash_map<uint32_t, uint64_t> draws_;         // by the drawing task
   absl::flat_hash_map<uint32_t, uint32_t> timers_armed_;  // by the arming task
   struct Spawned {
     uint64_t id;
@@ -257,9 +264,10 @@ class LabRuntime final : private Scheduler,
   Oracles oracles_;
   HappensBefore order_;
   std::string race_;
-  size_t steps_ = 0;  // so far
+  size_t steps_ = 0;                 // so far
   std::optional<size_t> failed_at_;  // the step that has found what is wrong
-  std::optional<size_t> task_failed_at_;  // … with which the first task ended with an Error or a Panic
+  std::optional<size_t>
+      task_failed_at_;  // … with which the first task ended with an Error or a Panic
   bool over_ = false;
   bool deadlock_ = false;
   std::vector<explore::TaskId> waiting_;  // at the end

@@ -37,13 +37,13 @@ LabResult Exhaust(const LabMain& main) { return RunLab(Explore::Exhaustive(), ma
 std::set<std::string> Outcomes(const std::function<Task<void>(Cx, std::string*)>& main) {
   std::set<std::string> all;
   std::string value;
-  const LabResult result = RunLab(Explore::Exhaustive().WithCheck(
-                                      [&] { value.clear(); },
-                                      [&]() -> std::optional<std::string> {
-                                        all.insert(value);
-                                        return std::nullopt;
-                                      }),
-                                  [&](Cx cx) { return main(cx, &value); });
+  const LabResult result =
+      RunLab(Explore::Exhaustive().WithCheck([&] { value.clear(); },
+                                             [&]() -> std::optional<std::string> {
+                                               all.insert(value);
+                                               return std::nullopt;
+                                             }),
+             [&](Cx cx) { return main(cx, &value); });
   EXPECT_TRUE(result.ok()) << result.failure;
   EXPECT_TRUE(result.exhausted) << result.verdict;
   return all;

@@ -108,8 +108,8 @@ std::string LabTrace::ToPage() const {
   };
   const auto event_json = [](std::string* to, const Event& event) {
     absl::StrAppend(to, "{\"step\":", event.time_ns, ",\"kind\":", Quote(EventKindName(event.kind)),
-                    ",\"region\":", event.region, ",\"task\":", event.task, ",\"arg\":\"", event.arg,
-                    "\",\"name\":", Quote(event.name == nullptr ? "" : event.name), "}");
+                    ",\"region\":", event.region, ",\"task\":", event.task, ",\"arg\":\"",
+                    event.arg, "\",\"name\":", Quote(event.name == nullptr ? "" : event.name), "}");
   };
   const std::string data = absl::StrCat(
       "{\"title\":", Quote(title), ",\"problem\":", Quote(problem), ",\"verdict\":", Quote(verdict),

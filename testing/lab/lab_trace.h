@@ -20,7 +20,7 @@ struct LabTrace {
   struct Step {
     uint32_t task = 0;  // an index of tasks
     std::string what;
-    int64_t time_ns = 0;   // since the beginning, virtual
+    int64_t time_ns = 0;    // since the beginning, virtual
     bool decision = false;  // another task would have gone
     bool matters = true;    // what failed depends on it
   };

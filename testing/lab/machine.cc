@@ -50,7 +50,10 @@ void Machine::Visit(Look look, const void* argument) {
   Task& task = tasks_[running_];
   task.look = look;
   task.argument = argument;
-  if (running_on_ && Next(running_).enabled) return;
+  if (running_on_ && steps_run_on_ < kMostRunOn && Next(running_).enabled) {
+    ++steps_run_on_;
+    return;
+  }
   Fiber::Leave();
 }
 
@@ -97,9 +100,11 @@ void Machine::RunNew() {
 
 void Machine::RunOn() {
   running_on_ = true;
+  steps_run_on_ = 0;
   after_ = nullptr;
   RunNew();
-  for (size_t i = 0; i < live_.size();) {
+  for (size_t i = 0; i < live_.size() && steps_run_on_ < kMostRunOn;) {
+    ++steps_run_on_;
     const explore::TaskId id = live_[i];
     if (!Next(id).enabled) {
       ++i;

@@ -67,7 +67,7 @@ class Machine final : public explore::Model {
   void After(explore::EventRef other) {
     if (!dropping_ && after_ != nullptr && other.task != running_) after_->push_back(other);
   }
-  // From OnEnd's: lets every task go on for as long as any can, in no order that counts. Nothing is visible meanwhile.
+  // From OnEnd's: lets every task go on for as long as any can, in no order that counts; but not for ever.
   void RunOn();
 
   // ---- Model ----
@@ -111,7 +111,10 @@ class Machine final : public explore::Model {
   explore::EventRef step_ = {kBuilder, 0};
   explore::EventRefs* after_ = nullptr;
   bool dropping_ = false;  // tasks are unwound, and their destructors may visit
+  // Visible operations, or looks at who can go, after which what goes on is given up.
+  static constexpr size_t kMostRunOn = 100'000;
   bool running_on_ = false;
+  size_t steps_run_on_ = 0;
   bool lets_go_ = false;
 };
 

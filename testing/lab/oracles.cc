@@ -1,6 +1,7 @@
 #include "quiesce/testing/lab/oracles.h"
 
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/cx/scope.h"
@@ -27,6 +28,7 @@ void Oracles::Begin() {
   regions_.clear();
   tasks_.clear();
   violation_.clear();
+  rebinds_ = false;
 }
 
 Oracles::Region* Oracles::RegionOf(uint64_t id) {
@@ -46,13 +48,16 @@ void Oracles::Violated(const char* guarantee, const std::string& what) {
 void Oracles::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, uint64_t arg,
                       const char* name) {
   if (kind == EventKind::kRegionOpen) {
-    if (RegionOf(region_id) != nullptr) return Violated(kG3, absl::StrCat("region '", name, "' was opened twice"));
+    if (RegionOf(region_id) != nullptr)
+      return Violated(kG3, absl::StrCat("region '", name, "' was opened twice"));
     Region& region = regions_[region_id];
     region.name = name;
     region.parent = arg;
     if (Region* parent = RegionOf(arg)) {
       ++parent->children;
-      if (parent->closed) Violated(kG1, absl::StrCat("region '", name, "' was opened in '", parent->name, "', which had closed"));
+      if (parent->closed)
+        Violated(kG1, absl::StrCat("region '", name, "' was opened in '", parent->name,
+                                   "', which had closed"));
     }
     return;
   }
@@ -62,7 +67,8 @@ void Oracles::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, uint
   switch (kind) {
     case EventKind::kSpawn: {
       if (region->closed || region->finalizing) {
-        Violated(kG1, absl::StrCat("task '", name, "' was spawned into region '", region->name, "', which had ended"));
+        Violated(kG1, absl::StrCat("task '", name, "' was spawned into region '", region->name,
+                                   "', which had ended"));
       }
       ++region->live;
       Task& fresh = tasks_[task_id];
@@ -93,10 +99,17 @@ void Oracles::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, uint
       return;
     case EventKind::kFinalizerStart:
       region->finalizing = true;
-      if (region->live != 0) Violated(kG6, absl::StrCat("finalizer '", name, "' of region '", region->name, "' began while ", region->live, " of its tasks lived"));
-      if (region->in_finalizer) Violated(kG6, absl::StrCat("finalizer '", name, "' of region '", region->name, "' began before the one before had ended"));
+      if (region->live != 0)
+        Violated(kG6, absl::StrCat("finalizer '", name, "' of region '", region->name,
+                                   "' began while ", region->live, " of its tasks lived"));
+      if (region->in_finalizer)
+        Violated(kG6, absl::StrCat("finalizer '", name, "' of region '", region->name,
+                                   "' began before the one before had ended"));
       if (region->finalizers.empty() || std::strcmp(region->finalizers.back(), name) != 0) {
-        Violated(kG6, absl::StrCat("finalizer '", name, "' of region '", region->name, "' began, and it is not its turn: ", region->finalizers.empty() ? "none is left" : region->finalizers.back()));
+        Violated(kG6, absl::StrCat(
+                          "finalizer '", name, "' of region '", region->name,
+                          "' began, and it is not its turn: ",
+                          region->finalizers.empty() ? "none is left" : region->finalizers.back()));
       } else {
         region->finalizers.pop_back();
       }
@@ -109,21 +122,31 @@ void Oracles::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, uint
       return OnClose(*region);
     case EventKind::kPermitReserve:
       ++region->permits;
-      if (task != nullptr && task->wait_was_cancelled) {
-        Violated(kG8, absl::StrCat("task '", task->name, "' has reserved a ", name, " in a wait that was cancelled (", task->wait, ")"));
+      if (task != nullptr && task->wait_was_cancelled && !std::exchange(rebinds_, false)) {
+        Violated(kG8, absl::StrCat("task '", task->name, "' has reserved a ", name,
+                                   " in a wait that was cancelled (", task->wait, ")"));
       }
       return;
     case EventKind::kPermitEnd:
-      if (static_cast<PermitEnd>(arg) == PermitEnd::kGivenBack) return;  // counted when it was revoked
-      if (--region->permits < 0) Violated(kG7, absl::StrCat("a ", name, " of region '", region->name, "' was resolved twice"));
+      if (static_cast<PermitEnd>(arg) == PermitEnd::kGivenBack)
+        return;  // counted when it was revoked
+      if (static_cast<PermitEnd>(arg) == PermitEnd::kLeaked)
+        Violated(kG7, absl::StrCat("a ", name, " of region '", region->name, "' was dropped"));
+      rebinds_ = static_cast<PermitEnd>(arg) == PermitEnd::kRebound;
+      if (--region->permits < 0)
+        Violated(kG7,
+                 absl::StrCat("a ", name, " of region '", region->name, "' was resolved twice"));
       return;
     case EventKind::kPermitsRevoked:
-      if (static_cast<int64_t>(arg) != region->permits) Violated(kG7, absl::StrCat("region '", region->name, "' revoked ", arg, " permits, and ", region->permits, " were open"));
+      if (static_cast<int64_t>(arg) != region->permits)
+        Violated(kG7, absl::StrCat("region '", region->name, "' revoked ", arg, " permits, and ",
+                                   region->permits, " were open"));
       region->permits = 0;
       return;
     default:
       if (region->closed && kind != EventKind::kStall) {
-        return Violated(kG2, absl::StrCat("'", EventKindName(kind), "' in region '", region->name, "', which has closed"));
+        return Violated(kG2, absl::StrCat("'", EventKindName(kind), "' in region '", region->name,
+                                          "', which has closed"));
       }
       if (task != nullptr) OnWaitPoint(kind, *task, region_id, arg, name);
       return;
@@ -133,6 +156,7 @@ void Oracles::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, uint
 void Oracles::OnWaitPoint(EventKind kind, Task& task, uint64_t region, uint64_t arg,
                           const char* name) {
   switch (kind) {
+    case EventKind::kScopeLook:  // another use of a Cx: that wait is over
     case EventKind::kCheckpoint:
       task.parked = task.woken = task.wait_was_cancelled = false;
       return;
@@ -161,7 +185,8 @@ void Oracles::OnCancel(Region& region, uint64_t task_id, uint64_t kind) {
     if (Task* task = TaskOf(task_id)) task->cancelled = true;
     return;
   }
-  if (region.closed) Violated(kG3, absl::StrCat("region '", region.name, "' was cancelled after it had closed"));
+  if (region.closed)
+    Violated(kG3, absl::StrCat("region '", region.name, "' was cancelled after it had closed"));
   region.cancelled = true;
   region.lost = region.lost || static_cast<CancelKind>(kind) == CancelKind::kRaceLost;
 }
@@ -169,10 +194,18 @@ void Oracles::OnCancel(Region& region, uint64_t task_id, uint64_t kind) {
 void Oracles::OnClose(Region& region) {
   if (region.closed) Violated(kG3, absl::StrCat("region '", region.name, "' closed twice"));
   const char* const broken = region.lost ? kG9 : kG1;
-  if (region.live != 0) Violated(broken, absl::StrCat("region '", region.name, "' closed while ", region.live, " of its tasks lived"));
-  if (region.children != 0) Violated(kG2, absl::StrCat("region '", region.name, "' closed while ", region.children, " of its regions were open"));
-  if (!region.finalizers.empty()) Violated(kG6, absl::StrCat("region '", region.name, "' closed, and its finalizer '", region.finalizers.back(), "' has not run"));
-  if (region.permits != 0) Violated(kG7, absl::StrCat("region '", region.name, "' closed over ", region.permits, " open permits, without revoking them"));
+  if (region.live != 0)
+    Violated(broken, absl::StrCat("region '", region.name, "' closed while ", region.live,
+                                  " of its tasks lived"));
+  if (region.children != 0)
+    Violated(kG2, absl::StrCat("region '", region.name, "' closed while ", region.children,
+                               " of its regions were open"));
+  if (!region.finalizers.empty())
+    Violated(kG6, absl::StrCat("region '", region.name, "' closed, and its finalizer '",
+                               region.finalizers.back(), "' has not run"));
+  if (region.permits != 0)
+    Violated(kG7, absl::StrCat("region '", region.name, "' closed over ", region.permits,
+                               " open permits, without revoking them"));
   region.closed = true;
   if (Region* parent = RegionOf(region.parent)) --parent->children;
 }
@@ -182,27 +215,34 @@ void Oracles::CheckParked(uint64_t id, const Task& task) {
   const Region* region = RegionOf(task.waits_in);
   if (region == nullptr) return;
   const auto who = [&] {
-    return absl::StrCat("task '", task.name, "' (", id, ") still waits in ", task.wait, ", in region '", region->name, "', ");
+    return absl::StrCat("task '", task.name, "' (", id, ") still waits in ", task.wait,
+                        ", in region '", region->name, "', ");
   };
   const bool ordinary = task.mode == task_word::kParkedOrdinary;
-  if (ordinary && (region->cancelled || task.cancelled)) return Violated(kG4, who() + "which was cancelled");
+  if (ordinary && (region->cancelled || task.cancelled))
+    return Violated(kG4, who() + "which was cancelled");
   const bool grace = task.mode == task_word::kParkedGrace;
   const bool spent = region->spent || task.spent || region->grace_spent || task.grace_spent;
   if (!grace && spent) return Violated(kG5, who() + "whose drain budget is spent");
-  if (grace && (region->grace_spent || task.grace_spent)) return Violated(kG5, who() + "whose finalizers' time is over");
+  if (grace && (region->grace_spent || task.grace_spent))
+    return Violated(kG5, who() + "whose finalizers' time is over");
 }
 
 void Oracles::OnQuiet() {
   for (const auto& [id, task] : tasks_) {
     CheckParked(id, task);
-    if (task.woken) Violated(kG12, absl::StrCat("task '", task.name, "' (", id, ") was woken from ", task.wait, ", and did not go on"));
+    if (task.woken)
+      Violated(kG12, absl::StrCat("task '", task.name, "' (", id, ") was woken from ", task.wait,
+                                  ", and did not go on"));
   }
 }
 
 void Oracles::OnEnd() {
-  for (const auto& [id, task] : tasks_) Violated(kG1, absl::StrCat("task '", task.name, "' (", id, ") has not ended"));
+  for (const auto& [id, task] : tasks_)
+    Violated(kG1, absl::StrCat("task '", task.name, "' (", id, ") has not ended"));
   for (const auto& [id, region] : regions_) {
-    if (!region.closed) Violated(kG2, absl::StrCat("region '", region.name, "' (", id, ") has not closed"));
+    if (!region.closed)
+      Violated(kG2, absl::StrCat("region '", region.name, "' (", id, ") has not closed"));
   }
 }
 

@@ -78,6 +78,7 @@ class Oracles {
 
   absl::flat_hash_map<uint64_t, Region> regions_;
   absl::flat_hash_map<uint64_t, Task> tasks_;  // that live
+  bool rebinds_ = false;  // the permit that was resolved last is reserved again next
   std::string violation_;
 };
 

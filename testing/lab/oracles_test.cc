@@ -27,7 +27,8 @@ class OraclesTest : public testing::Test {
     See(EventKind::kRegionOpen, kRegion, kMain, kRoot, "region");
     See(EventKind::kSpawn, kRegion, kTask, kMain, "task");
   }
-  void See(EventKind kind, uint64_t region, uint64_t task, uint64_t arg = 0, const char* name = "x") {
+  void See(EventKind kind, uint64_t region, uint64_t task, uint64_t arg = 0,
+           const char* name = "x") {
     oracles_.OnEvent(kind, region, task, arg, name);
   }
   void Park(uint32_t mode) {

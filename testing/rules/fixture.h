@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -81,19 +82,22 @@ class Runner {
   template <class Body>
   auto Run(Body&& body) {
     using T = typename std::invoke_result_t<Body&, Cx>::value_type;
-    static uint64_t seed = 0;
     std::optional<Outcome<T>> outcome;
     const LabResult result =
-        RunLab(Explore::Walk(1).WithSeed(++seed).WithReports(&reports).WithoutRepeating(),
+        RunLab(Explore::Walk(1).WithSeed(++seed_).WithReports(&reports).WithoutRepeating(),
                [&](Cx cx) -> Task<void> {
                  outcome.emplace(co_await Region::Open(cx, "root", body));
                  co_return Ok();
                });
     EXPECT_TRUE(result.ok()) << result.failure;
+    if (!outcome.has_value()) outcome.emplace(absl::InternalError("the lab has not run it"));
     return *std::move(outcome);
   }
 
   Reports reports;
+
+ private:
+  inline static uint64_t seed_ = 0;
 };
 
 #else
