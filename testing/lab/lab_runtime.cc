@@ -76,6 +76,7 @@ void LabRuntime::Begin() {
   all_regions_.clear();
   regions_.clear();
   objects_.clear();
+  of_kind_.clear();
   draws_.clear();
   timers_armed_.clear();
   used_tasks_.clear();
@@ -182,8 +183,8 @@ void LabRuntime::Post(Runnable* runnable, Lane, Place, Instant) {
   task->core = static_cast<TaskCore*>(runnable);
   task->runtime_id = spawned_->id;
   task->name = spawned_->name;
-  task->site = task->core->site;
   task->home = task->region = FindRegion(spawned_->region);
+  if (task->home->id != root_->id) task->site = task->core->site;  // main's is here
   spawned_.reset();
   if (const LabTask* by = Running()) order_.Join(task->id, by->id);
   task->cancel = machine_.NewObject();
@@ -334,7 +335,8 @@ LabRuntime::Object LabRuntime::FindObject(uintptr_t address) {
   if (found != objects_.end()) return found->second;
   const auto [older, fresh] =
       older_objects_.try_emplace(address, static_cast<uint32_t>(older_objects_.size()));
-  return Object{machine_.OlderObject(older->second), "an object from outside of the lab"};
+  return Object{machine_.OlderObject(older->second), "object from outside of the lab",
+                older->second + 1};
 }
 
 void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, uint64_t arg,
@@ -347,7 +349,7 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
   }
   switch (kind) {
     case EventKind::kObjectMade:
-      objects_[arg] = Object{machine_.NewObject(), name};
+      objects_[arg] = Object{machine_.NewObject(), name, ++of_kind_[name]};
       return;
     case EventKind::kRegionOpen: {
       LabRegion* region = &all_regions_.emplace_back();
@@ -467,7 +469,7 @@ void LabRuntime::Order(LabTask* task, const Object& object, ObjectUse use) {
   const std::optional<explore::TaskId> other = order_.Race(task->id, object.number, change);
   if (!other.has_value() || !race_.empty()) return;
   NoteFailure();
-  race_ = absl::StrCat("DATA RACE on ", object.what, "#", object.number, ": '", task->name, "' ",
+  race_ = absl::StrCat("DATA RACE on ", object.what, " ", object.ordinal, ": '", task->name, "' ",
                        change ? "writes" : "reads", " it, and nothing orders that after what '",
                        tasks_[*other].name, "' has done to it. Guard it, or hand it over\n");
 }
@@ -478,8 +480,10 @@ void LabRuntime::Point(LabTask* task, Doing doing) {
   machine_.Visit(&Look, task);
   ++steps_;
   if (logs_) {
-    log_.steps.push_back(
-        {.task = task->age, .what = Describe(*task), .time_ns = now_ - kBeginNanos});
+    log_.steps.push_back({.task = task->age,
+                          .what = Describe(*task),
+                          .time_ns = now_ - kBeginNanos,
+                          .quiet = doing == Doing::kLook});
   }
   mine.Restore();
   task->arming = false;
@@ -661,7 +665,7 @@ std::string LabRuntime::Describe(const LabTask& task) const {
     case Doing::kLook:
       return "looks whether it is cancelled";
     case Doing::kUse:
-      return absl::StrCat(task.object.what, "#", task.object.number, " ", task.function);
+      return absl::StrCat(task.object.what, " ", task.object.ordinal, ": ", task.function);
     case Doing::kRequest:
       switch (task.request) {
         case ScopeRequest::kCancel:

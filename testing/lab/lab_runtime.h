@@ -123,6 +123,7 @@ class LabRuntime final : private Scheduler,
   struct Object {
     explore::ObjectId number = 0;
     const char* what = "";
+    uint32_t ordinal = 0;  // of its kind, in this execution: for people
   };
   // One of the machine's: a task of the runtime, the clock, or a timer that is due.
   struct LabTask {
@@ -253,6 +254,7 @@ class LabRuntime final : private Scheduler,
   std::deque<LabRegion> all_regions_;
   absl::flat_hash_map<uint64_t, LabRegion*> regions_;
   absl::flat_hash_map<uintptr_t, Object> objects_;
+  absl::flat_hash_map<const char*, uint32_t> of_kind_;
   absl::flat_hash_map<uint32_t, uint64_t> draws_;         // by the drawing task
   absl::flat_hash_map<uint32_t, uint32_t> timers_armed_;  // by the arming task
   struct Spawned {

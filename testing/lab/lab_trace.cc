@@ -56,9 +56,17 @@ std::string Quote(absl::string_view text) {
 }  // namespace
 
 std::string LabTrace::ToText() const {
+  const auto cancel = std::ranges::find(events, EventKind::kCancelRequest, &Event::kind);
+  const size_t cancelled_at =
+      cancel == events.end() ? steps.size() : static_cast<size_t>(cancel->time_ns);
+  const auto shown = [&](size_t at) {
+    const Step& step = steps[at];
+    return step.decision || (step.matters && (at > cancelled_at || !step.quiet));
+  };
   std::vector<uint32_t> lanes;  // in order of appearance
-  for (const Step& step : steps) {
-    if (step.matters && std::ranges::count(lanes, step.task) == 0) lanes.push_back(step.task);
+  for (size_t at = 0; at < steps.size(); ++at) {
+    const Step& step = steps[at];
+    if (shown(at) && std::ranges::count(lanes, step.task) == 0) lanes.push_back(step.task);
   }
   std::string text;
   for (const uint32_t task : lanes) {
@@ -76,7 +84,7 @@ std::string LabTrace::ToText() const {
   }
   for (size_t at = 0; at < steps.size(); ++at) {
     const Step& step = steps[at];
-    if (!step.matters && !step.decision) continue;
+    if (!shown(at)) continue;
     absl::StrAppendFormat(&text, "%s%5d ", step.decision ? "=>" : "  ", at);
     if (columns) {
       const auto lane = static_cast<size_t>(std::ranges::find(lanes, step.task) - lanes.begin());

@@ -23,6 +23,7 @@ struct LabTrace {
     int64_t time_ns = 0;    // since the beginning, virtual
     bool decision = false;  // another task would have gone
     bool matters = true;    // what failed depends on it
+    bool quiet = false;     // a look at the own cancel state
   };
   std::string title;
   std::string problem;  // empty: none

@@ -42,7 +42,7 @@ capgen/schema          tools     0
 capgen                 tools     1      apart
 lint                   tools     1      apart
 testing                testing   11     sees:runtime sees:tools
-examples               examples  12     sees:runtime
+examples               examples  12     sees:runtime sees:testing
 '
 set -u
 root=${1:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
