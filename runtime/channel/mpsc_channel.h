@@ -86,7 +86,7 @@ class Channel {
     });
   }
   // Queues *value, or hands it to the Receiver that waits, if there is room.
-  Room TrySend(T* value) {
+  [[gnu::always_inline]] Room TrySend(T* value) {
     PrimitiveLockHolder lock(lock_);
     return TakeRoom(value);
   }
@@ -141,7 +141,7 @@ class Channel {
   // Calls take(queue), under the lock, if there are messages; it takes at least one, and returns how many slots
   // are free again.
   template <class Take>
-  Found Receive(const char* operation, Take&& take) {
+  [[gnu::always_inline]] Found Receive(const char* operation, Take&& take) {
     BeforeUse(&lock_, ObjectUse::kChange);
     // Who has to wait would take the lock twice.
     if (!ready_.load(std::memory_order_relaxed)) return Found::kNothing;

@@ -31,7 +31,7 @@ class RoomOp {
   using Result = std::optional<Outcome<V>>;
   static constexpr bool kStructural = false;
 
-  bool Try(Waiter& waiter, Result& result) {
+  [[gnu::always_inline]] bool Try(Waiter& waiter, Result& result) {
     return Finish(waiter, channel_->TrySend(self().value()), result);
   }
   Enqueued Enqueue(Waiter& waiter, Result& result) {
@@ -108,7 +108,7 @@ class ReceiveOp {
   static constexpr bool kStructural = false;
   explicit ReceiveOp(Channel<T>* channel) : channel_(channel) {}
 
-  bool Try(Waiter&, Result& result) {
+  [[gnu::always_inline]] bool Try(Waiter&, Result& result) {
     return Finish(channel_->Receive(kName, TakeOne(result)), result);
   }
   Enqueued Enqueue(Waiter& waiter, Result& result) {
@@ -118,7 +118,7 @@ class ReceiveOp {
     if (enqueued == Enqueued::kDone) Finish(found, result);
     return enqueued;
   }
-  bool Harvest(Waiter&, Result& result) {
+  [[gnu::always_inline]] bool Harvest(Waiter&, Result& result) {
     return result.has_value() || Finish(channel_->Harvest(TakeOne(result)), result);
   }
   void Withdraw(Waiter&) { channel_->WithdrawReceiver(); }

@@ -439,7 +439,7 @@ class [[nodiscard]] Wait : public ResultWait<Wait<Op>, typename Op::Value, Op::k
       return &kOps;
     }
   }
-  bool TryNow() { return op_.Try(*this, result_); }
+  [[gnu::always_inline]] bool TryNow() { return op_.Try(*this, result_); }
   bool TakeFirst() { return op_.TryTake(*this); }
   bool TakeGranted() { return op_.Harvest(*this, result_); }
   void WithdrawAll() { op_.Withdraw(*this); }

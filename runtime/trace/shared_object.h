@@ -29,6 +29,11 @@
 namespace quiesce {
 inline namespace v0 {
 
+namespace trace_internal {
+// Of few parameters, so that it does not keep its callers from being inlined.
+[[gnu::noinline, gnu::cold]] void SayUse(const void* object, ObjectUse use, const char* function);
+}  // namespace trace_internal
+
 // `what`: a literal.
 inline void ObjectMade(const void* object, const char* what) {
   Emit(EventKind::kObjectMade, 0, 0, uint64_t{reinterpret_cast<uintptr_t>(object)}, what);
@@ -36,7 +41,7 @@ inline void ObjectMade(const void* object, const char* what) {
 inline void BeforeUse(const void* object, ObjectUse use,
                       const char* function = __builtin_FUNCTION()) {
   if (EventsWanted(EventKind::kObjectUse)) [[unlikely]]
-    Emit(EventKind::kObjectUse, 0, 0, UseOf(object, use), function);
+    trace_internal::SayUse(object, use, function);
 }
 
 // The SpinLock of a primitive, which announces itself and each use. Invariants: no other one is taken while one is held.

@@ -62,6 +62,8 @@ class Lab {
     });
     runtime_.OnEnd([this](EndedHow ended) {
       wrong_ = WhatIsWrong(ended);
+      result_.permits_leaked = runtime_.counters().permits_leaked.load(std::memory_order_relaxed);
+      result_.permits_revoked = runtime_.counters().permits_revoked.load(std::memory_order_relaxed);
       if (on_end_) on_end_();
     });
   }

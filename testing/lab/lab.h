@@ -147,6 +147,9 @@ struct LabResult {
   bool exhausted = false;
   // Of the last execution: equal wherever the same seed makes the same steps.
   uint64_t hash = 0;
+  // Of the last execution.
+  uint64_t permits_leaked = 0;
+  uint64_t permits_revoked = 0;
   // Of the failure, or of the replay.
   std::optional<lab::LabTrace> trace;
 };

@@ -66,6 +66,7 @@ void LabRuntime::Begin() {
   stats_ = std::make_unique<DrainStats>();
   outcome_ = Ok();
   reports_.clear();
+  counters_.permits_leaked = counters_.permits_revoked = 0;
   lost_tasks_ = 0;
   quiescent_ = fires_ = crowded_ = false;
   now_ = kBeginNanos;

@@ -87,6 +87,7 @@ class LabRuntime final : private Scheduler,
   const std::string& reports() const { return reports_; }
   // Tasks that did not even end when they were cancelled, and their time was over: nothing of them was given back.
   size_t lost_tasks() const { return lost_tasks_; }
+  const RuntimeCounters& counters() const { return counters_; }
   // The region tree: who waits for what.
   std::string Dump() const { return root_ == nullptr ? "" : root_->Dump(); }
 

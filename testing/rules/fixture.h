@@ -36,6 +36,7 @@
 #include "quiesce/runtime/time/sleep.h"
 #ifdef QUIESCE_IN_LAB
 #include "quiesce/testing/lab/lab.h"
+#include "quiesce/testing/lab/lab_runtime.h"
 #endif
 
 namespace quiesce {
@@ -90,14 +91,22 @@ class Runner {
                  co_return Ok();
                });
     EXPECT_TRUE(result.ok()) << result.failure;
+    counters_.permits_leaked = result.permits_leaked;
+    counters_.permits_revoked = result.permits_revoked;
     if (!outcome.has_value()) outcome.emplace(absl::InternalError("the lab has not run it"));
     return *std::move(outcome);
   }
+
+  // What tests ask of a Runtime.
+  const Runner* operator->() const { return this; }
+  std::string DumpRegions() const { return lab::LabRuntime::Current()->Dump(); }
+  const RuntimeCounters& counters() const { return counters_; }
 
   Reports reports;
 
  private:
   inline static uint64_t seed_ = 0;
+  RuntimeCounters counters_;
 };
 
 #else
