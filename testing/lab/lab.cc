@@ -1,13 +1,15 @@
 #include "quiesce/testing/lab/lab.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "quiesce/testing/explore/dpor.h"
 #include "quiesce/testing/explore/sampler.h"
 #include "quiesce/testing/explore/schedule.h"
@@ -115,6 +117,7 @@ class Lab {
     explore::Explorer explorer(runtime_.model(), options);
     on_end_ = [this, &explorer] {
       if (!wrong_.empty()) explorer.Stop();
+      ShowProgress();
     };
     const explore::Exploration all = explorer.Run();
     on_end_ = nullptr;
@@ -136,6 +139,12 @@ class Lab {
       result_.verdict = absl::StrCat("EXHAUSTIVE: ", numbers, "; ", kNotCovered);
     } else {
       result_.verdict = absl::StrCat("STOPPED: ", numbers, ", and there are more; ", kNotCovered);
+      if (!how_.limited()) {
+        result_.failure = absl::StrCat("not exhausted after ", result_.executions,
+                                       " executions. Let fewer tasks do less, say by "
+                                       "WithMaxExecutions how many there may be, or "
+                                       "sample: Explore::Walk, Pct or Pos\n");
+      }
     }
   }
 
@@ -153,6 +162,7 @@ class Lab {
       result_.steps += sampler.trace().length();
       result_.longest = std::max(result_.longest, sampler.trace().length());
       result_.hash = execution.schedule.hash;
+      ShowProgress();
       too_long = execution.ended == explore::Execution::Ended::kTooLong;
     }
     result_.verdict = absl::StrCat("SAMPLED(", result_.executions, ", ", NameOf(how_.strategy()),
@@ -162,6 +172,15 @@ class Lab {
     } else if (!wrong_.empty()) {
       Explain(sampler.trace());
     }
+  }
+
+  // For who waits for a long one: a line now and then.
+  void ShowProgress() {
+    constexpr absl::Duration kInterval = absl::Seconds(10);
+    if (++ended_ % 1000 != 0 || absl::Now() < show_at_) return;
+    show_at_ = absl::Now() + kInterval;
+    std::fprintf(stderr, "quiesce lab: %llu executions so far\n",
+                 static_cast<unsigned long long>(ended_));
   }
 
   void ReplayOne() {
@@ -240,6 +259,8 @@ class Lab {
   LabResult result_;
   std::string wrong_;  // of the last execution
   std::function<void()> on_end_;
+  uint64_t ended_ = 0;
+  absl::Time show_at_ = absl::Now() + absl::Seconds(10);
 };
 
 }  // namespace

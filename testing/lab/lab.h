@@ -21,7 +21,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <optional>
 #include <string>
 
@@ -36,10 +35,12 @@ using LabMain = std::function<Task<void>(Cx)>;
 // Which executions.
 class Explore {
  public:
+  static constexpr uint64_t kMostExecutions = 1'000'000;
   enum class Strategy : uint8_t { kExhaustive, kWalk, kPct, kPos, kReplay };
 
-  // One of each class of executions that nobody can tell apart.
-  static Explore Exhaustive() { return Explore(Strategy::kExhaustive, kUnlimited); }
+  // One of each class of executions that nobody can tell apart. Fails where there are more than kMostExecutions, unless a
+  // limit was set.
+  static Explore Exhaustive() { return Explore(Strategy::kExhaustive, kMostExecutions); }
   // So many, each step by any task that can go.
   static Explore Walk(uint64_t executions) { return Explore(Strategy::kWalk, executions); }
   // … by priorities that change `depth` - 1 times: finds each bug that takes so many orderings with a known chance.
@@ -56,8 +57,9 @@ class Explore {
     seed_ = seed;
     return *this;
   }
-  // An exhaustive one gives up after so many, and says so.
+  // An exhaustive one ends after so many, and its verdict says so.
   Explore& WithMaxExecutions(uint64_t executions) {
+    limited_ = true;
     executions_ = executions;
     return *this;
   }
@@ -97,6 +99,7 @@ class Explore {
 
   Strategy strategy() const { return strategy_; }
   uint64_t executions() const { return executions_; }
+  bool limited() const { return limited_; }
   uint64_t seed() const { return seed_; }
   int depth() const { return depth_; }
   size_t max_steps() const { return max_steps_; }
@@ -109,7 +112,6 @@ class Explore {
   const std::function<std::optional<std::string>()>& failed() const { return failed_; }
 
  private:
-  static constexpr uint64_t kUnlimited = std::numeric_limits<uint64_t>::max();
   Explore(Strategy strategy, uint64_t executions) : strategy_(strategy), executions_(executions) {}
   Explore& WithDepth(int depth) {
     depth_ = depth;
@@ -121,6 +123,7 @@ class Explore {
   uint64_t seed_ = 1;
   int depth_ = 3;
   size_t max_steps_ = 100'000;
+  bool limited_ = false;
   bool cancels_ = false;
   ReportSink* reports_ = nullptr;
   bool deadlocks_ = false;

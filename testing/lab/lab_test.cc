@@ -294,6 +294,12 @@ TEST(LabTest, TheSameSeedMakesTheSameTrace) {
   EXPECT_GT(hashes.size(), 15u);
 }
 
+// … also with another compiler, another library build, another sanitizer: this test runs with all of them.
+TEST(LabTest, ASeedMeansTheSameEverywhere) {
+  EXPECT_EQ(RunLab(1, Contend).hash, 13715544694516342652u);
+  EXPECT_EQ(RunLab(2, Contend).hash, 5080695428675849914u);
+}
+
 TEST(LabTest, ASampleOfEachStrategyRuns) {
   for (const Explore& how : {Explore::Walk(50), Explore::Pct(50), Explore::Pos(50)}) {
     const LabResult result = RunLab(how, Contend);
@@ -309,6 +315,13 @@ TEST(LabTest, AReplayOfSomethingElseIsRefused) {
   EXPECT_THAT(RunLab(Explore::Replay(failed.replay), Contend).failure,
               HasSubstr("of another program"));
   EXPECT_FALSE(RunLab(Explore::Replay("nonsense"), Contend).ok());
+}
+
+TEST(LabTest, ALimitThatWasSetIsNoFailureAndIsSaid) {
+  const LabResult result = RunLab(Explore::Exhaustive().WithMaxExecutions(10), Contend);
+  EXPECT_TRUE(result.ok()) << result.failure;
+  EXPECT_FALSE(result.exhausted);
+  EXPECT_THAT(result.verdict, HasSubstr("and there are more"));
 }
 
 TEST(LabTest, ABodyThatNeverEndsIsStopped) {

@@ -1,0 +1,32 @@
+"""The tests of a primitive once more, in the lab."""
+
+load("//runtime:quiesce_cc.bzl", "quiesce_cc_test")
+
+def quiesce_in_lab_test(name, deps = [], without = [], repeat = 10):
+    """NAME_test.cc with each Run of its fixture as an execution in the lab, with other seeds each time.
+
+    Args:
+      name: of the test, without "_test".
+      deps: what it needs beside the fixture and GoogleTest.
+      without: patterns of --gtest_filter: tests that use threads, a clock of their own, or the order of one worker.
+      repeat: how often.
+    """
+    skipped = ":".join(["*DeathTest*", "*Thread*", "*Stress*"] + without)
+    quiesce_cc_test(
+        name = name + "_in_lab_test",
+        srcs = [name + "_test.cc"],
+        args = [
+            "--gtest_brief=1",
+            "--gtest_repeat=%d" % repeat,
+            "--gtest_filter=-" + skipped,
+        ],
+        # The schedule does not depend on the configuration, so once is enough.
+        tags = [
+            "exceptions",
+            "once",
+        ],
+        deps = [
+            "//testing/rules:fixture_in_lab",
+            "@com_google_googletest//:gtest_main",
+        ] + deps,
+    )
