@@ -1,13 +1,21 @@
 #include "quiesce/testing/lab/lab.h"
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "quiesce/testing/explore/dpor.h"
@@ -48,9 +56,35 @@ explore::Strategy SamplerOf(Explore::Strategy strategy) {
   }
 }
 
+// How a schedule begins that is a list of all steps, each by the age of its task.
+constexpr const char* kStepByStep = "2:";
+
 constexpr const char* kNotCovered =
     "not covered: other inputs; timers that are late or early; memory that no primitive guards; "
     "weak memory";
+
+// While it lives, a process that ends (a failed check, a debug check of the runtime, an assertion) says in which execution
+// that was: all the steps, since there is nobody left to make them fewer.
+class SaysWhereItEnds {
+ public:
+  SaysWhereItEnds() : before_(std::signal(SIGABRT, &OnAbort)) {}
+  ~SaysWhereItEnds() { std::signal(SIGABRT, before_); }
+  SaysWhereItEnds(const SaysWhereItEnds&) = delete;
+  SaysWhereItEnds& operator=(const SaysWhereItEnds&) = delete;
+
+ private:
+  // Of abort(), which was called by a step: so it may do what that might have done.
+  static void OnAbort(int) {
+    std::signal(SIGABRT, SIG_DFL);
+    LabRuntime* const runtime = LabRuntime::Current();
+    if (runtime == nullptr) return;
+    const std::string steps = absl::StrJoin(runtime->made_by(), ",");
+    std::fprintf(stderr, "%s\nquiesce lab: the process ends in this execution. Once more: %s%s%s\n",
+                 runtime->log_so_far().ToText().c_str(), "--quiesce_replay=", kStepByStep,
+                 steps.c_str());
+  }
+  void (*const before_)(int);
+};
 
 // Runs executions of one program, and knows what was wrong with the last.
 class Lab {
@@ -183,7 +217,38 @@ class Lab {
                  static_cast<unsigned long long>(ended_));
   }
 
+  // The execution with these steps, which ended the process, and may do so again.
+  void ReplayStepByStep() {
+    std::vector<uint32_t> made_by;
+    for (const absl::string_view step :
+         absl::StrSplit(absl::StripPrefix(how_.schedule(), kStepByStep), ',')) {
+      uint32_t age = 0;
+      if (!absl::SimpleAtoi(step, &age)) {
+        result_.failure = absl::StrCat("schedule ", how_.schedule(), ": '", step, "' is no task\n");
+        return;
+      }
+      made_by.push_back(age);
+    }
+    explore::Trace trace;
+    runtime_.StartLog();
+    const explore::Execution execution = explore::Execute(
+        runtime_.model(), &trace,
+        [&](const std::vector<explore::TaskId>& can, explore::TaskId usual) {
+          const size_t at = trace.length();
+          if (at >= made_by.size() || made_by[at] >= trace.by_age().size()) return usual;
+          const explore::TaskId task = trace.by_age()[made_by[at]];
+          return std::ranges::count(can, task) != 0 ? task : usual;
+        },
+        how_.max_steps());
+    result_.executions = 1;
+    result_.steps = result_.longest = trace.length();
+    result_.hash = execution.schedule.hash;
+    result_.verdict = "REPLAYED: one execution, nothing else";
+    Report(execution.schedule, runtime_.StopLog(execution.schedule, trace));
+  }
+
   void ReplayOne() {
+    if (absl::StartsWith(how_.schedule(), kStepByStep)) return ReplayStepByStep();
     const absl::StatusOr<explore::Schedule> schedule = explore::Schedule::Parse(how_.schedule());
     if (!schedule.ok()) {
       result_.failure = absl::StrCat(schedule.status().message(), "\n");
@@ -256,6 +321,7 @@ class Lab {
 
   const Explore& how_;
   LabRuntime runtime_;
+  const SaysWhereItEnds says_where_it_ends_;
   LabResult result_;
   std::string wrong_;  // of the last execution
   std::function<void()> on_end_;

@@ -84,6 +84,7 @@ void LabRuntime::Begin() {
   order_.Begin();
   oracles_.Begin();
   steps_ = 0;
+  made_by_.clear();
   over_ = false;
   failed_at_.reset();
   task_failed_at_.reset();
@@ -480,6 +481,7 @@ void LabRuntime::Point(LabTask* task, Doing doing) {
   const StepState mine = StepState::Take();
   machine_.Visit(&Look, task);
   ++steps_;
+  made_by_.push_back(task->age);
   if (logs_) {
     log_.steps.push_back({.task = task->age,
                           .what = Describe(*task),
@@ -631,13 +633,23 @@ void LabRuntime::StartLog() {
   log_ = LabTrace();
 }
 
-LabTrace LabRuntime::StopLog(const explore::Schedule& decisions, const explore::Trace& trace) {
-  logs_ = false;
+void LabRuntime::NameTasks() {
+  log_.tasks.clear();
   for (const LabTask* task : used_tasks_) {
     const std::string at =
         task->site == nullptr ? "" : absl::StrCat(task->site->file, ":", task->site->line);
     log_.tasks.push_back({task->name, at, task->runtime_id});
   }
+}
+
+const LabTrace& LabRuntime::log_so_far() {
+  NameTasks();
+  return log_;
+}
+
+LabTrace LabRuntime::StopLog(const explore::Schedule& decisions, const explore::Trace& trace) {
+  logs_ = false;
+  NameTasks();
   for (const explore::Deviation& deviation : decisions.deviations) {
     if (deviation.step < log_.steps.size()) log_.steps[deviation.step].decision = true;
   }

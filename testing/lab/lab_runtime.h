@@ -91,6 +91,9 @@ class LabRuntime final : private Scheduler,
   // The region tree: who waits for what.
   std::string Dump() const { return root_ == nullptr ? "" : root_->Dump(); }
 
+  // Who has made the steps so far, each by its age; and what they did, if that is written down. For who ends the process.
+  const std::vector<uint32_t>& made_by() const { return made_by_; }
+  const LabTrace& log_so_far();
   // From a step: what is wrong with this execution has just been found.
   void NoteFailure() {
     if (!over_) failed_at_ = steps_ == 0 ? 0 : steps_ - 1;
@@ -192,6 +195,7 @@ class LabRuntime final : private Scheduler,
   void Begin();
   void End(Ended how);
   void CancelRest();
+  void NameTasks();
   void Log(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, const char* name);
   Task<void> Drive(Cx cx);
   LabTask* NewTask(std::function<void(LabTask*)> run);
@@ -267,7 +271,8 @@ class LabRuntime final : private Scheduler,
   Oracles oracles_;
   HappensBefore order_;
   std::string race_;
-  size_t steps_ = 0;                 // so far
+  size_t steps_ = 0;  // so far
+  std::vector<uint32_t> made_by_;
   std::optional<size_t> failed_at_;  // the step that has found what is wrong
   std::optional<size_t>
       task_failed_at_;  // … with which the first task ended with an Error or a Panic

@@ -13,6 +13,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest-spi.h"
 #include "gtest/gtest.h"
+#include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/channel/mpsc.h"
 #include "quiesce/runtime/channel/oneshot.h"
 #include "quiesce/runtime/combinator/race.h"
@@ -315,6 +316,36 @@ TEST(LabTest, AReplayOfSomethingElseIsRefused) {
   EXPECT_THAT(RunLab(Explore::Replay(failed.replay), Contend).failure,
               HasSubstr("of another program"));
   EXPECT_FALSE(RunLab(Explore::Replay("nonsense"), Contend).ok());
+}
+
+Task<void> AbortsInOneOrder(Cx cx) {
+  Mutex mutex;
+  int order = 0;
+  auto body = [&](Cx cx) -> Task<void> {
+    for (int i = 1; i <= 2; ++i) {
+      cx.Spawn("digit", [&, i](Cx cx) -> Task<void> {
+        const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+        order = order * 10 + i;
+        QUIESCE_CHECK(order != 21, "the wrong order");
+        co_return Ok();
+      });
+    }
+    co_return Ok();
+  };
+  co_return co_await Region::Open(cx, "digits", body);
+}
+
+TEST(LabDeathTest, AProcessThatEndsSaysInWhichExecution) {
+  EXPECT_DEATH((void)Exhaust(AbortsInOneOrder),
+               "the wrong order(.|\n)*Once more: --quiesce_replay=2:1,");
+}
+TEST(LabDeathTest, AndDoesItAgain) {
+  // Main; then the second digit, to its end.
+  EXPECT_DEATH((void)RunLab(Explore::Replay("2:1,1,1,1,1,1,3,3,3,3"), AbortsInOneOrder),
+               "digit(.|\n)*Once more: --quiesce_replay=2:1,1");
+}
+TEST(LabTest, AListOfStepsThatIsNone) {
+  EXPECT_THAT(RunLab(Explore::Replay("2:1,x"), Contend).failure, HasSubstr("'x' is no task"));
 }
 
 TEST(LabTest, ALimitThatWasSetIsNoFailureAndIsSaid) {
