@@ -67,7 +67,6 @@ void LabRuntime::Begin() {
   outcome_ = Ok();
   reports_.clear();
   counters_.permits_leaked = counters_.permits_revoked = 0;
-  lost_tasks_ = 0;
   quiescent_ = fires_ = crowded_ = false;
   now_ = kBeginNanos;
   armed_.clear();
@@ -83,7 +82,6 @@ void LabRuntime::Begin() {
   used_tasks_.clear();
   order_.Begin();
   oracles_.Begin();
-  steps_ = 0;
   made_by_.clear();
   over_ = false;
   failed_at_.reset();
@@ -140,7 +138,6 @@ void LabRuntime::CancelRest() {
   RegionRef(root_, &root_->authority()).Cancel();
   machine_.RunOn();
   if (root_ == nullptr) return;
-  lost_tasks_ = by_id_.size();
   // Nothing of it may be touched again: it, and what waits in it, stays where it is.
   (void)stats_.release();
   root_ = nullptr;
@@ -431,7 +428,7 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
       task->severity = static_cast<Severity>(arg);
       Point(task, Doing::kEnd);
       if (IsFailure(task->severity) && !task_failed_at_.has_value() && !over_) {
-        task_failed_at_ = steps_ - 1;
+        task_failed_at_ = latest_step();
       }
       task->ended = true;
       order_.Use(task->id, task->end);
@@ -449,7 +446,7 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
 void LabRuntime::Log(EventKind kind, uint64_t region, uint64_t task, uint64_t arg,
                      const char* name) {
   const LabTask* running = Running();
-  log_.events.push_back({.time_ns = static_cast<int64_t>(steps_ == 0 ? 0 : steps_ - 1),
+  log_.events.push_back({.time_ns = static_cast<int64_t>(latest_step()),
                          .region = region,
                          .task = task,
                          .arg = arg,
@@ -480,7 +477,6 @@ void LabRuntime::Point(LabTask* task, Doing doing) {
   task->doing = doing;
   const StepState mine = StepState::Take();
   machine_.Visit(&Look, task);
-  ++steps_;
   made_by_.push_back(task->age);
   if (logs_) {
     log_.steps.push_back({.task = task->age,

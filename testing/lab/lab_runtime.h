@@ -85,8 +85,6 @@ class LabRuntime final : private Scheduler,
   const std::string& race() const { return race_; }
   // What the runtime has reported, and would have printed: stalls, leaks.
   const std::string& reports() const { return reports_; }
-  // Tasks that did not even end when they were cancelled, and their time was over: nothing of them was given back.
-  size_t lost_tasks() const { return lost_tasks_; }
   const RuntimeCounters& counters() const { return counters_; }
   // The region tree: who waits for what.
   std::string Dump() const { return root_ == nullptr ? "" : root_->Dump(); }
@@ -96,7 +94,7 @@ class LabRuntime final : private Scheduler,
   const LabTrace& log_so_far();
   // From a step: what is wrong with this execution has just been found.
   void NoteFailure() {
-    if (!over_) failed_at_ = steps_ == 0 ? 0 : steps_ - 1;
+    if (!over_) failed_at_ = latest_step();
   }
   // The LabRuntime whose step is the caller; null: none.
   static LabRuntime* Current();
@@ -195,6 +193,7 @@ class LabRuntime final : private Scheduler,
   void Begin();
   void End(Ended how);
   void CancelRest();
+  size_t latest_step() const { return made_by_.empty() ? 0 : made_by_.size() - 1; }
   void NameTasks();
   void Log(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, const char* name);
   Task<void> Drive(Cx cx);
@@ -239,7 +238,6 @@ class LabRuntime final : private Scheduler,
   std::optional<TaskHandle<void>> running_main_;
   Outcome<void> outcome_ = Ok();
   std::string reports_;
-  size_t lost_tasks_ = 0;
   bool quiescent_ = false;
   int64_t now_ = 0;
   bool fires_ = false;    // a timer's `fire` runs
@@ -271,8 +269,7 @@ class LabRuntime final : private Scheduler,
   Oracles oracles_;
   HappensBefore order_;
   std::string race_;
-  size_t steps_ = 0;  // so far
-  std::vector<uint32_t> made_by_;
+  std::vector<uint32_t> made_by_;    // the steps so far
   std::optional<size_t> failed_at_;  // the step that has found what is wrong
   std::optional<size_t>
       task_failed_at_;  // … with which the first task ended with an Error or a Panic
