@@ -59,9 +59,11 @@ explore::Strategy SamplerOf(Explore::Strategy strategy) {
 // How a schedule begins that is a list of all steps, each by the age of its task.
 constexpr const char* kStepByStep = "2:";
 
-constexpr const char* kNotCovered =
-    "not covered: other inputs; timers that are late or early; memory that no primitive guards; "
-    "weak memory";
+std::string NotCovered(const Explore& how) {
+  return absl::StrCat("not covered: other inputs; timers that are late",
+                      how.early() ? "" : " or early",
+                      "; memory that no primitive guards; weak memory");
+}
 
 // While it lives, a process that ends (a failed check, a debug check of the runtime, an assertion) says in which execution
 // that was: all the steps, since there is nobody left to make them fewer.
@@ -91,6 +93,7 @@ class Lab {
  public:
   Lab(const Explore& how, const LabMain& main) : how_(how), runtime_(main, how.seed()) {
     if (how.cancels()) runtime_.CancelSomewhere();
+    if (how.early()) runtime_.LetTimersBeEarly();
     runtime_.ReportTo(how.reports());
     runtime_.OnBegin([this] {
       wrong_.clear();
@@ -170,9 +173,10 @@ class Lab {
       result_.verdict = absl::StrCat("FAILED after ", numbers);
       Explain(explorer.trace());
     } else if (all.exhausted) {
-      result_.verdict = absl::StrCat("EXHAUSTIVE: ", numbers, "; ", kNotCovered);
+      result_.verdict = absl::StrCat("EXHAUSTIVE: ", numbers, "; ", NotCovered(how_));
     } else {
-      result_.verdict = absl::StrCat("STOPPED: ", numbers, ", and there are more; ", kNotCovered);
+      result_.verdict =
+          absl::StrCat("STOPPED: ", numbers, ", and there are more; ", NotCovered(how_));
       if (!how_.limited()) {
         result_.failure = absl::StrCat("not exhausted after ", result_.executions,
                                        " executions. Let fewer tasks do less, say by "
@@ -200,7 +204,7 @@ class Lab {
       too_long = execution.ended == explore::Execution::Ended::kTooLong;
     }
     result_.verdict = absl::StrCat("SAMPLED(", result_.executions, ", ", NameOf(how_.strategy()),
-                                   "): ", result_.steps, " steps; ", kNotCovered);
+                                   "): ", result_.steps, " steps; ", NotCovered(how_));
     if (too_long) {
       result_.failure = absl::StrCat("an execution of more than ", how_.max_steps(), " steps\n");
     } else if (!wrong_.empty()) {

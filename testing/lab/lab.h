@@ -74,6 +74,12 @@ class Explore {
     cancels_ = true;
     return *this;
   }
+  // A timer may also fire before tasks that could go on: slow work, as a timeout sees it. Else time stands still for as
+  // long as anything can go on.
+  Explore& WithEarlyTimers() {
+    early_ = true;
+    return *this;
+  }
   // What the runtime reports goes there, and is no failure.
   Explore& WithReports(ReportSink* reports) {
     reports_ = reports;
@@ -104,6 +110,7 @@ class Explore {
   int depth() const { return depth_; }
   size_t max_steps() const { return max_steps_; }
   bool cancels() const { return cancels_; }
+  bool early() const { return early_; }
   ReportSink* reports() const { return reports_; }
   bool deadlocks() const { return deadlocks_; }
   bool repeats() const { return repeats_; }
@@ -125,6 +132,7 @@ class Explore {
   size_t max_steps_ = 100'000;
   bool limited_ = false;
   bool cancels_ = false;
+  bool early_ = false;
   ReportSink* reports_ = nullptr;
   bool deadlocks_ = false;
   bool repeats_ = true;

@@ -67,7 +67,8 @@ void LabRuntime::Begin() {
   outcome_ = Ok();
   reports_.clear();
   counters_.permits_leaked = counters_.permits_revoked = 0;
-  quiescent_ = fires_ = crowded_ = false;
+  quiescent_ = fires_ = false;
+  crowded_ = early_;
   now_ = kBeginNanos;
   armed_.clear();
   by_runnable_.clear();
@@ -249,9 +250,10 @@ bool LabRuntime::OthersCanGo() {
 void LabRuntime::RunClock(LabTask* clock) {
   while (true) {
     Point(clock, Doing::kTime);
-    crowded_ = false;
-    oracles_.OnQuiet();
+    crowded_ = early_;
+    if (!early_) oracles_.OnQuiet();
     for (const LabTask* other : used_tasks_) {
+      if (early_) break;                  // nobody had to come before
       if (other == canceller_) continue;  // it may come at any time
       const explore::EventRef latest = machine_.latest(other->id);
       if (latest.index != 0) machine_.After(latest);
@@ -499,8 +501,9 @@ void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
   switch (task.doing) {
     case Doing::kTime:
       op.accesses.clear();
-      if (cancels_) Touch(op, time_, Effect::kWrite);
-      pending.enabled = (quiescent_ || !timers_.empty() || !stray_steps_.empty()) && !OthersCanGo();
+      if (cancels_ || early_) Touch(op, time_, Effect::kWrite);
+      pending.enabled = (quiescent_ || !timers_.empty() || !stray_steps_.empty()) &&
+                        ((early_ && !over_) || !OthersCanGo());
       return;
     case Doing::kFire:
       return;

@@ -8,7 +8,8 @@
 //             cancel may change, on the cancel state of its task, of its region, and of what lies above; a request on
 //             that of its target and on every wait below it; the end of a task on the joins of it; the close of a
 //             region on nothing: its opener goes on when all tasks have ended.
-//             Time moves when nothing else can go on. Timers of the same instant fire in any order.
+//             Time moves when nothing else can go on, or at any moment (LetTimersBeEarly): then everything depends on it.
+//             Timers of the same instant fire in any order.
 // Not told apart: which of several equally severe outcomes, none of them an Error or a Panic, came first; which lane a
 //             task is in.
 // Threads:    the one that explores.
@@ -63,6 +64,8 @@ class LabRuntime final : private Scheduler,
   void ReportTo(ReportSink* reports) { report_to_ = reports; }
   // From now on somebody cancels main's region, at any moment.
   void CancelSomewhere() { cancels_ = true; }
+  // From now on time may move although others can go on.
+  void LetTimersBeEarly() { early_ = true; }
   ~LabRuntime() override;
   LabRuntime(const LabRuntime&) = delete;
   LabRuntime& operator=(const LabRuntime&) = delete;
@@ -224,6 +227,7 @@ class LabRuntime final : private Scheduler,
   const Main main_;
   const uint64_t seed_;
   bool cancels_ = false;
+  bool early_ = false;
   ReportSink* report_to_ = nullptr;
   std::function<void()> on_begin_;
   std::function<void(Ended)> on_end_;
@@ -241,7 +245,7 @@ class LabRuntime final : private Scheduler,
   bool quiescent_ = false;
   int64_t now_ = 0;
   bool fires_ = false;    // a timer's `fire` runs
-  bool crowded_ = false;  // several timers are due at once
+  bool crowded_ = false;  // others can go on while a timer is due
   LabTask* clock_ = nullptr;
   LabTask* canceller_ = nullptr;
   explore::ObjectId time_ = 0;

@@ -21,7 +21,9 @@
 #include "quiesce/runtime/random/random.h"
 #include "quiesce/runtime/region/region.h"
 #include "quiesce/runtime/sync/mutex.h"
+#include "quiesce/runtime/sync/notify.h"
 #include "quiesce/runtime/sync/semaphore.h"
+#include "quiesce/runtime/task/select.h"
 #include "quiesce/runtime/task/yield.h"
 #include "quiesce/runtime/time/sleep.h"
 #include "quiesce/testing/lab/googletest.h"
@@ -261,6 +263,30 @@ TEST(LabTest, EarlierTimersComeFirstAndEqualOnesInAnyOrder) {
   };
   EXPECT_EQ(sleepers(absl::Seconds(2), absl::Seconds(1)), (std::set<std::string>{"ba"}));
   EXPECT_EQ(sleepers(absl::Seconds(1), absl::Seconds(1)), (std::set<std::string>{"ab", "ba"}));
+}
+
+TEST(LabTest, AnEarlyTimerBeatsSlowWork) {
+  const auto outcomes = [](Explore how) {
+    std::set<size_t> winners;
+    const LabResult result = RunLab(how, [&](Cx cx) -> Task<void> {
+      Notify done;
+      cx.Spawn("work", [&](Cx cx) -> Task<void> {
+        co_await OrReturn(Yield(cx));
+        done.NotifyOne();
+        co_return Ok();
+      });
+      auto won = co_await OrReturn(Select(cx, done.Wait(cx), Sleep(cx, absl::Seconds(1))));
+      winners.insert(won.index());
+      // The work may still be under way.
+      if (won.index() == 1) co_await OrReturn(done.Wait(cx));
+      co_return Ok();
+    });
+    EXPECT_TRUE(result.ok()) << result.failure;
+    EXPECT_TRUE(result.exhausted) << result.verdict;
+    return winners;
+  };
+  EXPECT_EQ(outcomes(Explore::Exhaustive()), (std::set<size_t>{0}));
+  EXPECT_EQ(outcomes(Explore::Exhaustive().WithEarlyTimers()), (std::set<size_t>{0, 1}));
 }
 
 // ---- again ----------------------------------------------------------------------------------------
