@@ -269,17 +269,18 @@ TEST(LabTest, AnEarlyTimerBeatsSlowWork) {
   const auto outcomes = [](Explore how) {
     std::set<size_t> winners;
     const LabResult result = RunLab(how, [&](Cx cx) -> Task<void> {
-      Notify done;
-      cx.Spawn("work", [&](Cx cx) -> Task<void> {
-        co_await OrReturn(Yield(cx));
-        done.NotifyOne();
+      Notify done;  // outlives the region of the work
+      auto body = [&](Cx cx) -> Task<void> {
+        cx.Spawn("work", [&](Cx cx) -> Task<void> {
+          co_await OrReturn(Yield(cx));
+          done.NotifyOne();
+          co_return Ok();
+        });
+        auto won = co_await OrReturn(Select(cx, done.Wait(cx), Sleep(cx, absl::Seconds(1))));
+        winners.insert(won.index());
         co_return Ok();
-      });
-      auto won = co_await OrReturn(Select(cx, done.Wait(cx), Sleep(cx, absl::Seconds(1))));
-      winners.insert(won.index());
-      // The work may still be under way.
-      if (won.index() == 1) co_await OrReturn(done.Wait(cx));
-      co_return Ok();
+      };
+      co_return co_await Region::Open(cx, "timed", body);
     });
     EXPECT_TRUE(result.ok()) << result.failure;
     EXPECT_TRUE(result.exhausted) << result.verdict;
