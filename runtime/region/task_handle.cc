@@ -34,11 +34,9 @@ void WithdrawJoiner(TaskCore* core) {
 }
 
 void CancelTask(TaskCore* core, CancelKind kind, absl::string_view message, const Budget& drain) {
-  if (EventsWanted(EventKind::kScopeRequest)) {
-    const uint64_t record = uint64_t{reinterpret_cast<uintptr_t>(core)};
-    Emit(EventKind::kScopeRequest, 0, 0,
-         record << 8 | static_cast<uint64_t>(ScopeRequest::kCancelTask));
-  }
+  const uint64_t record = uint64_t{reinterpret_cast<uintptr_t>(core)};
+  Emit(EventKind::kScopeRequest, 0, 0,
+       record << 8 | static_cast<uint64_t>(ScopeRequest::kCancelTask));
   RegionCore* region = nullptr;
   std::optional<RegionCore::OutsideCall> call;
   core->UnlessEnded([&] {

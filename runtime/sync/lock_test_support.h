@@ -12,24 +12,8 @@
 #include "quiesce/runtime/runtime.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/yield.h"
-#ifdef QUIESCE_IN_LAB
-#include "quiesce/testing/rules/fixture.h"
-#endif
 
 namespace quiesce {
-
-#ifdef QUIESCE_IN_LAB
-
-// In the lab, whatever the number of workers.
-inline std::unique_ptr<rules::TestRuntime> MakeRuntime(uint32_t) {
-  return std::make_unique<rules::TestRuntime>();
-}
-template <class Body>
-auto RunOn(rules::TestRuntime& runtime, Body&& body) {
-  return runtime.Run(std::forward<Body>(body));
-}
-
-#else
 
 inline std::unique_ptr<Runtime> MakeRuntime(uint32_t workers) {
   auto runtime = Runtime::Create(RuntimeOptions().WithWorkers(workers));
@@ -37,19 +21,12 @@ inline std::unique_ptr<Runtime> MakeRuntime(uint32_t workers) {
   return *std::move(runtime);
 }
 
-template <class Body>
-auto RunOn(Runtime& runtime, Body&& body) {
-  return runtime.BlockOn(std::forward<Body>(body));
-}
-
-#endif
-
 // A runtime with as many workers as the parameter says.
 class LockTest : public ::testing::TestWithParam<uint32_t> {
  protected:
   template <class Body>
   void Run(Body&& body) {
-    const Outcome<void> ended = RunOn(*runtime_, std::forward<Body>(body));
+    const Outcome<void> ended = runtime_->BlockOn(std::forward<Body>(body));
     EXPECT_TRUE(ended.ok()) << ended.ToString();
   }
   // Yields until so many tasks are parked in waits of that name. Goes on while cancelled.
@@ -68,7 +45,7 @@ class LockTest : public ::testing::TestWithParam<uint32_t> {
     }
     return count;
   }
-  decltype(MakeRuntime(1)) runtime_ = MakeRuntime(GetParam());
+  std::unique_ptr<Runtime> runtime_ = MakeRuntime(GetParam());
 };
 
 class LockDeathTest : public ::testing::Test {
@@ -76,7 +53,7 @@ class LockDeathTest : public ::testing::Test {
   LockDeathTest() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
   template <class Body>
   static void RunOnce(Body&& body) {
-    (void)RunOn(*MakeRuntime(1), std::forward<Body>(body));
+    (void)MakeRuntime(1)->BlockOn(std::forward<Body>(body));
   }
 };
 

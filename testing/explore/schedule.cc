@@ -93,6 +93,17 @@ Execution Execute(Model* model, Trace* trace, Choose choose, size_t max_steps) {
   return execution;
 }
 
+namespace {
+
+// The task of that age if it can go; else `usual`.
+TaskId ByAge(const Trace& trace, uint32_t age, const std::vector<TaskId>& can, TaskId usual) {
+  if (age >= trace.by_age().size()) return usual;
+  const TaskId task = trace.by_age()[age];
+  return std::ranges::count(can, task) != 0 ? task : usual;
+}
+
+}  // namespace
+
 Execution Follow(Model* model, Trace* trace, const std::vector<Deviation>& deviations,
                  size_t max_steps) {
   auto next = deviations.begin();
@@ -100,10 +111,18 @@ Execution Follow(Model* model, Trace* trace, const std::vector<Deviation>& devia
       model, trace,
       [&](const std::vector<TaskId>& can, TaskId usual) {
         if (next == deviations.end() || next->step != trace->length()) return usual;
-        const uint32_t age = (next++)->age;
-        if (age >= trace->by_age().size()) return usual;
-        const TaskId task = trace->by_age()[age];
-        return std::ranges::count(can, task) != 0 ? task : usual;
+        return ByAge(*trace, (next++)->age, can, usual);
+      },
+      max_steps);
+}
+
+Execution FollowSteps(Model* model, Trace* trace, const std::vector<uint32_t>& made_by,
+                      size_t max_steps) {
+  return Execute(
+      model, trace,
+      [&](const std::vector<TaskId>& can, TaskId usual) {
+        const size_t at = trace->length();
+        return at < made_by.size() ? ByAge(*trace, made_by[at], can, usual) : usual;
       },
       max_steps);
 }

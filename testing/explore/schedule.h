@@ -57,6 +57,11 @@ Execution Execute(Model* model, Trace* trace, Choose choose, size_t max_steps = 
 Execution Follow(Model* model, Trace* trace, const std::vector<Deviation>& deviations,
                  size_t max_steps = kMostSteps);
 
+// One execution whose steps are made by these tasks, each by its age. Where that one cannot go, and at the end of the list,
+// whoever would by itself.
+Execution FollowSteps(Model* model, Trace* trace, const std::vector<uint32_t>& made_by,
+                      size_t max_steps = kMostSteps);
+
 // `schedule` once more, exactly. `max_steps`: as when it was made.
 // Errors   kFailedPrecondition: the program does something else now.
 absl::Status Replay(Model* model, Trace* trace, const Schedule& schedule,

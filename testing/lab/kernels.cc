@@ -116,6 +116,14 @@ Task<void> Etcd5509(Cx cx, bool fixed) {
 
 // ---- a channel and a lock -------------------------------------------------------------------------
 
+Task<void> ReceiveAndLockTwice(Cx cx, Unbuffered* from, Mutex* lock) {
+  for (int i = 0; i < 2; ++i) {
+    (void)co_await OrReturn(from->Receive(cx));
+    const MutexGuard guard = co_await OrReturn(lock->Lock(cx));
+  }
+  co_return Ok();
+}
+
 Task<void> Kubernetes10182(Cx cx, bool fixed) {
   Mutex lock;
   Unbuffered changes;
@@ -127,13 +135,7 @@ Task<void> Kubernetes10182(Cx cx, bool fixed) {
         co_return co_await changes.Send(cx, 1);
       });
     }
-    cx.Spawn("syncer", [&](Cx cx) -> Task<void> {
-      for (int i = 0; i < 2; ++i) {
-        (void)co_await OrReturn(changes.Receive(cx));
-        const MutexGuard guard = co_await OrReturn(lock.Lock(cx));
-      }
-      co_return Ok();
-    });
+    cx.Spawn("syncer", ReceiveAndLockTwice, &changes, &lock);
     co_return Ok();
   });
 }
@@ -150,13 +152,7 @@ Task<void> Grpc1353(Cx cx, bool fixed) {
       }
       co_return Ok();
     });
-    cx.Spawn("connection", [&](Cx cx) -> Task<void> {
-      for (int i = 0; i < 2; ++i) {
-        (void)co_await OrReturn(updates.Receive(cx));
-        const MutexGuard guard = co_await OrReturn(lock.Lock(cx));
-      }
-      co_return Ok();
-    });
+    cx.Spawn("connection", ReceiveAndLockTwice, &updates, &lock);
     co_return Ok();
   });
 }

@@ -214,9 +214,8 @@ class Lab {
 
   // For who waits for a long one: a line now and then.
   void ShowProgress() {
-    constexpr absl::Duration kInterval = absl::Seconds(10);
     if (++ended_ % 1000 != 0 || absl::Now() < show_at_) return;
-    show_at_ = absl::Now() + kInterval;
+    show_at_ = absl::Now() + kShowEvery;
     std::fprintf(stderr, "quiesce lab: %llu executions so far\n",
                  static_cast<unsigned long long>(ended_));
   }
@@ -235,20 +234,17 @@ class Lab {
     }
     explore::Trace trace;
     runtime_.StartLog();
-    const explore::Execution execution = explore::Execute(
-        runtime_.model(), &trace,
-        [&](const std::vector<explore::TaskId>& can, explore::TaskId usual) {
-          const size_t at = trace.length();
-          if (at >= made_by.size() || made_by[at] >= trace.by_age().size()) return usual;
-          const explore::TaskId task = trace.by_age()[made_by[at]];
-          return std::ranges::count(can, task) != 0 ? task : usual;
-        },
-        how_.max_steps());
+    const explore::Execution execution =
+        explore::FollowSteps(runtime_.model(), &trace, made_by, how_.max_steps());
+    SetReplayed(trace);
+    Report(execution.schedule, runtime_.StopLog(execution.schedule, trace));
+  }
+
+  void SetReplayed(const explore::Trace& trace) {
     result_.executions = 1;
     result_.steps = result_.longest = trace.length();
-    result_.hash = execution.schedule.hash;
+    result_.hash = trace.OrderHash();
     result_.verdict = "REPLAYED: one execution, nothing else";
-    Report(execution.schedule, runtime_.StopLog(execution.schedule, trace));
   }
 
   void ReplayOne() {
@@ -262,10 +258,7 @@ class Lab {
     runtime_.StartLog();
     const absl::Status same =
         explore::Replay(runtime_.model(), &trace, *schedule, how_.max_steps());
-    result_.executions = 1;
-    result_.steps = result_.longest = trace.length();
-    result_.hash = trace.OrderHash();
-    result_.verdict = "REPLAYED: one execution, nothing else";
+    SetReplayed(trace);
     lab::LabTrace log = runtime_.StopLog(*schedule, trace);
     if (!same.ok()) {
       result_.failure = absl::StrCat(same.message(), "\n");
@@ -294,27 +287,21 @@ class Lab {
       result_.failure = wrong_;
       return;
     }
-    std::vector<explore::TaskId> order;
-    for (size_t at = 0; at < failing.length(); ++at) order.push_back(failing[at].task);
+    std::vector<uint32_t> made_by;
+    for (size_t at = 0; at < failing.length(); ++at) {
+      made_by.push_back(failing.AgeOf(failing[at].task));
+    }
     explore::Trace trace;
-    const explore::Execution again = explore::Execute(
-        runtime_.model(), &trace,
-        [&](const std::vector<explore::TaskId>& can, explore::TaskId usual) {
-          if (trace.length() >= order.size()) return usual;
-          const explore::TaskId next = order[trace.length()];
-          return std::ranges::count(can, next) != 0 ? next : usual;
-        },
-        how_.max_steps());
-    const std::string first = wrong_;
-    explore::Schedule least = again.schedule;
-    if (first.empty()) {
+    const explore::Execution again =
+        explore::FollowSteps(runtime_.model(), &trace, made_by, how_.max_steps());
+    if (wrong_.empty()) {
       result_.failure =
           "nondeterminism: what failed does not fail when the same steps are made again. Does the "
           "body use real time, threads, or what is left of the execution before?\n";
       return;
     }
-    least = explore::Minimize(
-        runtime_.model(), least,
+    const explore::Schedule least = explore::Minimize(
+        runtime_.model(), again.schedule,
         [this](const explore::Execution&, const explore::Trace&) { return !wrong_.empty(); },
         how_.max_steps());
     runtime_.StartLog();
@@ -323,6 +310,8 @@ class Lab {
     Report(least, runtime_.StopLog(least, trace));
   }
 
+  static constexpr absl::Duration kShowEvery = absl::Seconds(10);
+
   const Explore& how_;
   LabRuntime runtime_;
   const SaysWhereItEnds says_where_it_ends_;
@@ -330,7 +319,7 @@ class Lab {
   std::string wrong_;  // of the last execution
   std::function<void()> on_end_;
   uint64_t ended_ = 0;
-  absl::Time show_at_ = absl::Now() + absl::Seconds(10);
+  absl::Time show_at_ = absl::Now() + kShowEvery;
 };
 
 }  // namespace

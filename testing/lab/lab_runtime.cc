@@ -1,7 +1,6 @@
 #include "quiesce/testing/lab/lab_runtime.h"
 
 #include <algorithm>
-#include <tuple>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -204,10 +203,9 @@ void LabRuntime::PostBatch(RunnableQueue batch, Lane lane) {
 void LabRuntime::RunTask(LabTask* task, Runnable* runnable) {
   Point(task, Doing::kStart);
   while (true) {
-    task->ready = task->parked = task->arming = false;
+    task->ready = task->arming = false;
     runnable->step(runnable);
     if (task->ended) return;
-    task->parked = true;
     Point(task, Doing::kResume);
     if (task->woken_by.index != 0) machine_.After(task->woken_by);
     task->waits = false;

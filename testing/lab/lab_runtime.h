@@ -144,8 +144,7 @@ class LabRuntime final : private Scheduler,
     explore::ObjectId cancel = 0;  // its own cancel state
     explore::ObjectId end = 0;     // whether it has ended
     explore::EventRef woken_by = {0, 0};
-    bool ready = false;  // posted, and not begun
-    bool parked = false;
+    bool ready = false;   // posted, and not begun
     bool arming = false;  // it is about to be queued by the operation that it has just tried
     bool waits = false;   // … and has been, and has not gone on
     bool ended = false;

@@ -71,9 +71,7 @@ void Oracles::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, uint
                                    "', which had ended"));
       }
       ++region->live;
-      Task& fresh = tasks_[task_id];
-      fresh.name = name;
-      fresh.region = region_id;
+      tasks_[task_id].name = name;
       return;
     }
     case EventKind::kTaskEnd:

@@ -55,7 +55,6 @@ class Oracles {
   };
   struct Task {
     const char* name = "";
-    uint64_t region = 0;
     uint64_t waits_in = 0;  // the region of the wait
     uint8_t mode = 0;       // of the wait
     const char* wait = "";
