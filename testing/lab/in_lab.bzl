@@ -3,18 +3,18 @@
 load("//runtime:quiesce_cc.bzl", "quiesce_cc_test")
 
 def quiesce_in_lab_test(name, deps = [], without = [], repeat = 10):
-    """NAME_test.cc with each Run of its fixture as an execution in the lab, with other seeds each time.
+    """PRIMITIVE_test.cc with each Run of its fixture as an execution in the lab, with other seeds each time.
 
     Args:
-      name: of the test, without "_test".
+      name: PRIMITIVE_in_lab_test.
       deps: what it needs beside the fixture and GoogleTest.
       without: patterns of --gtest_filter: tests that use threads, a clock of their own, or the order of one worker.
       repeat: how often.
     """
     skipped = ":".join(["*DeathTest*", "*Thread*", "*Stress*"] + without)
     quiesce_cc_test(
-        name = name + "_in_lab_test",
-        srcs = [name + "_test.cc"],
+        name = name,
+        srcs = [name[:-len("_in_lab_test")] + "_test.cc"],
         args = [
             "--gtest_brief=1",
             "--gtest_repeat=%d" % repeat,
