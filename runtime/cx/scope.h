@@ -21,6 +21,7 @@ class RandomSource;
 class Scheduler;
 class BlockingPool;
 class SignalHub;
+class SocketCalls;
 class ParkRegistry;
 
 // Where a runtime puts what it has to tell a human: stalled drains, leaks. Thread-safe; must not block
@@ -46,6 +47,7 @@ struct RuntimeServices {
   RandomSource* random = nullptr;
   BlockingPool* blocking = nullptr;  // null: the runtime has none
   SignalHub* signals = nullptr;      // null: the runtime does not own signals
+  SocketCalls* sockets = nullptr;    // null: the kernel's
   ReportSink* reports = nullptr;
   RuntimeCounters* counters = nullptr;
 };

@@ -1,15 +1,12 @@
 #include "quiesce/runtime/net/socket.h"
 
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-
 #include <string>
 #include <utility>
 
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/net/address.h"
 #include "quiesce/runtime/task/task_core.h"
+#include "quiesce/runtime/trace/shared_object.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -17,31 +14,30 @@ namespace net_internal {
 namespace {
 
 // For messages: the peer's address, or the own one where there is no peer.
-std::string Describe(int fd) {
-  sockaddr_storage storage{};
-  socklen_t size = sizeof storage;
-  auto* generic = reinterpret_cast<sockaddr*>(&storage);
-  if (getpeername(fd, generic, &size) == 0)
-    return "peer " + Address::FromKernel(storage).ToString();
-  size = sizeof storage;
-  if (getsockname(fd, generic, &size) == 0) return "at " + Address::FromKernel(storage).ToString();
+std::string Describe(const OwnedSocket& socket) {
+  Address address;
+  if (socket.calls().PeerAddress(socket.fd(), &address) == 0) return "peer " + address.ToString();
+  if (socket.calls().LocalAddress(socket.fd(), &address) == 0) return "at " + address.ToString();
   return "closed";
 }
 
-[[noreturn, gnu::cold]] void TwoTasks(const char* operation, int fd, const Waiter& waiting) {
+[[noreturn, gnu::cold]] void TwoTasks(const char* operation, const OwnedSocket& socket,
+                                        const Waiter& waiting) {
   const TaskCore* task = waiting.task();
   Fatal(
       "%s (%s) while task %llu ('%s', spawned at %s:%u) waits in %s of the same socket: one task "
       "at a "
       "time uses each direction. Give it to one task, which passes on what it gets",
-      operation, Describe(fd).c_str(), static_cast<unsigned long long>(task->id), task->site->name,
+      operation, Describe(socket).c_str(), static_cast<unsigned long long>(task->id), task->site->name,
       task->site->file, task->site->line, waiting.ops()->name);
 }
 
 }  // namespace
 
-Socket::Socket(UniqueFd fd, const RuntimeServices& services)
-    : IoSource(fd.get(), &OnEdge), services_(services), owned_(std::move(fd)) {}
+Socket::Socket(OwnedSocket owned, const RuntimeServices& services)
+    : IoSource(owned.fd(), &OnEdge), services_(services), owned_(std::move(owned)) {
+  ObjectMade(source(), "Socket");
+}
 
 absl::Status Socket::Register() {
   absl::Status added = services_.poller->Add(this);
@@ -50,20 +46,9 @@ absl::Status Socket::Register() {
 }
 
 void Socket::Close() {
-  if (std::exchange(registered_, false) && !services_.poller->Remove(this)) ShutDown();
-  owned_.Reset();
-}
-
-// Where the poller keeps the file open for a while the peer hears all the same what close() would tell it: a reset if
-// something has come that nobody has read.
-void Socket::ShutDown() {
-  int unread = 0;
-  if (ioctl(fd(), SIOCINQ, &unread) == 0 && unread > 0) {
-    const sockaddr nobody = {.sa_family = AF_UNSPEC, .sa_data = {}};
-    connect(fd(), &nobody, sizeof nobody);
-  } else {
-    shutdown(fd(), SHUT_RDWR);
-  }
+  // Where the poller keeps the file open for a while the peer hears all the same what a close would tell it.
+  if (std::exchange(registered_, false) && !services_.poller->Remove(this)) calls().EndNow(fd());
+  owned_.Close();
 }
 
 bool Socket::Take(SideState& state) {
@@ -73,6 +58,7 @@ bool Socket::Take(SideState& state) {
 }
 
 bool Socket::TakeReady(Side side, const char* operation) {
+  BeforeUse(source(), ObjectUse::kChange);
   // What comes just now is seen by Park, under the lock; so is another task that waits.
   if (!sides_[side].ready.load(std::memory_order_relaxed)) return false;
   const Waiter* waiting;
@@ -82,7 +68,7 @@ bool Socket::TakeReady(Side side, const char* operation) {
     if (waiting == nullptr) [[likely]]
       return Take(sides_[side]);
   }
-  TwoTasks(operation, fd(), *waiting);
+  TwoTasks(operation, owned_, *waiting);
 }
 
 void Socket::SetReady(Side side) {
@@ -96,6 +82,7 @@ void Socket::SetNotReady(Side side) {
 }
 
 bool Socket::ParkIn(Side side, Waiter& waiter, const SocketTimer* timer, bool timer_only) {
+  BeforeUse(source(), ObjectUse::kChange);
   const Waiter* waiting;
   {
     SpinLockHolder lock(lock_);
@@ -110,7 +97,7 @@ bool Socket::ParkIn(Side side, Waiter& waiter, const SocketTimer* timer, bool ti
       return true;
     }
   }
-  TwoTasks(waiter.ops()->name, fd(), *waiting);
+  TwoTasks(waiter.ops()->name, owned_, *waiting);
 }
 
 bool Socket::Park(Side side, Waiter& waiter, const SocketTimer* timer) {
@@ -122,11 +109,13 @@ bool Socket::ParkUntil(Side side, Waiter& waiter, const SocketTimer& timer) {
 }
 
 void Socket::Leave(Side side) {
+  BeforeUse(source(), ObjectUse::kChange);
   SpinLockHolder lock(lock_);
   sides_[side].waiter = nullptr;
 }
 
 bool Socket::LeaveAndTakeReady(Side side) {
+  BeforeUse(source(), ObjectUse::kChange);
   SpinLockHolder lock(lock_);
   sides_[side].waiter = nullptr;
   return Take(sides_[side]);
@@ -142,6 +131,7 @@ void Socket::JoinSides() {
 }
 
 void Socket::CheckNobodyWaits(const char* owner) {
+  BeforeUse(source(), ObjectUse::kLook);
   const Waiter* waiting = nullptr;
   {
     SpinLockHolder lock(lock_);
@@ -156,7 +146,7 @@ void Socket::CheckNobodyWaits(const char* owner) {
       "a %s (%s) was closed or destroyed while task %llu ('%s', spawned at %s:%u) waits in %s of "
       "it: "
       "keep it where it outlives its users, in the frame that opens their region",
-      owner, Describe(fd()).c_str(), static_cast<unsigned long long>(task->id), task->site->name,
+      owner, Describe(owned_).c_str(), static_cast<unsigned long long>(task->id), task->site->name,
       task->site->file, task->site->line, waiting->ops()->name);
 }
 

@@ -10,6 +10,7 @@
 //             which is granted at most once; (3) `fd` is in the poller from Register until Close.
 // Threads:    edges and timers come on any thread; everything else is called by the one task that uses
 //             that side, and Register, Close and the destructor by the socket's owner.
+// Points:     of a lab, on the IoSource: readiness is asked for, a waiter comes or goes.
 // Locks:      the poller's slot or the clock's lock, then lock_, then a run queue's (inside Grant).
 #ifndef QUIESCE_RUNTIME_NET_SOCKET_H_
 #define QUIESCE_RUNTIME_NET_SOCKET_H_
@@ -20,9 +21,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "quiesce/runtime/base/spin_lock.h"
-#include "quiesce/runtime/base/unique_fd.h"
 #include "quiesce/runtime/budget/instant.h"
 #include "quiesce/runtime/cx/scope.h"
+#include "quiesce/runtime/net/socket_calls.h"
 #include "quiesce/runtime/reactor/poller.h"
 #include "quiesce/runtime/scheduler/clock.h"
 #include "quiesce/runtime/task/wait.h"
@@ -38,16 +39,19 @@ class Socket : private IoSource {
   enum Side : uint8_t { kRead = 0, kWrite = 1 };
 
   // `services` outlives the socket. Both sides count as ready: the first operation tries.
-  Socket(UniqueFd fd, const RuntimeServices& services);
+  Socket(OwnedSocket owned, const RuntimeServices& services);
   ~Socket() { Close(); }
 
   // Puts the descriptor into the poller. Error(kResourceExhausted | kInvalidArgument).
   absl::Status Register();
   // Leaves the poller and closes the descriptor. Calling it again has no effect.
   void Close();
-  bool open() const { return owned_.valid(); }
-  int fd() const { return owned_.get(); }
+  bool open() const { return owned_.open(); }
+  int fd() const { return owned_.fd(); }
+  SocketCalls& calls() const { return owned_.calls(); }
   const RuntimeServices& services() const { return services_; }
+  // What the poller, and a lab, know it by.
+  const IoSource* source() const { return this; }
 
   // Takes the ready bit: true if a system call may succeed. Fatal if another task waits for the same
   // side; `operation` names the caller.
@@ -88,7 +92,6 @@ class Socket : private IoSource {
     std::atomic<bool> ready{true};
   };
 
-  void ShutDown();
   static void OnEdge(IoSource* source, uint32_t io_events);
   bool Take(SideState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void Wake(SideState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
@@ -96,7 +99,7 @@ class Socket : private IoSource {
 
   // Constant until Close.
   const RuntimeServices& services_;
-  UniqueFd owned_;
+  OwnedSocket owned_;
   bool registered_ = false;
 
   SpinLock lock_;

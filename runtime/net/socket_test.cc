@@ -11,6 +11,7 @@
 #include "quiesce/runtime/base/unique_fd.h"
 #include "quiesce/runtime/cx/scope.h"
 #include "quiesce/runtime/net/net_test_support.h"
+#include "quiesce/runtime/net/socket_calls.h"
 #include "quiesce/runtime/reactor/poller.h"
 
 namespace quiesce::net_internal {
@@ -43,7 +44,8 @@ class SocketTest : public testing::Test {
 
   ScriptedPoller poller_;
   RuntimeServices services_;
-  Socket socket_{UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), services_};
+  Socket socket_{
+      OwnedSocket(KernelSocketCalls(), ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), services_};
 };
 
 // Each try is a system call, which an answer of a request-and-answer protocol would pay in vain.
@@ -92,7 +94,7 @@ TEST(SocketCloseTest, EndsTheConnectionAlsoWhereThePollerKeepsItsFile) {
     services.poller = &poller;
     const UniqueFd kept(lets_go ? -1 : dup(ends[0]));
     UniqueFd peer(ends[1]);
-    Socket socket(UniqueFd(ends[0]), services);
+    Socket socket(OwnedSocket(KernelSocketCalls(), ends[0]), services);
     ASSERT_TRUE(socket.Register().ok());
     socket.Close();
     char byte;
@@ -114,7 +116,7 @@ TEST(SocketCloseTest, ResetsAConnectionWithUnreadDataAlsoWhereThePollerKeepsItsF
     poller.lets_go = lets_go;
     RuntimeServices services;
     services.poller = &poller;
-    Socket socket(UniqueFd(dup(accepted.fd())), services);
+    Socket socket(OwnedSocket(KernelSocketCalls(), dup(accepted.fd())), services);
     if (lets_go) accepted.Close();
     ASSERT_TRUE(socket.Register().ok());
     socket.Close();

@@ -1,10 +1,6 @@
 #include "quiesce/runtime/net/tcp_listener.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <sys/socket.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -54,12 +50,6 @@ bool IsOfOneConnection(int error) {
   }
 }
 
-// accept4 fails for want of a descriptor also if there is nothing to accept.
-bool HasConnection(int fd) {
-  pollfd look = {.fd = fd, .events = POLLIN, .revents = 0};
-  return poll(&look, 1, 0) != 0;
-}
-
 }  // namespace
 
 void ListenSocket::Stop() {
@@ -95,25 +85,15 @@ Outcome<TcpListener> BindOp::Bind() {
   if (!allowed.ok()) return allowed;
   absl::StatusOr<Address> address = Address::Parse(address_);
   if (!address.ok()) return address.status();
-  UniqueFd fd(socket(address->family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!fd.valid()) return SocketError(errno, kName, address_);
-  const int on = 1;
-  const int off = 0;
-  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  // Inherited by the connections that are accepted, which saves a call for each.
-  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (address->is_ipv6()) setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-  if (bind(fd.get(), address->data(), address->size()) != 0) {
-    return SocketError(errno, kName, address_);
-  }
-  if (listen(fd.get(), options_.backlog()) != 0) return SocketError(errno, kName, address_);
-  sockaddr_storage bound{};
-  socklen_t size = sizeof bound;
-  if (getsockname(fd.get(), reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
-    return SocketError(errno, kName, address_);
-  }
-  auto socket = std::make_unique<ListenSocket>(std::move(fd), cx_);
-  socket->address = Address::FromKernel(bound).ToString();
+  SocketCalls& calls = SocketCallsOf(cx_.services());
+  const int fd = calls.Open(address->family());
+  if (fd < 0) return SocketError(-fd, kName, address_);
+  auto socket = std::make_unique<ListenSocket>(OwnedSocket(calls, fd), cx_);
+  Address bound;
+  int result = calls.Listen(fd, *address, options_.backlog());
+  if (result == 0) result = calls.LocalAddress(fd, &bound);
+  if (result < 0) return SocketError(-result, kName, address_);
+  socket->address = bound.ToString();
   absl::Status registered = socket->Register();
   if (!registered.ok()) return registered;
   return TcpListener(std::move(socket));
@@ -161,13 +141,11 @@ int AcceptOp::TakeConnection() {
         RegionRef::Of(cx_);  // the Accept that took it may have been another's
     return 0;
   }
-  sockaddr_storage peer{};
-  socklen_t size = sizeof peer;
-  UniqueFd fd(accept4(socket_.fd(), reinterpret_cast<sockaddr*>(&peer), &size,
-                      SOCK_NONBLOCK | SOCK_CLOEXEC));
-  if (!fd.valid()) return errno;
-  socket_.unregistered = std::make_unique<TcpSocket>(std::move(fd), cx_.services(),
-                                                     Address::FromKernel(peer), RegionRef::Of(cx_));
+  Address peer;
+  const int fd = socket_.calls().Accept(socket_.fd(), &peer);
+  if (fd < 0) return -fd;
+  socket_.unregistered = std::make_unique<TcpSocket>(OwnedSocket(socket_.calls(), fd),
+                                                     cx_.services(), peer, RegionRef::Of(cx_));
   return 0;
 }
 
@@ -205,7 +183,9 @@ bool AcceptOp::Try(Waiter&, std::optional<Outcome<TcpStream>>& result) {
   int skipped = 0;
   while (!Paused() && socket_.TakeReady(Socket::kRead, kName)) {
     const int error = TakeConnection();
-    if (error == EAGAIN || (IsExhausted(error) && !HasConnection(socket_.fd()))) continue;
+    if (error == EAGAIN) continue;
+    // For want of a descriptor it fails also if there is nothing to accept.
+    if (IsExhausted(error) && !socket_.calls().HasConnection(socket_.fd())) continue;
     socket_.SetReady(Socket::kRead);  // there may be more, and after a failure there is
     if (error == 0) {
       if (Register(result)) return true;

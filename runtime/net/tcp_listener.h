@@ -33,6 +33,7 @@
 #include "quiesce/runtime/budget/instant.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/net/socket.h"
+#include "quiesce/runtime/net/socket_calls.h"
 #include "quiesce/runtime/net/tcp_stream.h"
 #include "quiesce/runtime/region/region_ref.h"
 #include "quiesce/runtime/task/wait.h"
@@ -57,8 +58,8 @@ class TcpListenOptions {
 namespace net_internal {
 
 struct ListenSocket final : Socket {
-  ListenSocket(UniqueFd fd, const CxBase& cx)
-      : Socket(std::move(fd), cx.services()),
+  ListenSocket(OwnedSocket owned, const CxBase& cx)
+      : Socket(std::move(owned), cx.services()),
         bound_in(RegionRef::Of(cx)),
         bound_by(cx.task()->id) {}
 

@@ -1,9 +1,6 @@
 #include "quiesce/runtime/net/tcp_socket.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 
 #include <optional>
 
@@ -23,27 +20,20 @@ enum class Drained : uint8_t {
   kSome,     // some was discarded; there may be more
 };
 
-// Discards input, without copying it (tcp(7), MSG_TRUNC): at most 1 MiB.
 Drained DiscardInput(TcpSocket& socket) {
-  const ssize_t n = recv(socket.fd(), nullptr, size_t{1} << 20, MSG_TRUNC | MSG_DONTWAIT);
+  const ssize_t n = socket.calls().Discard(socket.fd());
   if (n > 0) {
     socket.discarded = true;
     return Drained::kSome;
   }
-  if (n == 0) return Drained::kEnded;
-  if (errno == EINTR) return Drained::kSome;
-  return errno == EAGAIN ? Drained::kNothing : Drained::kEnded;
-}
-
-// Has the peer's kernel acknowledged all that was sent, the end of the stream included?
-bool AllAcknowledged(const TcpSocket& socket) {
-  int unacknowledged = 0;
-  return ioctl(socket.fd(), SIOCOUTQ, &unacknowledged) == 0 && unacknowledged == 0;
+  return n == -EAGAIN ? Drained::kNothing : Drained::kEnded;
 }
 
 // A peer that was sending when the stream ended is waited for until it stops. One that was silent has
 // got everything once it has acknowledged our end: it sends no more, or it would have by then.
-bool IsSafeToClose(const TcpSocket& socket) { return !socket.discarded && AllAcknowledged(socket); }
+bool IsSafeToClose(const TcpSocket& socket) {
+  return !socket.discarded && socket.calls().AllAcknowledged(socket.fd());
+}
 
 // Discards what there is, then waits for more. True once the connection may be closed.
 class LingerOp {
@@ -125,7 +115,7 @@ void EndConnection(std::unique_ptr<TcpSocket> socket) {
   if (!MustLinger(*socket)) return;
   // Every change matters from here on: that the peer acknowledges our end is seen as "writable".
   socket->JoinSides();
-  shutdown(socket->fd(), SHUT_WR);
+  socket->calls().ShutdownWrite(socket->fd());
   socket->SetReady(Socket::kRead);
   RegionRef region = std::move(socket->region);
   // Refused (the region has closed, its drain budget is spent, or it is full): the socket is destroyed

@@ -13,9 +13,9 @@
 
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/slab.h"
-#include "quiesce/runtime/base/unique_fd.h"
 #include "quiesce/runtime/net/address.h"
 #include "quiesce/runtime/net/socket.h"
+#include "quiesce/runtime/net/socket_calls.h"
 #include "quiesce/runtime/region/region_ref.h"
 
 namespace quiesce {
@@ -23,8 +23,9 @@ inline namespace v0 {
 namespace net_internal {
 
 struct TcpSocket final : Socket {
-  TcpSocket(UniqueFd fd, const RuntimeServices& services, const Address& peer, RegionRef region)
-      : Socket(std::move(fd), services), peer(peer), region(std::move(region)) {}
+  TcpSocket(OwnedSocket owned, const RuntimeServices& services, const Address& peer,
+            RegionRef region)
+      : Socket(std::move(owned), services), peer(peer), region(std::move(region)) {}
 
   static void* operator new(size_t size) { return SlabAllocate(size); }
   static void operator delete(void* memory, size_t size) { SlabFree(memory, size); }

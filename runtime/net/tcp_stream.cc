@@ -1,15 +1,13 @@
 #include "quiesce/runtime/net/tcp_stream.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sched.h>
-#include <sys/socket.h>
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/runtime/cx/authority.h"
 #include "quiesce/runtime/net/address.h"
+#include "quiesce/runtime/net/socket_calls.h"
 #include "quiesce/runtime/net/socket_error.h"
 
 namespace quiesce {
@@ -19,12 +17,10 @@ namespace {
 
 // Sends what the kernel takes at once. Returns the number of bytes, 0 if it takes none now, or -errno.
 ssize_t Send(TcpSocket& socket, absl::Span<const std::byte> data) {
+  socket.calls().BeforeSend(socket.fd(), data.size());
   socket.sending.store(true, std::memory_order_relaxed);
-  ssize_t n;
-  do {
-    n = send(socket.fd(), data.data(), data.size(), MSG_NOSIGNAL);
-  } while (n < 0 && errno == EINTR);
-  const int error = n < 0 ? errno : 0;
+  const ssize_t n = socket.calls().Send(socket.fd(), data);
+  const int error = n < 0 ? static_cast<int>(-n) : 0;
   const bool failed = error != 0 && error != EAGAIN;
   if (failed && error != EPIPE) socket.broken.store(error, std::memory_order_relaxed);
   socket.sending.store(false, std::memory_order_release);
@@ -47,10 +43,7 @@ absl::Status SendError(const TcpSocket& socket, int error, const char* operation
 
 // Receives what there is. Returns the number of bytes, 0 at the end, or -errno.
 ssize_t Receive(TcpSocket& socket, absl::Span<std::byte> buffer) {
-  ssize_t n;
-  do {
-    n = recv(socket.fd(), buffer.data(), buffer.size(), 0);
-  } while (n < 0 && errno == EINTR);
+  const ssize_t n = socket.calls().Receive(socket.fd(), buffer);
   if (n > 0) {
     if (n == static_cast<ssize_t>(buffer.size())) {
       socket.SetReady(Socket::kRead);
@@ -59,9 +52,9 @@ ssize_t Receive(TcpSocket& socket, absl::Span<std::byte> buffer) {
     }
     return n;
   }
-  if (n < 0 && errno == EAGAIN) return -EAGAIN;
+  if (n == -EAGAIN) return n;
   if (n < 0) {
-    socket.broken.store(errno, std::memory_order_relaxed);
+    socket.broken.store(static_cast<int>(-n), std::memory_order_relaxed);
   } else {
     // The end; or the connection broke and a send was told. It does not block, so this is short.
     while (socket.sending.load(std::memory_order_acquire)) sched_yield();
@@ -82,17 +75,14 @@ absl::Status ConnectOp::Begin() {
   if (!allowed.ok()) return allowed;
   absl::StatusOr<Address> address = Address::Parse(address_);
   if (!address.ok()) return address.status();
-  UniqueFd fd(socket(address->family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!fd.valid()) return SocketError(errno, kName, address_);
-  const int on = 1;
-  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (connect(fd.get(), address->data(), address->size()) == 0) {
-    connected_ = true;
-  } else if (errno != EINPROGRESS && errno != EINTR) {
-    return ConnectError(errno, kName, address_);
-  }
-  socket_ =
-      std::make_unique<TcpSocket>(std::move(fd), cx_.services(), *address, RegionRef::Of(cx_));
+  SocketCalls& calls = SocketCallsOf(cx_.services());
+  const int fd = calls.Open(address->family());
+  if (fd < 0) return SocketError(-fd, kName, address_);
+  socket_ = std::make_unique<TcpSocket>(OwnedSocket(calls, fd), cx_.services(), *address,
+                                        RegionRef::Of(cx_));
+  const int result = calls.Connect(fd, *address);
+  connected_ = result == 0;
+  if (result < 0 && result != -EINPROGRESS) return ConnectError(-result, kName, address_);
   // Into the poller only now: a socket that does not connect yet counts as hung up.
   if (!connected_) socket_->SetNotReady(Socket::kWrite);
   return socket_->Register();
@@ -116,20 +106,14 @@ bool ConnectOp::Try(Waiter&, std::optional<Outcome<TcpStream>>& result) {
     return true;
   }
   while (socket_->TakeReady(Socket::kWrite, kName)) {
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(socket_->fd(), SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error != 0) {
-      result.emplace(ConnectError(error, kName, address_));
-      return true;
-    }
-    // No error also means: not yet.
-    sockaddr_storage peer;
-    size = sizeof peer;
-    if (getpeername(socket_->fd(), reinterpret_cast<sockaddr*>(&peer), &size) == 0) {
+    const int connected = socket_->calls().ConnectResult(socket_->fd());
+    if (connected == -EINPROGRESS) continue;
+    if (connected == 0) {
       Finish(result);
-      return true;
+    } else {
+      result.emplace(ConnectError(-connected, kName, address_));
     }
+    return true;
   }
   return false;
 }
@@ -290,10 +274,11 @@ WriteAllWait TcpStream::WriteAll(const CxWith<cap::Net>& cx, ByteView data, size
 absl::Status TcpStream::ShutdownWrite() {
   net_internal::TcpSocket& socket = Open("TcpStream::ShutdownWrite");
   if (std::exchange(socket.write_shut_down, true)) return absl::OkStatus();
-  if (shutdown(socket.fd(), SHUT_WR) == 0) return absl::OkStatus();
+  const int result = socket.calls().ShutdownWrite(socket.fd());
+  if (result == 0) return absl::OkStatus();
   // The connection has ended before.
-  return net_internal::SocketError(errno == ENOTCONN ? EPIPE : errno, "TcpStream::ShutdownWrite",
-                                   socket.peer.ToString());
+  return net_internal::SocketError(result == -ENOTCONN ? EPIPE : -result,
+                                   "TcpStream::ShutdownWrite", socket.peer.ToString());
 }
 
 void TcpStream::SetLinger(absl::Duration linger) {
@@ -309,10 +294,10 @@ std::string TcpStream::peer_address() const {
 }
 
 std::string TcpStream::local_address() const {
-  sockaddr_storage storage{};
-  socklen_t size = sizeof storage;
-  getsockname(Open("TcpStream::local_address").fd(), reinterpret_cast<sockaddr*>(&storage), &size);
-  return Address::FromKernel(storage).ToString();
+  const net_internal::TcpSocket& socket = Open("TcpStream::local_address");
+  Address address;
+  socket.calls().LocalAddress(socket.fd(), &address);
+  return address.ToString();
 }
 
 }  // namespace v0
