@@ -56,8 +56,8 @@ class Kernel final : public SocketCalls {
   int Accept(int fd, Address* peer) override {
     sockaddr_storage storage{};
     socklen_t size = sizeof storage;
-    const int accepted = OrErrno(accept4(fd, reinterpret_cast<sockaddr*>(&storage), &size,
-                                         SOCK_NONBLOCK | SOCK_CLOEXEC));
+    const int accepted = OrErrno(
+        accept4(fd, reinterpret_cast<sockaddr*>(&storage), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (accepted >= 0) *peer = Address::FromKernel(storage);
     return accepted;
   }

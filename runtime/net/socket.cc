@@ -22,14 +22,14 @@ std::string Describe(const OwnedSocket& socket) {
 }
 
 [[noreturn, gnu::cold]] void TwoTasks(const char* operation, const OwnedSocket& socket,
-                                        const Waiter& waiting) {
+                                      const Waiter& waiting) {
   const TaskCore* task = waiting.task();
   Fatal(
       "%s (%s) while task %llu ('%s', spawned at %s:%u) waits in %s of the same socket: one task "
       "at a "
       "time uses each direction. Give it to one task, which passes on what it gets",
-      operation, Describe(socket).c_str(), static_cast<unsigned long long>(task->id), task->site->name,
-      task->site->file, task->site->line, waiting.ops()->name);
+      operation, Describe(socket).c_str(), static_cast<unsigned long long>(task->id),
+      task->site->name, task->site->file, task->site->line, waiting.ops()->name);
 }
 
 }  // namespace

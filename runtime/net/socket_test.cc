@@ -44,8 +44,8 @@ class SocketTest : public testing::Test {
 
   ScriptedPoller poller_;
   RuntimeServices services_;
-  Socket socket_{
-      OwnedSocket(KernelSocketCalls(), ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), services_};
+  Socket socket_{OwnedSocket(KernelSocketCalls(), ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+                 services_};
 };
 
 // Each try is a system call, which an answer of a request-and-answer protocol would pay in vain.

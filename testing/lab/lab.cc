@@ -18,6 +18,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "quiesce/runtime/base/check.h"
 #include "quiesce/testing/explore/dpor.h"
 #include "quiesce/testing/explore/sampler.h"
 #include "quiesce/testing/explore/schedule.h"
@@ -60,9 +61,31 @@ explore::Strategy SamplerOf(Explore::Strategy strategy) {
 constexpr const char* kStepByStep = "2:";
 
 std::string NotCovered(const Explore& how) {
-  return absl::StrCat("not covered: other inputs; timers that are late",
-                      how.early() ? "" : " or early",
+  std::string orders;
+  if (how.workers() != 0) {
+    orders = absl::StrCat("; other orders than those of ", how.workers(),
+                          how.workers() == 1 ? " worker" : " workers");
+  }
+  const char* const timers = how.early() && how.late() ? ""
+                             : how.early()             ? "; timers that are late"
+                             : how.late()              ? "; timers that are early"
+                                                       : "; timers that are late or early";
+  return absl::StrCat("not covered: other inputs", orders, timers,
                       "; memory that no primitive guards; weak memory");
+}
+
+LabRuntime::Options OptionsOf(const Explore& how) {
+  LabRuntime::Options options;
+  options.seed = how.seed();
+  options.faults = how.faults();
+  options.reports = how.reports();
+  options.cancel_sweep = how.cancels();
+  options.spent_drains = how.spent_drains();
+  options.early_timers = how.early();
+  options.late_timers = how.late();
+  options.split_waits = how.split_waits();
+  options.workers = how.workers();
+  return options;
 }
 
 // While it lives, a process that ends (a failed check, a debug check of the runtime, an assertion) says in which execution
@@ -91,10 +114,7 @@ class SaysWhereItEnds {
 // Runs executions of one program, and knows what was wrong with the last.
 class Lab {
  public:
-  Lab(const Explore& how, const LabMain& main) : how_(how), runtime_(main, how.seed()) {
-    if (how.cancels()) runtime_.CancelSomewhere();
-    if (how.early()) runtime_.LetTimersBeEarly();
-    runtime_.ReportTo(how.reports());
+  Lab(const Explore& how, const LabMain& main) : how_(how), runtime_(main, OptionsOf(how)) {
     runtime_.OnBegin([this] {
       wrong_.clear();
       if (how_.begin()) how_.begin()();
@@ -132,11 +152,13 @@ class Lab {
       return absl::StrCat("DEADLOCK: nothing can go on.\n", runtime_.Dump());
     }
     if (!runtime_.race().empty()) return runtime_.race();
+    if (!runtime_.leaks().empty()) return runtime_.leaks();
     if (how_.failed()) {
       if (std::optional<std::string> failed = how_.failed()()) return *std::move(failed);
     }
-    const bool may_be_cancelled = how_.cancels() && runtime_.outcome().is_cancelled();
-    if (how_.cancels() && runtime_.tasks_cut_off() != 0) {
+    const bool cancels = how_.cancels() || how_.spent_drains();
+    const bool may_be_cancelled = cancels && runtime_.outcome().is_cancelled();
+    if (how_.cancels() && !how_.spent_drains() && runtime_.tasks_cut_off() != 0) {
       return absl::StrCat(runtime_.tasks_cut_off(),
                           " of the cancelled tasks did not end in the time that they had for it.\n",
                           runtime_.reports());
@@ -328,6 +350,12 @@ Explore Explore::Replay(std::string schedule, Explore how) {
   how.strategy_ = Strategy::kReplay;
   how.schedule_ = std::move(schedule);
   return how;
+}
+
+Explore& Explore::WithWorkers(uint32_t workers) {
+  if (workers == 0) Fatal("Explore::WithWorkers(0): nobody would run anything");
+  workers_ = workers;
+  return *this;
 }
 
 LabResult RunLab(const Explore& how, const LabMain& main) { return Lab(how, main).Run(); }

@@ -9,11 +9,13 @@
 //             });
 //             if (!result.ok()) std::puts(result.failure.c_str());
 // What fails: a body that ends with anything but Ok; a deadlock; a guarantee that does not hold (oracles.h); a data race
-//             on a lab::Var; what the runtime would report (a stall, a leak); what Explore::WithCheck finds.
+//             on a lab::Var; what the runtime would report (a stall, a leak); a socket that is left open; what
+//             Explore::WithCheck finds.
 // Covers:     every schedule of one worker or of many, since each switch that many could make is a decision here;
-//             sequential consistency; time that moves only when nothing else can go on. A wait that has tried in vain
-//             is queued in the same step. Not what touches memory that no primitive guards, unless it is a
-//             lab::Var; or anything outside of the process: such code must not be in the body.
+//             sequential consistency; time that moves only when nothing else can go on, unless timers may be early or
+//             late. A wait that has tried in vain is queued in the same step, unless WithSplitWaits. TcpStream and
+//             TcpListener are on a network that is simulated (network.h). Not what touches memory that no primitive
+//             guards, unless it is a lab::Var; or anything outside of the process: such code must not be in the body.
 // Threads:    RunLab on one thread at a time, of a process that runs nothing of Quiesce beside it.
 #ifndef QUIESCE_TESTING_LAB_LAB_H_
 #define QUIESCE_TESTING_LAB_LAB_H_
@@ -26,6 +28,7 @@
 
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/task/task.h"
+#include "quiesce/testing/lab/faults.h"
 #include "quiesce/testing/lab/lab_trace.h"
 
 namespace quiesce {
@@ -80,6 +83,31 @@ class Explore {
     early_ = true;
     return *this;
   }
+  // A timer may also fire after others that are due later: a process that was not given its processor.
+  Explore& WithLateTimers() {
+    late_ = true;
+    return *this;
+  }
+  // In each execution the time that a cancelled body has for its drain ends at some moment, too; what a drain does then
+  // fails, and is no failure of the execution.
+  Explore& WithSpentDrains() {
+    spent_drains_ = true;
+    return *this;
+  }
+  // Others may also come in between a wait that has tried in vain and its being queued: for the authors of primitives,
+  // which have to look once more then.
+  Explore& WithSplitWaits() {
+    split_waits_ = true;
+    return *this;
+  }
+  // Only what so many workers do that take from production's queue, lanes and all. Each may still be slower than the
+  // others. Positive.
+  Explore& WithWorkers(uint32_t workers);
+  // What may go wrong besides, each at any moment: an execution for each that can be told from the others.
+  Explore& WithFaults(const Faults& faults) {
+    faults_ = faults;
+    return *this;
+  }
   // What the runtime reports goes there, and is no failure.
   Explore& WithReports(ReportSink* reports) {
     reports_ = reports;
@@ -111,6 +139,11 @@ class Explore {
   size_t max_steps() const { return max_steps_; }
   bool cancels() const { return cancels_; }
   bool early() const { return early_; }
+  bool late() const { return late_; }
+  bool spent_drains() const { return spent_drains_; }
+  bool split_waits() const { return split_waits_; }
+  uint32_t workers() const { return workers_; }
+  const Faults& faults() const { return faults_; }
   ReportSink* reports() const { return reports_; }
   bool deadlocks() const { return deadlocks_; }
   bool repeats() const { return repeats_; }
@@ -133,6 +166,11 @@ class Explore {
   bool limited_ = false;
   bool cancels_ = false;
   bool early_ = false;
+  bool late_ = false;
+  bool spent_drains_ = false;
+  bool split_waits_ = false;
+  uint32_t workers_ = 0;
+  Faults faults_;
   ReportSink* reports_ = nullptr;
   bool deadlocks_ = false;
   bool repeats_ = true;

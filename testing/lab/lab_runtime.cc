@@ -38,16 +38,18 @@ void Touch(explore::Op& op, explore::ObjectId object, Effect effect) {
 
 }  // namespace
 
-LabRuntime::LabRuntime(Main main, uint64_t seed)
+LabRuntime::LabRuntime(Main main, const Options& options)
     : main_(std::move(main)),
-      seed_(seed),
+      options_(options),
       machine_([this](Machine&) { Begin(); }),
+      network_(this, options.faults),
       observer_before_(SetEventObserver(this)) {
   current = this;
   services_.scheduler = this;
   services_.clock = this;
   services_.poller = this;
   services_.random = this;
+  services_.sockets = &network_;
   services_.reports = this;
   services_.counters = &counters_;
   machine_.LetGoInsteadOfUnwinding();
@@ -67,7 +69,7 @@ void LabRuntime::Begin() {
   reports_.clear();
   counters_.permits_leaked = counters_.permits_revoked = 0;
   quiescent_ = fires_ = false;
-  crowded_ = early_;
+  crowded_ = options_.early_timers || options_.late_timers;
   now_ = kBeginNanos;
   armed_.clear();
   by_runnable_.clear();
@@ -87,6 +89,7 @@ void LabRuntime::Begin() {
   failed_at_.reset();
   task_failed_at_.reset();
   race_.clear();
+  leaks_.clear();
   if (on_begin_) on_begin_();
   time_ = machine_.NewObject();
   root_ = RegionCore::NewRoot(&services_, "lab", stats_.get());
@@ -96,21 +99,34 @@ void LabRuntime::Begin() {
   };
   clock_ = NewTask([this](LabTask* clock) { RunClock(clock); });
   clock_->name = "clock";
+  bystanders_ = options_.late_timers;
+  network_.Begin();
+  busy_ = 0;
+  if (options_.workers != 0) {
+    queue_.emplace();
+    order_of_steps_ = machine_.NewObject();
+  }
   running_main_.emplace(spawn_internal::SpawnFromOutside(
       root_, &root_->authority(), /*cx_flags=*/0, SpawnName("main"),
       [this](Cx cx) -> Task<void> { return Drive(cx); }));
-  canceller_ = cancels_ ? NewTask([this](LabTask* self) { RunCanceller(self); }) : nullptr;
-  if (canceller_ != nullptr) canceller_->name = "canceller";
+  if (options_.cancel_sweep) StartCanceller("canceller", Budget());
+  if (options_.spent_drains) StartCanceller("end of the drain", Budget::Polls(0));
   if (root_->TryCloseCount() || !root_->ParkCloser(nullptr)) quiescent_ = true;
 }
 
-void LabRuntime::RunCanceller(LabTask* canceller) {
+void LabRuntime::StartCanceller(const char* name, const Budget& drain) {
+  LabTask* const canceller = NewTask([this, drain](LabTask* self) { RunCanceller(self, drain); });
+  canceller->name = name;
+  canceller->bystander = bystanders_ = true;
+}
+
+void LabRuntime::RunCanceller(LabTask* canceller, const Budget& drain) {
   canceller->request = ScopeRequest::kCancel;
   canceller->target_region = FindRegion(root_->id);
   Point(canceller, Doing::kRequest);
   if (root_ == nullptr || quiescent_) return;  // all have ended before
   canceller->ended = true;                     // what follows is one step
-  RegionRef(root_, &root_->authority()).Cancel();
+  RegionRef(root_, &root_->authority()).Cancel(drain);
 }
 
 Task<void> LabRuntime::Drive(Cx cx) { co_return co_await Region::Open(cx, "main", main_); }
@@ -118,6 +134,7 @@ Task<void> LabRuntime::Drive(Cx cx) { co_return co_await Region::Open(cx, "main"
 LabRuntime* LabRuntime::Current() { return current; }
 
 void LabRuntime::End(Ended how) {
+  leaks_ = how == Ended::kComplete ? network_.Leaks() : "";
   if (how == Ended::kComplete) oracles_.OnEnd();
   if (how == Ended::kDeadlock) oracles_.OnQuiet();
   deadlock_ = how == Ended::kDeadlock;
@@ -166,13 +183,13 @@ LabRuntime::LabTask* LabRuntime::Running() {
   return running.has_value() ? &tasks_[*running] : nullptr;
 }
 
-void LabRuntime::Post(Runnable* runnable, Lane, Place, Instant) {
+void LabRuntime::Post(Runnable* runnable, Lane lane, Place place, Instant deadline) {
   const auto found = by_runnable_.find(runnable);
   if (found != by_runnable_.end()) {
     found->second->ready = true;
     found->second->woken_by = machine_.now();
     if (const LabTask* by = Running()) order_.Join(found->second->id, by->id);
-    return;
+    return Queue(runnable, lane, place, deadline);
   }
   if (runnable->step != &StartStep) {
     stray_steps_.PushBack(runnable);
@@ -192,6 +209,30 @@ void LabRuntime::Post(Runnable* runnable, Lane, Place, Instant) {
   by_runnable_[runnable] = task;
   by_record_[reinterpret_cast<uintptr_t>(task->core)] = task;
   by_id_[task->runtime_id] = task;
+  Queue(runnable, lane, place, deadline);
+}
+
+void LabRuntime::Queue(Runnable* runnable, Lane lane, Place place, Instant deadline) {
+  if (!queue_.has_value()) return;
+  queue_->Push(runnable, lane, place, deadline);
+  oracles_.OnQueued(runnable, lane, deadline);
+  TakeWork();
+}
+
+void LabRuntime::TakeWork() {
+  while (busy_ < options_.workers) {
+    Runnable* const next = queue_->Pop(/*hungry=*/false);
+    if (next == nullptr) return;
+    oracles_.OnTaken(next);
+    by_runnable_[next]->taken = true;
+    ++busy_;
+  }
+}
+
+void LabRuntime::LeaveWorker(LabTask* task) {
+  if (!std::exchange(task->on_worker, false)) return;
+  --busy_;
+  TakeWork();
 }
 
 void LabRuntime::PostBatch(RunnableQueue batch, Lane lane) {
@@ -203,8 +244,10 @@ void LabRuntime::PostBatch(RunnableQueue batch, Lane lane) {
 void LabRuntime::RunTask(LabTask* task, Runnable* runnable) {
   Point(task, Doing::kStart);
   while (true) {
+    task->on_worker = std::exchange(task->taken, false);
     task->ready = task->arming = false;
     runnable->step(runnable);
+    LeaveWorker(task);
     if (task->ended) return;
     Point(task, Doing::kResume);
     if (task->woken_by.index != 0) machine_.After(task->woken_by);
@@ -240,19 +283,18 @@ bool LabRuntime::Disarm(Timer* timer) {
 
 bool LabRuntime::OthersCanGo() {
   return std::ranges::any_of(machine_.live(), [this](explore::TaskId id) {
-    return id != clock_->id && (canceller_ == nullptr || id != canceller_->id) &&
-           machine_.Next(id).enabled;
+    return id != clock_->id && !tasks_[id].bystander && machine_.Next(id).enabled;
   });
 }
 
 void LabRuntime::RunClock(LabTask* clock) {
   while (true) {
     Point(clock, Doing::kTime);
-    crowded_ = early_;
-    if (!early_) oracles_.OnQuiet();
+    crowded_ = options_.early_timers || options_.late_timers;
+    if (!crowded_) oracles_.OnQuiet();
     for (const LabTask* other : used_tasks_) {
-      if (early_) break;                  // nobody had to come before
-      if (other == canceller_) continue;  // it may come at any time
+      if (crowded_) break;  // nobody had to come before
+      if (other->bystander) continue;
       const explore::EventRef latest = machine_.latest(other->id);
       if (latest.index != 0) machine_.After(latest);
     }
@@ -264,19 +306,21 @@ void LabRuntime::RunClock(LabTask* clock) {
       (void)root_->Close();
       std::exchange(root_, nullptr)->Unref();
       outcome_ = (*std::exchange(running_main_, std::nullopt)).TakeOutcome();
+      network_.EndAll();
       return;
     }
     Instant first = Instant::InfiniteFuture();
     for (const Timer* timer = timers_.front(); timer != nullptr; timer = timers_.Next(timer)) {
       first = std::min(first, timer->when);
     }
-    now_ = std::max(now_, first.nanos());
+    now_ = std::max(now_, std::min(first.nanos(), network_.NextInstant()));
     std::vector<Timer*> due;
     for (Timer* timer = timers_.front(); timer != nullptr; timer = timers_.Next(timer)) {
       if (timer->when.nanos() <= now_) due.push_back(timer);
     }
     for (Timer* timer : due) timers_.Remove(timer);
-    if (due.size() == 1) {
+    if (due.empty()) continue;  // something arrives
+    if (due.size() == 1 && !options_.late_timers) {
       Fire(due.front());
       continue;
     }
@@ -291,6 +335,7 @@ void LabRuntime::RunClock(LabTask* clock) {
         if (self->timer != nullptr) Fire(self->timer);
       });
       fires->name = "timer";
+      fires->bystander = options_.late_timers;
       fires->timer = timer;
       armed_[timer].fires = fires;
     }
@@ -313,13 +358,38 @@ void LabRuntime::RunSteps() {
 uint64_t LabRuntime::Next() {
   const LabTask* task = Running();
   const uint32_t by = task == nullptr ? ~uint32_t{0} : task->id;
-  return Mix(Mix(seed_, by), draws_[by]++);
+  return Mix(Mix(options_.seed, by), draws_[by]++);
 }
 
-absl::Status LabRuntime::Add(IoSource* source) {
-  return absl::UnimplementedError(
-      absl::StrCat("lab: descriptor ", source->fd,
-                   " is of the real world, which a lab cannot repeat. Use what the lab simulates"));
+// ---- the network ------------------------------------------------------------------------------------
+
+void LabRuntime::Do(LabNetwork::Declare declare, LabNetwork::Describe describe) {
+  LabTask* const task = Running();
+  // While the runtime is made, and while it ends, nobody comes in between.
+  if (task == nullptr || task->ended || fires_) return;
+  task->declare = &declare;
+  task->describe = &describe;
+  Point(task, Doing::kNetwork);
+  explore::Pending done;
+  declare(done);
+  for (const explore::Access& access : done.op.accesses) order_.Use(task->id, access.object);
+}
+
+void LabRuntime::Start(const char* name, bool fault, std::function<void()> run) {
+  LabTask* const task = NewTask([run = std::move(run)](LabTask*) { run(); });
+  task->name = name;
+  task->bystander = fault;
+  bystanders_ |= fault;
+}
+
+std::vector<uint64_t> LabRuntime::Regions() const {
+  std::vector<uint64_t> regions;
+  const LabTask* const task = Running();
+  for (const LabRegion* at = task == nullptr ? nullptr : task->region; at != nullptr;
+       at = at->parent) {
+    regions.push_back(at->id);
+  }
+  return regions;
 }
 
 // ---- what is visible --------------------------------------------------------------------------------
@@ -394,8 +464,9 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
     case EventKind::kObjectUse: {
       const Object object = FindObject(arg >> 2);
       const auto use = static_cast<ObjectUse>(arg & 3);
-      const bool same = std::exchange(task->arming, false) && task->doing == Doing::kUse &&
-                        task->object.number == object.number && task->use == ObjectUse::kChange;
+      const bool same = std::exchange(task->arming, false) && !options_.split_waits &&
+                        task->doing == Doing::kUse && task->object.number == object.number &&
+                        task->use == ObjectUse::kChange;
       if (same) return;
       task->object = object;
       task->use = use;
@@ -413,7 +484,14 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
         task->used.push_back(task->target_region->admission);
         task->target_region->admits = true;
       }
+      // An opener that has to wait for its tasks leaves its worker to them.
+      const bool leaves = task->request == ScopeRequest::kClose && task->target_region->live != 0;
+      if (leaves) LeaveWorker(task);
       Point(task, Doing::kRequest);
+      if (leaves && queue_.has_value()) {
+        ++busy_;
+        task->on_worker = true;
+      }
       if (task->request == ScopeRequest::kClaim) ++task->target_region->claims;
       if (task->request == ScopeRequest::kResolve) --task->target_region->claims;
       if (task->request == ScopeRequest::kClose) {
@@ -496,20 +574,29 @@ void LabRuntime::Look(const void* argument, explore::Pending& pending) {
 void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
   explore::Op& op = pending.op;
   if (crowded_) Touch(op, time_, task.doing == Doing::kFire ? Effect::kWrite : Effect::kRead);
+  if (queue_.has_value()) Touch(op, order_of_steps_, Effect::kWrite);
   switch (task.doing) {
     case Doing::kTime:
       op.accesses.clear();
-      if (cancels_ || early_) Touch(op, time_, Effect::kWrite);
-      pending.enabled = (quiescent_ || !timers_.empty() || !stray_steps_.empty()) &&
-                        ((early_ && !over_) || !OthersCanGo());
+      if (bystanders_ || crowded_) Touch(op, time_, Effect::kWrite);
+      pending.enabled = (quiescent_ || !timers_.empty() || !stray_steps_.empty() ||
+                         network_.NextInstant() != Instant::InfiniteFuture().nanos()) &&
+                        ((options_.early_timers && !over_) || !OthersCanGo());
       return;
     case Doing::kFire:
       return;
+    case Doing::kNetwork:
+      if (task.bystander) Touch(op, time_, Effect::kRead);
+      (*task.declare)(pending);
+      break;
     case Doing::kResume:
-      pending.enabled = task.ready;
-      if (!task.ready) return op.accesses.clear();
+      pending.enabled = task.ready && (task.taken || !queue_.has_value());
+      if (!pending.enabled) return op.accesses.clear();
       break;
     case Doing::kStart:
+      pending.enabled = task.taken || !queue_.has_value();
+      if (!pending.enabled) return op.accesses.clear();
+      break;
     case Doing::kLook:
       break;
     case Doing::kUse:
@@ -528,7 +615,7 @@ void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
       }
       break;
     case Doing::kRequest:
-      if (&task == canceller_) Touch(op, time_, Effect::kRead);
+      if (task.bystander) Touch(op, time_, Effect::kRead);
       switch (task.request) {
         case ScopeRequest::kCancel:
         case ScopeRequest::kCancelTask:
@@ -712,6 +799,8 @@ std::string LabRuntime::Describe(const LabTask& task) const {
       return "time passes";
     case Doing::kFire:
       return "fires";
+    case Doing::kNetwork:
+      return (*task.describe)();
   }
   return "";
 }

@@ -8,10 +8,14 @@
 //             cancel may change, on the cancel state of its task, of its region, and of what lies above; a request on
 //             that of its target and on every wait below it; the end of a task on the joins of it; the close of a
 //             region on nothing: its opener goes on when all tasks have ended.
-//             Time moves when nothing else can go on, or at any moment (LetTimersBeEarly): then everything depends on it.
-//             Timers of the same instant fire in any order.
+//             Time moves when nothing else can go on, or at any moment (early_timers): then everything depends on it.
+//             Timers of the same instant fire in any order; where they may be late, those of several instants do.
+//             Where workers are modelled, who goes next depends on all that was posted before: all steps on all others.
+// Workers:    take from one RunQueue, production's, as soon as they are idle. Which of those that run makes the next
+//             step is the lab's choice. What one steals from another is not modelled; an opener whose tasks have ended
+//             goes on without being queued.
 // Not told apart: which of several equally severe outcomes, none of them an Error or a Panic, came first; which lane a
-//             task is in.
+//             task is in, unless workers are modelled.
 // Threads:    the one that explores.
 #ifndef QUIESCE_TESTING_LAB_LAB_RUNTIME_H_
 #define QUIESCE_TESTING_LAB_LAB_RUNTIME_H_
@@ -27,6 +31,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/inlined_vector.h"
 #include "quiesce/runtime/base/intrusive_list.h"
+#include "quiesce/runtime/budget/budget.h"
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/reactor/poller.h"
@@ -34,6 +39,7 @@
 #include "quiesce/runtime/region/region_core.h"
 #include "quiesce/runtime/scheduler/clock.h"
 #include "quiesce/runtime/scheduler/random_source.h"
+#include "quiesce/runtime/scheduler/run_queue.h"
 #include "quiesce/runtime/scheduler/scheduler.h"
 #include "quiesce/runtime/trace/event.h"
 #include "quiesce/runtime/trace/observer.h"
@@ -41,7 +47,9 @@
 #include "quiesce/testing/explore/model.h"
 #include "quiesce/testing/explore/schedule.h"
 #include "quiesce/testing/explore/trace.h"
+#include "quiesce/testing/lab/faults.h"
 #include "quiesce/testing/lab/happens_before.h"
+#include "quiesce/testing/lab/lab_network.h"
 #include "quiesce/testing/lab/lab_trace.h"
 #include "quiesce/testing/lab/machine.h"
 #include "quiesce/testing/lab/oracles.h"
@@ -53,24 +61,33 @@ class LabRuntime final : private Scheduler,
                          private Poller,
                          private RandomSource,
                          private ReportSink,
-                         private EventObserver {
+                         private EventObserver,
+                         private LabNetwork::Host {
  public:
   using Main = std::function<Task<void>(Cx)>;
   using Ended = explore::Model::Ended;
 
-  // Each execution runs `main` as the body of a root region. `seed`: of Cx's randomness.
-  LabRuntime(Main main, uint64_t seed);
-  // What it reports goes there, too.
-  void ReportTo(ReportSink* reports) { report_to_ = reports; }
-  // From now on somebody cancels main's region, at any moment.
-  void CancelSomewhere() { cancels_ = true; }
-  // From now on time may move although others can go on.
-  void LetTimersBeEarly() { early_ = true; }
+  // What explore.h's options of the same names say.
+  struct Options {
+    uint64_t seed = 1;
+    Faults faults;
+    ReportSink* reports = nullptr;
+    bool cancel_sweep = false;
+    bool spent_drains = false;
+    bool early_timers = false;
+    bool late_timers = false;
+    bool split_waits = false;
+    uint32_t workers = 0;  // 0: any order
+  };
+
+  // Each execution runs `main` as the body of a root region.
+  LabRuntime(Main main, const Options& options);
   ~LabRuntime() override;
   LabRuntime(const LabRuntime&) = delete;
   LabRuntime& operator=(const LabRuntime&) = delete;
 
   explore::Model* model() { return &machine_; }
+  LabNetwork& network() { return network_; }
   // `begin`: before each execution. `end`: when it is over, before what has not ended is cancelled; if all has, the root
   // region's outcome is there.
   void OnBegin(std::function<void()> begin) { on_begin_ = std::move(begin); }
@@ -86,6 +103,8 @@ class LabRuntime final : private Scheduler,
   const std::string& violation() const { return oracles_.violation(); }
   // Two uses of plain memory that nothing orders, the first that were found; empty: none.
   const std::string& race() const { return race_; }
+  // A socket that is open although the runtime has ended; empty: none.
+  const std::string& leaks() const { return leaks_; }
   // What the runtime has reported, and would have printed: stalls, leaks.
   const std::string& reports() const { return reports_; }
   const RuntimeCounters& counters() const { return counters_; }
@@ -124,7 +143,17 @@ class LabRuntime final : private Scheduler,
     bool admits = false;      // somebody has come, or wanted to, from outside or against a limit
     explore::EventRefs ends;  // of its tasks
   };
-  enum class Doing : uint8_t { kStart, kResume, kLook, kUse, kRequest, kEnd, kTime, kFire };
+  enum class Doing : uint8_t {
+    kStart,
+    kResume,
+    kLook,
+    kUse,
+    kRequest,
+    kEnd,
+    kTime,
+    kFire,
+    kNetwork
+  };
   struct Object {
     explore::ObjectId number = 0;
     const char* what = "";
@@ -148,7 +177,13 @@ class LabRuntime final : private Scheduler,
     bool arming = false;  // it is about to be queued by the operation that it has just tried
     bool waits = false;   // … and has been, and has not gone on
     bool ended = false;
+    bool taken = false;      // by a worker, where they are modelled, and has not gone on yet
+    bool on_worker = false;  // … and has
+    bool bystander = false;  // it may come at any moment, and nobody waits for it
     Timer* timer = nullptr;  // kFire's
+    // kNetwork's
+    const LabNetwork::Declare* declare = nullptr;
+    const LabNetwork::Describe* describe = nullptr;
     // What it does next.
     Doing doing = Doing::kStart;
     ScopeRequest request = ScopeRequest::kCancel;
@@ -179,15 +214,27 @@ class LabRuntime final : private Scheduler,
   void Arm(Timer* timer) override;
   bool Disarm(Timer* timer) override;
   // Poller
-  absl::Status Add(IoSource* source) override;
-  bool Remove(IoSource*) override { return true; }
+  absl::Status Add(IoSource* source) override { return network_.Add(source); }
+  bool Remove(IoSource* source) override { return network_.Remove(source); }
   // RandomSource
   uint64_t Next() override;
   // ReportSink
   void Report(const std::string& text) override {
     reports_ += text;
-    if (report_to_ != nullptr) report_to_->Report(text);
+    if (options_.reports != nullptr) options_.reports->Report(text);
   }
+  // LabNetwork::Host
+  void Do(LabNetwork::Declare declare, LabNetwork::Describe describe) override;
+  void After(explore::EventRef other) override { machine_.After(other); }
+  explore::EventRef now_running() const override { return machine_.now(); }
+  void Start(const char* name, bool fault, std::function<void()> run) override;
+  explore::ObjectId NewObject() override { return machine_.NewObject(); }
+  explore::ObjectId ObjectAt(const void* address) override {
+    return FindObject(reinterpret_cast<uintptr_t>(address)).number;
+  }
+  int64_t NowNanos() const override { return now_; }
+  explore::EventRef latest_tick() const override { return machine_.latest(clock_->id); }
+  std::vector<uint64_t> Regions() const override;
   // EventObserver
   void OnEvent(EventKind kind, uint64_t region, uint64_t task, uint64_t arg,
                const char* name) override;
@@ -202,12 +249,17 @@ class LabRuntime final : private Scheduler,
   LabTask* NewTask(std::function<void(LabTask*)> run);
   void RunTask(LabTask* task, Runnable* first);
   void RunClock(LabTask* clock);
-  void RunCanceller(LabTask* canceller);
+  void StartCanceller(const char* name, const Budget& drain);
+  void RunCanceller(LabTask* canceller, const Budget& drain);
+  void Queue(Runnable* runnable, Lane lane, Place place, Instant deadline);
+  void TakeWork();
+  void LeaveWorker(LabTask* task);
   void Fire(Timer* timer);
   void RunSteps();
   bool OthersCanGo();
 
   LabTask* Running();
+  const LabTask* Running() const { return const_cast<LabRuntime*>(this)->Running(); }
   LabRegion* FindRegion(uint64_t id);
   Object FindObject(uintptr_t address);
   void Point(LabTask* task, Doing doing);
@@ -224,13 +276,11 @@ class LabRuntime final : private Scheduler,
   std::string Describe(const LabTask& task) const;
 
   const Main main_;
-  const uint64_t seed_;
-  bool cancels_ = false;
-  bool early_ = false;
-  ReportSink* report_to_ = nullptr;
+  const Options options_;
   std::function<void()> on_begin_;
   std::function<void(Ended)> on_end_;
   Machine machine_;
+  LabNetwork network_;
   RuntimeServices services_;
   RuntimeCounters counters_;
   EventObserver* const observer_before_;
@@ -244,10 +294,13 @@ class LabRuntime final : private Scheduler,
   bool quiescent_ = false;
   int64_t now_ = 0;
   bool fires_ = false;    // a timer's `fire` runs
-  bool crowded_ = false;  // others can go on while a timer is due
+  bool crowded_ = false;  // others can go on while a timer is due, or is not yet
   LabTask* clock_ = nullptr;
-  LabTask* canceller_ = nullptr;
+  bool bystanders_ = false;  // there are some
   explore::ObjectId time_ = 0;
+  std::optional<RunQueue> queue_;  // of the workers, where they are modelled
+  uint32_t busy_ = 0;              // of these
+  explore::ObjectId order_of_steps_ = 0;
   IntrusiveList<Timer> timers_;
   absl::flat_hash_map<Timer*, ArmedTimer> armed_;
   RunnableQueue stray_steps_;         // of nobody's task
@@ -272,6 +325,7 @@ class LabRuntime final : private Scheduler,
   Oracles oracles_;
   HappensBefore order_;
   std::string race_;
+  std::string leaks_;
   std::vector<uint32_t> made_by_;    // the steps so far
   std::optional<size_t> failed_at_;  // the step that has found what is wrong
   std::optional<size_t>

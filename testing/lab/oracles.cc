@@ -1,5 +1,6 @@
 #include "quiesce/testing/lab/oracles.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -28,6 +29,8 @@ void Oracles::Begin() {
   regions_.clear();
   tasks_.clear();
   violation_.clear();
+  queued_.clear();
+  cancel_streak_ = timed_streak_ = 0;
   rebinds_ = false;
 }
 
@@ -224,6 +227,49 @@ void Oracles::CheckParked(uint64_t id, const Task& task) {
   if (!grace && spent) return Violated(kG5, who() + "whose drain budget is spent");
   if (grace && (region->grace_spent || task.grace_spent))
     return Violated(kG5, who() + "whose finalizers' time is over");
+}
+
+void Oracles::OnQueued(const void* step, Lane lane, Instant deadline) {
+  queued_.push_back({step, lane, deadline});
+}
+
+void Oracles::OnTaken(const void* step) {
+  const auto taken = std::ranges::find(queued_, step, &Queued::step);
+  if (taken == queued_.end())
+    return Violated("G12 (lanes)", "a step was taken that nobody had queued");
+  const Queued it = *taken;
+  queued_.erase(taken);
+  const auto waits = [this](Lane lane) {
+    return std::ranges::count(queued_, lane, &Queued::lane) != 0;
+  };
+  const bool ready_waits = waits(Lane::kReady);
+  switch (it.lane) {
+    case Lane::kCancel:
+      cancel_streak_ = ready_waits || waits(Lane::kTimed) ? cancel_streak_ + 1 : 0;
+      if (cancel_streak_ > kMostCancelSteps) {
+        Violated("G12 (lanes)", "what is not cancelled waits behind more than 16 steps that are");
+      }
+      return;
+    case Lane::kTimed:
+      if (waits(Lane::kCancel) && cancel_streak_ < kMostCancelSteps) break;
+      if (std::ranges::any_of(queued_, [&](const Queued& other) {
+            return other.lane == Lane::kTimed && other.deadline < it.deadline;
+          })) {
+        Violated("G12 (lanes)", "a step was taken before one with an earlier deadline");
+      }
+      if (!ready_waits) {
+        cancel_streak_ = timed_streak_ = 0;
+      } else if (++timed_streak_ > kMostTimedSteps) {
+        Violated("G12 (lanes)", "what has no deadline waits behind more than 32 steps that have");
+      }
+      return;
+    case Lane::kReady:
+      if (waits(Lane::kCancel) && cancel_streak_ < kMostCancelSteps) break;
+      if (waits(Lane::kTimed) && timed_streak_ < kMostTimedSteps) break;
+      cancel_streak_ = timed_streak_ = 0;
+      return;
+  }
+  Violated("G12 (lanes)", "a step was taken before one of a lane above it");
 }
 
 void Oracles::OnQuiet() {

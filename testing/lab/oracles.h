@@ -11,7 +11,7 @@
 //             G7   a permit is resolved once, and no region closes over one that it has not revoked
 //             G8   a wait that was cancelled has reserved nothing
 //             G9   what a combinator has run has ended when its region closes
-//             G12  who was woken goes on
+//             G12  who was woken goes on; and, where workers are modelled, goes when its lane's turn has come
 //             (G10 is the compiler's and capgen's, G11 that of the property tests of Outcome and Budget.)
 // Threads:    none.
 #ifndef QUIESCE_TESTING_LAB_ORACLES_H_
@@ -22,6 +22,8 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "quiesce/runtime/budget/instant.h"
+#include "quiesce/runtime/scheduler/scheduler.h"
 #include "quiesce/runtime/trace/event.h"
 
 namespace quiesce::lab {
@@ -30,6 +32,9 @@ class Oracles {
  public:
   void Begin();
   void OnEvent(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, const char* name);
+  // Workers have got, or have taken, a step. What it is is known by its address.
+  void OnQueued(const void* step, Lane lane, Instant deadline);
+  void OnTaken(const void* step);
   // Nothing can go on but time: whoever has to go on has.
   void OnQuiet();
   // The execution is complete.
@@ -74,6 +79,18 @@ class Oracles {
   void OnWaitPoint(EventKind kind, Task& task, uint64_t region, uint64_t arg, const char* name);
   // Must a wait as that of `task` have ended?
   void CheckParked(uint64_t id, const Task& task);
+
+  // R9's, and on purpose not LanePicker's.
+  static constexpr int kMostCancelSteps = 16;
+  static constexpr int kMostTimedSteps = 32;
+  struct Queued {
+    const void* step;
+    Lane lane;
+    Instant deadline;
+  };
+  std::vector<Queued> queued_;
+  int cancel_streak_ = 0;
+  int timed_streak_ = 0;
 
   absl::flat_hash_map<uint64_t, Region> regions_;
   absl::flat_hash_map<uint64_t, Task> tasks_;  // that live
