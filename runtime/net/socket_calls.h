@@ -1,4 +1,4 @@
-// socket_calls.h: the fifth interface: what sockets ask of the operating system. Internal to runtime/net and the lab.
+// socket_calls.h: beside the Poller, what sockets ask of the operating system. Internal to runtime/net and the lab.
 //
 // Why:        a lab has no kernel that does the same twice. All else of a stream or a listener is the same there.
 // How:        each call is one that does not block, and returns what the system call does; a failure is -errno.

@@ -810,7 +810,7 @@ uint32_t LabNetwork::ReadyNow(const Endpoint& endpoint) const {
     case Endpoint::State::kConnecting:
       return 0;
     case Endpoint::State::kListening:
-      return endpoint.queue.empty() ? 0 : kReadable;
+      return endpoint.queue.empty() ? 0 : uint32_t{kReadable};
     case Endpoint::State::kEnded:
       return kBoth | kMoreAfterShortRead;
     case Endpoint::State::kConnected:

@@ -213,6 +213,12 @@ TEST(NetworkTest, ResetsAndShortReadsAreSeenByExhaustionAsByWalks) {
   EXPECT_EQ(far, std::set<std::string>{"c2s2"});
 }
 
+// An edge between a read in vain and its wait is not lost.
+TEST(NetworkTest, EdgeThatComesBeforeItsWaitIsQueued) {
+  EXPECT_EQ(SeenOfAMessage(Explore::Exhaustive().WithSplitWaits(), false),
+            std::set<std::string>{"c2s2"});
+}
+
 // ---- time, and what goes wrong ----------------------------------------------------------------------
 
 LAB_TEST(NetworkTest, LatencyTakesVirtualTime, Explore::Walk(100)) {
