@@ -48,8 +48,7 @@ Address AddressOf(absl::string_view host, uint16_t port) {
 // Fatal if it is none.
 std::string Checked(absl::string_view host) {
   if (!Address::Parse(absl::StrCat(host, ":0")).ok()) {
-    Fatal("lab: '%s' is no address of a machine; one looks like 10.0.0.1",
-          std::string(host).c_str());
+    Fatal("lab: '%s' is no address of a node; one looks like 10.0.0.1", std::string(host).c_str());
   }
   return std::string(host);
 }
@@ -92,14 +91,14 @@ void PlaceOn(absl::string_view address, uint64_t region) {
   CurrentNetwork().PlaceOn(address, region);
 }
 
-// ---- machines and links -----------------------------------------------------------------------------
+// ---- nodes and links -----------------------------------------------------------------------------
 
 LabNetwork::~LabNetwork() = default;
 
 void LabNetwork::Begin() {
   over_ = false;
   endpoints_.clear();
-  machines_.clear();
+  nodes_.clear();
   wires_.clear();
   placed_.clear();
   pipes_.clear();
@@ -111,22 +110,22 @@ void LabNetwork::Begin() {
   StartFault(Fault::kNoDescriptor, faults_.no_descriptors(), nullptr);
 }
 
-LabNetwork::Machine* LabNetwork::FindMachine(absl::string_view name) {
-  std::unique_ptr<Machine>& machine = machines_[std::string(name)];
-  if (machine == nullptr) {
-    machine = std::make_unique<Machine>();
-    machine->name = std::string(name);
-    machine->ports = host_->NewObject();
+LabNetwork::Node* LabNetwork::FindNode(absl::string_view name) {
+  std::unique_ptr<Node>& node = nodes_[std::string(name)];
+  if (node == nullptr) {
+    node = std::make_unique<Node>();
+    node->name = std::string(name);
+    node->ports = host_->NewObject();
   }
-  return machine.get();
+  return node.get();
 }
 
-LabNetwork::Machine* LabNetwork::Here() {
+LabNetwork::Node* LabNetwork::Here() {
   for (const uint64_t region : host_->Regions()) {
     const auto found = placed_.find(region);
     if (found != placed_.end()) return found->second;
   }
-  return FindMachine(kLocal);
+  return FindNode(kLocal);
 }
 
 std::pair<std::string, std::string> LabNetwork::Pair(absl::string_view one,
@@ -136,7 +135,7 @@ std::pair<std::string, std::string> LabNetwork::Pair(absl::string_view one,
   return pair;
 }
 
-LabNetwork::Wire* LabNetwork::WireBetween(const Machine* one, const Machine* other) {
+LabNetwork::Wire* LabNetwork::WireBetween(const Node* one, const Node* other) {
   std::unique_ptr<Wire>& wire = wires_[Pair(one->name, other->name)];
   if (wire == nullptr) {
     wire = std::make_unique<Wire>();
@@ -146,14 +145,14 @@ LabNetwork::Wire* LabNetwork::WireBetween(const Machine* one, const Machine* oth
 }
 
 void LabNetwork::SetLink(absl::string_view one, absl::string_view other, Link link) {
-  Wire* const wire = WireBetween(FindMachine(Checked(one)), FindMachine(Checked(other)));
+  Wire* const wire = WireBetween(FindNode(Checked(one)), FindNode(Checked(other)));
   host_->Do([&](explore::Pending& pending) { Touch(pending, wire->state, Effect::kWrite); },
             [&] { return absl::StrCat("sets the link between ", one, " and ", other); });
   wire->link = link;
 }
 
 void LabNetwork::SetPartition(absl::string_view one, absl::string_view other, bool cut) {
-  Wire* const wire = WireBetween(FindMachine(Checked(one)), FindMachine(Checked(other)));
+  Wire* const wire = WireBetween(FindNode(Checked(one)), FindNode(Checked(other)));
   host_->Do([&](explore::Pending& pending) { Touch(pending, wire->state, Effect::kWrite); },
             [&] {
               return absl::StrCat(cut ? "cuts" : "mends", " the link between ", one, " and ",
@@ -163,14 +162,14 @@ void LabNetwork::SetPartition(absl::string_view one, absl::string_view other, bo
 }
 
 void LabNetwork::PlaceOn(absl::string_view address, uint64_t region) {
-  placed_[region] = FindMachine(Checked(address));
+  placed_[region] = FindNode(Checked(address));
 }
 
-LabNetwork::Machine* LabNetwork::Find(Machine* from, const Address& address) {
+LabNetwork::Node* LabNetwork::Find(Node* from, const Address& address) {
   const std::string host = HostOf(address);
   if (IsLoopback(host) || IsAny(host) || host == from->name) return from;
-  const auto found = machines_.find(host);
-  return found == machines_.end() ? nullptr : found->second.get();
+  const auto found = nodes_.find(host);
+  return found == nodes_.end() ? nullptr : found->second.get();
 }
 
 // ---- sockets ----------------------------------------------------------------------------------------
@@ -188,7 +187,7 @@ LabNetwork::Endpoint* LabNetwork::NewEndpoint() {
   endpoint->readiness = host_->NewObject();
   endpoint->faults = host_->NewObject();
   endpoint->fd = kFirstDescriptor + static_cast<int>(endpoint->condition);
-  endpoint->machine = Here();
+  endpoint->node = Here();
   endpoints_[endpoint->fd] = std::move(made);
   return endpoint;
 }
@@ -229,15 +228,15 @@ int LabNetwork::Open(int) {
 
 int LabNetwork::Listen(int fd, const Address& address, int backlog) {
   Endpoint& endpoint = Of(fd);
-  Machine& machine = *endpoint.machine;
-  host_->Do([&](explore::Pending& pending) { Touch(pending, machine.ports, Effect::kWrite); },
+  Node& node = *endpoint.node;
+  host_->Do([&](explore::Pending& pending) { Touch(pending, node.ports, Effect::kWrite); },
             [&] { return absl::StrCat("listens at ", address.ToString()); });
   const std::string host = HostOf(address);
-  if (!IsAny(host) && !IsLoopback(host) && host != machine.name) return -EADDRNOTAVAIL;
+  if (!IsAny(host) && !IsLoopback(host) && host != node.name) return -EADDRNOTAVAIL;
   const uint16_t port = address.port() != 0
                             ? address.port()
                             : static_cast<uint16_t>(kFirstPort + endpoint.condition % kFirstPort);
-  if (!machine.listeners.try_emplace(port, &endpoint).second) return -EADDRINUSE;
+  if (!node.listeners.try_emplace(port, &endpoint).second) return -EADDRINUSE;
   endpoint.local = AddressOf(host, port);
   endpoint.backlog = static_cast<size_t>(backlog);
   endpoint.state = Endpoint::State::kListening;
@@ -275,10 +274,10 @@ int LabNetwork::Accept(int fd, Address* peer) {
 
 bool LabNetwork::HasConnection(int fd) { return !Of(fd).queue.empty(); }
 
-void LabNetwork::MakePipes(Endpoint* client, Machine* server, Wire* wire) {
+void LabNetwork::MakePipes(Endpoint* client, Node* server, Wire* wire) {
   client->out = std::make_shared<Pipe>();
   client->in = std::make_shared<Pipe>();
-  const Wire* const between = WireBetween(client->machine, server);
+  const Wire* const between = WireBetween(client->node, server);
   for (const auto& pipe : {client->out, client->in}) {
     pipe->wire = wire;
     pipe->room = between->link.buffer();
@@ -291,10 +290,10 @@ void LabNetwork::MakePipes(Endpoint* client, Machine* server, Wire* wire) {
 // The server's end, which waits to be accepted.
 void LabNetwork::LetIn(Endpoint* listener, Endpoint* client) {
   Endpoint* const server = NewEndpoint();
-  server->machine = listener->machine;
+  server->node = listener->node;
   server->state = Endpoint::State::kConnected;
-  const bool within = client->machine == listener->machine;
-  server->local = within ? client->peer : AddressOf(listener->machine->name, client->peer.port());
+  const bool within = client->node == listener->node;
+  server->local = within ? client->peer : AddressOf(listener->node->name, client->peer.port());
   server->peer = client->local;
   server->in = client->out;
   server->out = client->in;
@@ -311,11 +310,11 @@ void LabNetwork::LetIn(Endpoint* listener, Endpoint* client) {
 
 int LabNetwork::Connect(int fd, const Address& address) {
   Endpoint& client = Of(fd);
-  Machine* const machine = Find(client.machine, address);
-  const bool within = machine == client.machine;
+  Node* const node = Find(client.node, address);
+  const bool within = node == client.node;
   const auto find_listener = [&]() -> Endpoint* {
-    const auto found = machine->listeners.find(address.port());
-    return found == machine->listeners.end() ? nullptr : found->second;
+    const auto found = node->listeners.find(address.port());
+    return found == node->listeners.end() ? nullptr : found->second;
   };
   host_->Do(
       [&](explore::Pending& pending) {
@@ -323,7 +322,7 @@ int LabNetwork::Connect(int fd, const Address& address) {
           Touch(pending, whole_, refuses_ ? Effect::kWrite : Effect::kRead);
         }
         if (!within) return;
-        Touch(pending, machine->ports, Effect::kRead);
+        Touch(pending, node->ports, Effect::kRead);
         const Endpoint* const listener = find_listener();
         if (listener == nullptr) return;
         Touch(pending, listener->condition, Effect::kWrite);
@@ -331,14 +330,14 @@ int LabNetwork::Connect(int fd, const Address& address) {
       },
       [&] { return absl::StrCat("connects to ", address.ToString()); });
   if (std::exchange(refuses_, false)) return -ECONNREFUSED;
-  if (machine == nullptr) return -ENETUNREACH;
+  if (node == nullptr) return -ENETUNREACH;
   client.peer = address;
-  client.local = AddressOf(within ? HostOf(address) : client.machine->name,
+  client.local = AddressOf(within ? HostOf(address) : client.node->name,
                            static_cast<uint16_t>(kFirstPort + client.condition % kFirstPort));
   if (within) {
     Endpoint* const listener = find_listener();
     if (listener == nullptr) return -ECONNREFUSED;
-    MakePipes(&client, machine, nullptr);
+    MakePipes(&client, node, nullptr);
     if (listener->queue.size() >= listener->backlog) {
       client.state = Endpoint::State::kConnecting;
       listener->not_let_in.push_back(&client);
@@ -348,7 +347,7 @@ int LabNetwork::Connect(int fd, const Address& address) {
     LetIn(listener, &client);
     return 0;
   }
-  MakePipes(&client, machine, WireBetween(client.machine, machine));
+  MakePipes(&client, node, WireBetween(client.node, node));
   client.state = Endpoint::State::kConnecting;
   StartWire(client.out);
   StartWire(client.in);
@@ -502,7 +501,7 @@ void LabNetwork::Close(int fd) {
       [&](explore::Pending& pending) {
         Touch(pending, endpoint.condition, Effect::kWrite);
         if (endpoint.state == Endpoint::State::kListening) {
-          Touch(pending, endpoint.machine->ports, Effect::kWrite);
+          Touch(pending, endpoint.node->ports, Effect::kWrite);
           for (const auto* waiting : {&endpoint.queue, &endpoint.not_let_in}) {
             for (const Endpoint* end : *waiting) {
               Touch(pending, end->condition, Effect::kWrite);
@@ -539,7 +538,7 @@ void LabNetwork::EndNow(int fd) {
     case Endpoint::State::kEnded:
       return;
     case Endpoint::State::kListening:
-      endpoint.machine->listeners.erase(endpoint.local.port());
+      endpoint.node->listeners.erase(endpoint.local.port());
       for (Endpoint* const unaccepted : std::exchange(endpoint.queue, {})) {
         unaccepted->closed = true;
         unaccepted->state = Endpoint::State::kEnded;
@@ -553,8 +552,8 @@ void LabNetwork::EndNow(int fd) {
       if (endpoint.out->wire != nullptr) {
         Append(endpoint.out, Segment::kReset, "");
       } else {
-        const auto listener = endpoint.machine->listeners.find(endpoint.peer.port());
-        if (listener != endpoint.machine->listeners.end()) {
+        const auto listener = endpoint.node->listeners.find(endpoint.peer.port());
+        if (listener != endpoint.node->listeners.end()) {
           std::erase(listener->second->not_let_in, &endpoint);
         }
       }
@@ -645,10 +644,10 @@ void LabNetwork::StartWire(std::shared_ptr<Pipe> pipe) {
 }
 
 LabNetwork::Endpoint* LabNetwork::ListenerFor(const Pipe& pipe) const {
-  const auto machine = machines_.find(HostOf(pipe.from->peer));
-  if (machine == machines_.end()) return nullptr;
-  const auto listener = machine->second->listeners.find(pipe.from->peer.port());
-  return listener == machine->second->listeners.end() ? nullptr : listener->second;
+  const auto node = nodes_.find(HostOf(pipe.from->peer));
+  if (node == nodes_.end()) return nullptr;
+  const auto listener = node->second->listeners.find(pipe.from->peer.port());
+  return listener == node->second->listeners.end() ? nullptr : listener->second;
 }
 
 void LabNetwork::DeclareArrival(const Pipe& pipe, explore::Pending& pending) const {
@@ -667,8 +666,8 @@ void LabNetwork::DeclareArrival(const Pipe& pipe, explore::Pending& pending) con
     Touch(pending, pipe.from->condition, given_up ? Effect::kWrite : Effect::kRead);
   }
   if (head.kind == Segment::kConnect) {
-    const auto machine = machines_.find(HostOf(pipe.from->peer));
-    if (machine != machines_.end()) Touch(pending, machine->second->ports, Effect::kRead);
+    const auto node = nodes_.find(HostOf(pipe.from->peer));
+    if (node != nodes_.end()) Touch(pending, node->second->ports, Effect::kRead);
     if (const Endpoint* const listener = ListenerFor(pipe)) {
       Touch(pending, listener->condition, Effect::kWrite);
       Touch(pending, listener->readiness, Effect::kWrite);

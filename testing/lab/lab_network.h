@@ -1,7 +1,7 @@
-// lab_network.h: machines, links and sockets, as SocketCalls that a lab can repeat. For lab_runtime.h; users see network.h.
+// lab_network.h: nodes, links and sockets, as SocketCalls that a lab can repeat. For lab_runtime.h; users see network.h.
 //
 // How:        each call is one operation; what moves by itself is a task of its own: a wire for each direction of a
-//             connection between two machines, and one that tells each socket of its readiness, as a poller would.
+//             connection between two nodes, and one that tells each socket of its readiness, as a poller would.
 // What depends on what:
 //             a call on what it finds: a Send on the bytes before it in its direction, and on the arrival of others only if
 //             a buffer could have been full; an arrival on what is read of the same direction; what a poller tells on
@@ -102,12 +102,12 @@ class LabNetwork final : public SocketCalls {
 
  private:
   struct Endpoint;
-  struct Machine {
+  struct Node {
     std::string name;
     explore::ObjectId ports = 0;  // who listens where
     absl::flat_hash_map<uint16_t, Endpoint*> listeners;
   };
-  struct Wire {  // between two machines
+  struct Wire {  // between two nodes
     Link link;
     bool cut = false;
     int64_t cut_at = 0;
@@ -125,7 +125,7 @@ class LabNetwork final : public SocketCalls {
   struct Pipe {
     Endpoint* from = nullptr;
     Endpoint* to = nullptr;  // null: nobody has taken the connection yet
-    Wire* wire = nullptr;    // null: within a machine
+    Wire* wire = nullptr;    // null: within a node
     size_t room = 0;
     std::deque<Segment> flight;
     size_t in_flight = 0;  // bytes
@@ -142,7 +142,7 @@ class LabNetwork final : public SocketCalls {
     int fd = -1;
     State state = State::kNew;
     bool closed = false;
-    Machine* machine = nullptr;
+    Node* node = nullptr;
     Address local;
     Address peer;
     int error = 0;  // to be told once
@@ -150,7 +150,7 @@ class LabNetwork final : public SocketCalls {
     // Listening.
     size_t backlog = 0;
     std::deque<Endpoint*> queue;       // connections that nobody has accepted
-    std::deque<Endpoint*> not_let_in;  // those for which it had no room; within a machine
+    std::deque<Endpoint*> not_let_in;  // those for which it had no room; within a node
     // Connected.
     std::shared_ptr<Pipe> out;
     std::shared_ptr<Pipe> in;
@@ -171,14 +171,14 @@ class LabNetwork final : public SocketCalls {
 
   Endpoint& Of(int fd);
   Endpoint* NewEndpoint();
-  Machine* FindMachine(absl::string_view name);
-  Machine* Here();
-  Wire* WireBetween(const Machine* one, const Machine* other);
+  Node* FindNode(absl::string_view name);
+  Node* Here();
+  Wire* WireBetween(const Node* one, const Node* other);
   std::pair<std::string, std::string> Pair(absl::string_view one, absl::string_view other) const;
-  // The machine on which somebody at `from` finds that address; null: there is none.
-  Machine* Find(Machine* from, const Address& address);
+  // The node on which somebody at `from` finds that address; null: there is none.
+  Node* Find(Node* from, const Address& address);
 
-  void MakePipes(Endpoint* client, Machine* server, Wire* wire);
+  void MakePipes(Endpoint* client, Node* server, Wire* wire);
   void Append(const std::shared_ptr<Pipe>& pipe, Segment::Kind kind, std::string bytes);
   void StartWire(std::shared_ptr<Pipe> pipe);
   bool HasArrived(const Pipe& pipe) const;
@@ -211,10 +211,10 @@ class LabNetwork final : public SocketCalls {
   const Faults faults_;
   bool over_ = false;
   absl::flat_hash_map<int, std::unique_ptr<Endpoint>> endpoints_;
-  absl::flat_hash_map<std::string, std::unique_ptr<Machine>> machines_;
+  absl::flat_hash_map<std::string, std::unique_ptr<Node>> nodes_;
   absl::flat_hash_map<std::pair<std::string, std::string>, std::unique_ptr<Wire>> wires_;
-  absl::flat_hash_map<uint64_t, Machine*> placed_;
-  std::vector<std::shared_ptr<Pipe>> pipes_;  // between machines
+  absl::flat_hash_map<uint64_t, Node*> placed_;
+  std::vector<std::shared_ptr<Pipe>> pipes_;  // between nodes
   // Faults.
   std::array<int, kFaults> struck_ = {};  // how often each has
   explore::ObjectId strikes_ = 0;

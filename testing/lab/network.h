@@ -10,11 +10,11 @@
 //               co_await OrReturn(Region::Open(cx, "nodes", nodes));
 //               co_return Ok();
 //             }
-// How:        a machine has one address; code that was put on none is on 127.0.0.1. Within a machine bytes are there as soon
+// How:        a node has one address; code that was put on none is on 127.0.0.1. Within a node bytes are there as soon
 //             as they were sent, as on Linux's loopback. Between two they are under way first: each segment arrives at
 //             some moment from its latency on, in the order of its connection, and no other. Who waits hears of it at
-//             some later moment yet, as from epoll, but of what is there when a socket is first watched at once. All of these moments
-//             are choices of the lab's.
+//             some later moment yet, as from epoll; but at once of what is there when its socket is first watched. All of
+//             these moments are choices of the lab's.
 //             A segment is what one Write has sent; a Read gets all that has arrived. Nothing is lost or sent twice.
 // Not there:  loss and reordering (TCP hides both), congestion, the sizes of packets, TIME_WAIT, names, UDP. A send buffer
 //             that was full has room again as soon as a segment has arrived.
@@ -34,7 +34,7 @@
 
 namespace quiesce::lab {
 
-// Between two machines, in each direction.
+// Between two nodes, in each direction.
 class Link {
  public:
   // Between sending and arriving, at least. Fatal if negative.
@@ -50,7 +50,7 @@ class Link {
   size_t buffer_ = size_t{1} << 16;
 };
 
-// For connections that are made from now on. One address twice: those within that machine.
+// For connections that are made from now on. One address twice: those within that node.
 void SetLink(absl::string_view one, absl::string_view other, Link link);
 
 // Nothing arrives from one of the two at the other any more. As with Linux, who connects is told after 127 s of it
@@ -58,10 +58,10 @@ void SetLink(absl::string_view one, absl::string_view other, Link link);
 void Partition(absl::string_view one, absl::string_view other);
 void Heal(absl::string_view one, absl::string_view other);
 
-// The tasks of `region`, and of all below it, are on that machine from now on.
+// The tasks of `region`, and of all below it, are on that node from now on.
 void PlaceOn(absl::string_view address, uint64_t region);
 
-// `body`, as that of a region on the machine with that address, "10.0.0.1".
+// `body`, as that of a region on the node with that address, "10.0.0.1".
 template <class Body>
 Task<void> OnNode(Cx cx, std::string address, Body body) {
   auto placed = [&address, &body](Cx cx) -> Task<void> {

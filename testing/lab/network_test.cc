@@ -67,10 +67,10 @@ Task<std::string> Ask(Cx cx, std::string address, std::string question) {
   co_return co_await OrReturn(ReadAll(cx, stream));
 }
 
-// A server on one machine; once it listens, `client` on another.
+// A server on one node; once it listens, `client` on another.
 template <class Client>
 Task<void> ServeAndAsk(Cx cx, Client client) {
-  auto machines = [&](Cx cx) -> Task<void> {
+  auto nodes = [&](Cx cx) -> Task<void> {
     auto server = [&](Cx cx) -> Task<void> {
       TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, kAt));
       auto both = [&](Cx cx) -> Task<void> {
@@ -82,10 +82,10 @@ Task<void> ServeAndAsk(Cx cx, Client client) {
     };
     co_return co_await lab::OnNode(cx, kServer, server);
   };
-  co_return co_await Region::Open(cx, "machines", machines);
+  co_return co_await Region::Open(cx, "nodes", nodes);
 }
 
-Task<void> AskFromTheOtherMachine(Cx cx) {
+Task<void> AskFromTheOtherNode(Cx cx) {
   co_return co_await ServeAndAsk(cx, [](Cx cx) -> Task<void> {
     const std::string answer = co_await OrReturn(Ask(cx, kAt, "ab"));
     EXPECT_EQ(answer, "ab");
@@ -95,7 +95,7 @@ Task<void> AskFromTheOtherMachine(Cx cx) {
 
 // ---- bytes ------------------------------------------------------------------------------------------
 
-Task<void> EchoWithinAMachine(Cx cx) {
+Task<void> EchoWithinANode(Cx cx) {
   TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, "127.0.0.1:0"));
   auto both = [&](Cx cx) -> Task<void> {
     cx.Spawn("echo", [&](Cx cx) { return EchoOnce(cx, listener); });
@@ -106,18 +106,18 @@ Task<void> EchoWithinAMachine(Cx cx) {
   co_return co_await Region::Open(cx, "both", both);
 }
 
-LAB_TEST(NetworkTest, EchoWithinAMachine, Explore::Walk(1000)) {
-  co_return co_await EchoWithinAMachine(cx);
+LAB_TEST(NetworkTest, EchoWithinANode, Explore::Walk(1000)) {
+  co_return co_await EchoWithinANode(cx);
 }
-LAB_TEST(NetworkTest, EchoBetweenMachines, Explore::Walk(1000)) {
-  co_return co_await AskFromTheOtherMachine(cx);
+LAB_TEST(NetworkTest, EchoBetweenNodes, Explore::Walk(1000)) {
+  co_return co_await AskFromTheOtherNode(cx);
 }
 LAB_TEST(NetworkTest, EchoIsCancelledAtAnyMoment, Explore::Walk(1000).WithCancelSweep()) {
-  co_return co_await AskFromTheOtherMachine(cx);
+  co_return co_await AskFromTheOtherNode(cx);
 }
 
 // One message there and one back. What is seen goes to `seen`.
-Task<void> RequestAndAnswer(Cx cx, std::string at, bool two_machines, std::string& seen) {
+Task<void> RequestAndAnswer(Cx cx, std::string at, bool two_nodes, std::string& seen) {
   TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, "0.0.0.0:80"));
   auto both = [&](Cx cx) -> Task<void> {
     cx.Spawn("server", [&](Cx cx) -> Task<void> {
@@ -140,13 +140,13 @@ Task<void> RequestAndAnswer(Cx cx, std::string at, bool two_machines, std::strin
       absl::StrAppend(&seen, n.ok() ? absl::StrCat("c", *n) : "c?");
       co_return Ok();
     };
-    if (two_machines) co_return co_await lab::OnNode(cx, kClient, client);
+    if (two_nodes) co_return co_await lab::OnNode(cx, kClient, client);
     co_return co_await client(cx);
   };
   co_return co_await Region::Open(cx, "both", both);
 }
 
-TEST(NetworkTest, EveryOrderOfARequestAndItsAnswerWithinAMachine) {
+TEST(NetworkTest, EveryOrderOfARequestAndItsAnswerWithinANode) {
   const LabResult all = RunLab(Explore::Exhaustive(), [](Cx cx) -> Task<void> {
     std::string seen;
     co_await OrReturn(RequestAndAnswer(cx, "127.0.0.1:80", false, seen));
@@ -158,7 +158,7 @@ TEST(NetworkTest, EveryOrderOfARequestAndItsAnswerWithinAMachine) {
 }
 
 // One message, from a client that ends then. What is seen, in all executions of `how`.
-std::set<std::string> SeenOfAMessage(Explore how, bool two_machines) {
+std::set<std::string> SeenOfAMessage(Explore how, bool two_nodes) {
   std::set<std::string> all;
   std::string seen;
   how.WithCheck([&] { seen.clear(); },
@@ -184,7 +184,7 @@ std::set<std::string> SeenOfAMessage(Explore how, bool two_machines) {
       };
       auto connection = [&](Cx cx) -> Task<void> {
         cx.Spawn("server", [&](Cx cx) { return server(cx, listener); });
-        if (two_machines) co_return co_await lab::OnNode(cx, kClient, client);
+        if (two_nodes) co_return co_await lab::OnNode(cx, kClient, client);
         co_return co_await client(cx);
       };
       co_return co_await Region::Open(cx, "connection", connection);
@@ -224,7 +224,7 @@ TEST(NetworkTest, EdgeThatComesBeforeItsWaitIsQueued) {
 LAB_TEST(NetworkTest, LatencyTakesVirtualTime, Explore::Walk(100)) {
   lab::SetLink(kServer, kClient, lab::Link().WithLatency(absl::Milliseconds(3)));
   const Instant begun = cx.Now();
-  co_await OrReturn(AskFromTheOtherMachine(cx));
+  co_await OrReturn(AskFromTheOtherNode(cx));
   // The connection, there and back, and the question and its answer.
   EXPECT_EQ(cx.Now() - begun, absl::Milliseconds(12));
   co_return Ok();
@@ -238,7 +238,7 @@ LAB_TEST(NetworkTest, NobodyListens, Explore::Exhaustive()) {
   co_return Ok();
 }
 
-LAB_TEST(NetworkTest, NobodyListensOnTheOtherMachine, Explore::Exhaustive()) {
+LAB_TEST(NetworkTest, NobodyListensOnTheOtherNode, Explore::Exhaustive()) {
   lab::SetLink(kServer, kClient, lab::Link());
   auto client = [](Cx cx) -> Task<void> {
     const Outcome<std::string> answer = co_await Ask(cx, kAt, "ab");
@@ -299,7 +299,7 @@ TEST(NetworkTest, AcceptWaitsForADescriptor) {
       Explore::Pct(1000).WithFaults(Faults().WithoutDescriptors(1)).WithReports(&ignored),
       [&](Cx cx) -> Task<void> {
         const Instant begun = cx.Now();
-        Outcome<void> ended = co_await EchoWithinAMachine(cx);
+        Outcome<void> ended = co_await EchoWithinANode(cx);
         if (ended.ok()) waited |= cx.Now() - begun == absl::Milliseconds(50);
         EXPECT_TRUE(ended.ok() || absl::IsResourceExhausted(StatusOf(ended))) << ended.ToString();
         co_return Ok();
@@ -330,7 +330,7 @@ TEST(NetworkTest, DelayLetsATimeoutBeFirst) {
 
 LAB_TEST(NetworkTest, ShortReadsAndWritesLoseNothing,
          Explore::Walk(1000).WithFaults(Faults().WithShortReads(3).WithShortWrites(3))) {
-  co_return co_await AskFromTheOtherMachine(cx);
+  co_return co_await AskFromTheOtherNode(cx);
 }
 
 LAB_TEST(NetworkTest, BufferOfOneByteTakesOneAfterTheOther, Explore::Walk(300)) {
@@ -389,8 +389,7 @@ TEST(NetworkDeathTest, WhatIsNoAddress) {
       co_return Ok();
     });
   };
-  EXPECT_DEATH(in_lab([] { lab::Partition("here", "there"); }),
-               "'here' is no address of a machine");
+  EXPECT_DEATH(in_lab([] { lab::Partition("here", "there"); }), "'here' is no address of a node");
   EXPECT_DEATH(lab::Link().WithBuffer(0), "nothing would ever be sent");
   EXPECT_DEATH(lab::Link().WithLatency(-absl::Seconds(1)), "nothing arrives before it was sent");
   EXPECT_DEATH(lab::Heal(kServer, kClient), "only in the body of a lab");
