@@ -27,13 +27,14 @@
 
 #include "absl/base/thread_annotations.h"
 #include "quiesce/runtime/base/intrusive_list.h"
-#include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/base/memory_model.h"
 #include "quiesce/runtime/budget/instant.h"
 
 namespace quiesce {
 inline namespace v0 {
 
-class IdleSet {
+template <class Memory = HardwareMemory>
+class BasicIdleSet {
  public:
   struct Member : ListHook {
     // Guarded by the set's lock.
@@ -44,9 +45,9 @@ class IdleSet {
   };
   static constexpr uint64_t kMaxWatchers = 2;
 
-  IdleSet() = default;
-  IdleSet(const IdleSet&) = delete;
-  IdleSet& operator=(const IdleSet&) = delete;
+  BasicIdleSet() = default;
+  BasicIdleSet(const BasicIdleSet&) = delete;
+  BasicIdleSet& operator=(const BasicIdleSet&) = delete;
 
   // Somebody is parked or searching, so that work that can be shared should be. A hint.
   bool hungry() const { return word_.load(std::memory_order_relaxed) != 0; }
@@ -69,7 +70,7 @@ class IdleSet {
 
   // For a producer that has just made work visible: true if it should wake somebody.
   bool NeedsWake() const {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    Memory::Fence();
     const uint64_t word = word_.load(std::memory_order_relaxed);
     return Parked(word) != 0 && Searching(word) == 0;
   }
@@ -78,38 +79,38 @@ class IdleSet {
   // True for the last one to leave, which must then look whether there is work for another.
   bool StopSearching() {
     const uint64_t before = word_.fetch_sub(kOneSearching, std::memory_order_seq_cst);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    Memory::Fence();
     return Searching(before) == 1 && Parked(before) != 0;
   }
 
   // The calling searcher becomes parked. It must look through all queues before it sleeps.
   void Park(Member* member) {
     {
-      SpinLockHolder held(lock_);
+      LockHolder held(lock_);
       member->parked = true;
       member->wake_at = Instant::InfiniteFuture();
       sleepers_.PushFront(member);  // the last to sleep is the first to wake: its cache is warm
       word_.fetch_add(kOneParked - kOneSearching, std::memory_order_relaxed);
     }
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    Memory::Fence();
   }
 
   // A parked worker is awake and searches again, woken by somebody else or not.
   void Unpark(Member* member) {
-    SpinLockHolder held(lock_);
+    LockHolder held(lock_);
     if (!member->parked) return;  // Take has already made it a searcher
     RemoveLocked(member);
   }
 
   // Makes a parked worker a searcher; the caller must wake it. Null if nobody is parked.
   Member* Take() {
-    SpinLockHolder held(lock_);
+    LockHolder held(lock_);
     return TakeLocked();
   }
 
   // As Take, but this one, if it is parked.
   bool TakeThis(Member* member) {
-    SpinLockHolder held(lock_);
+    LockHolder held(lock_);
     if (!member->parked) return false;
     RemoveLocked(member);
     return true;
@@ -119,7 +120,7 @@ class IdleSet {
   // `watch_at`. Returns until when it has to sleep: for ever, if it need not watch and another one
   // looks after the timers; the past, if it was taken meanwhile.
   Instant SleepUntil(Member* member, Instant timer_at, Instant watch_at) {
-    SpinLockHolder held(lock_);
+    LockHolder held(lock_);
     if (!member->parked) return Instant::InfinitePast();
     if (!watch_at.is_infinite() && wants_watcher()) {
       member->watching = true;
@@ -138,11 +139,13 @@ class IdleSet {
   // the caller must wake so that it sleeps no longer than that. Null if one will wake by then, or if
   // nobody is parked.
   Member* TakeForTimer(Instant when) {
-    SpinLockHolder held(lock_);
+    LockHolder held(lock_);
     return AwakeByLocked(when) ? nullptr : TakeLocked();
   }
 
  private:
+  using LockHolder = typename Memory::LockHolder;
+
   static constexpr uint64_t kOneParked = 1;
   static constexpr uint64_t kOneWatching = uint64_t{1} << 24;
   static constexpr uint64_t kOneSearching = uint64_t{1} << 32;
@@ -177,12 +180,14 @@ class IdleSet {
   // Bits 0 to 23: parked workers; 24 to 31: those of them that watch; 32 and up: searching workers.
   // Each change is one read-modify-write, so that a worker on its way from one to the other is counted
   // exactly once. Relaxed where a fence follows or nothing depends on it.
-  std::atomic<uint64_t> word_{0};
-  SpinLock lock_;
+  typename Memory::template Atomic<uint64_t> word_{0};
+  typename Memory::Lock lock_;
   // Who is parked, the latest first.
   IntrusiveList<Member> sleepers_ ABSL_GUARDED_BY(lock_);
   IntrusiveList<Member> watchers_ ABSL_GUARDED_BY(lock_);
 };
+
+using IdleSet = BasicIdleSet<>;
 
 }  // namespace v0
 }  // namespace quiesce

@@ -22,27 +22,28 @@
 #include <atomic>
 
 #include "absl/base/thread_annotations.h"
-#include "quiesce/runtime/base/version.h"
+#include "quiesce/runtime/base/memory_model.h"
 
 namespace quiesce {
 inline namespace v0 {
 
-class ABSL_LOCKABLE OwnerGate {
+template <class Memory = HardwareMemory>
+class ABSL_LOCKABLE BasicOwnerGate {
  public:
-  OwnerGate() = default;
-  OwnerGate(const OwnerGate&) = delete;
-  OwnerGate& operator=(const OwnerGate&) = delete;
+  BasicOwnerGate() = default;
+  BasicOwnerGate(const BasicOwnerGate&) = delete;
+  BasicOwnerGate& operator=(const BasicOwnerGate&) = delete;
 
   void Enter() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
     inside_.store(true, std::memory_order_relaxed);
-    std::atomic_signal_fence(std::memory_order_seq_cst);  // the processor's order: see Barrier
+    Memory::CompilerFence();  // the processor's order: see Barrier
     if (closed_.load(std::memory_order_acquire)) [[unlikely]]
       EnterSlow();
   }
   // False, at once, where Enter would have to wait: for a fast path that must not call anything.
   bool TryEnter() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true) {
     inside_.store(true, std::memory_order_relaxed);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
+    Memory::CompilerFence();
     if (!closed_.load(std::memory_order_acquire)) [[likely]]
       return true;
     inside_.store(false, std::memory_order_release);
@@ -51,39 +52,60 @@ class ABSL_LOCKABLE OwnerGate {
   void Leave() ABSL_UNLOCK_FUNCTION() { inside_.store(false, std::memory_order_release); }
 
   // False where the kernel has no membarrier: then there must be no visitors.
-  static bool Supported();
+  static bool Supported() { return Memory::HasFenceForAll(); }
 
   // Becomes the visitor, if nobody is; the owner may still be inside.
   bool TryClose() { return !closed_.exchange(true, std::memory_order_acquire); }
   // After it every gate closed before either keeps its owner out or shows it inside.
-  static void Barrier();
+  static void Barrier() { Memory::FenceForAll(); }
   // Waits until the owner is outside.
   void AwaitOwner() ABSL_EXCLUSIVE_LOCK_FUNCTION();
   void Open() ABSL_UNLOCK_FUNCTION() { closed_.store(false, std::memory_order_release); }
 
  private:
+  static bool IsFalse(bool value) { return !value; }
   [[gnu::cold]] void EnterSlow();
 
   // The owner is in a section, or about to look whether it may be. Written by the owner: false with
   // release, read by the visitor with acquire, so that it sees what the owner did.
-  std::atomic<bool> inside_{false};
+  typename Memory::template Atomic<bool> inside_{false};
   // A visitor keeps the owner out. Set by exchange (acquire, after the visitor before), cleared with
   // release; read by the owner with acquire, so that it sees what the visitor did.
-  std::atomic<bool> closed_{false};
+  typename Memory::template Atomic<bool> closed_{false};
 };
 
-class ABSL_SCOPED_LOCKABLE OwnerScope {
+template <class Memory>
+void BasicOwnerGate<Memory>::AwaitOwner() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  Memory::Await(inside_, &IsFalse, std::memory_order_acquire);
+}
+
+template <class Memory>
+void BasicOwnerGate<Memory>::EnterSlow() {
+  do {
+    inside_.store(false, std::memory_order_release);
+    Memory::Await(closed_, &IsFalse, std::memory_order_relaxed);
+    inside_.store(true, std::memory_order_relaxed);
+    Memory::CompilerFence();
+  } while (closed_.load(std::memory_order_acquire));
+}
+
+extern template class BasicOwnerGate<HardwareMemory>;
+using OwnerGate = BasicOwnerGate<>;
+
+template <class Memory = HardwareMemory>
+class ABSL_SCOPED_LOCKABLE BasicOwnerScope {
  public:
-  explicit OwnerScope(OwnerGate& gate) ABSL_EXCLUSIVE_LOCK_FUNCTION(gate) : gate_(gate) {
+  explicit BasicOwnerScope(BasicOwnerGate<Memory>& gate) ABSL_EXCLUSIVE_LOCK_FUNCTION(gate) : gate_(gate) {
     gate_.Enter();
   }
-  ~OwnerScope() ABSL_UNLOCK_FUNCTION() { gate_.Leave(); }
-  OwnerScope(const OwnerScope&) = delete;
-  OwnerScope& operator=(const OwnerScope&) = delete;
+  ~BasicOwnerScope() ABSL_UNLOCK_FUNCTION() { gate_.Leave(); }
+  BasicOwnerScope(const BasicOwnerScope&) = delete;
+  BasicOwnerScope& operator=(const BasicOwnerScope&) = delete;
 
  private:
-  OwnerGate& gate_;
+  BasicOwnerGate<Memory>& gate_;
 };
+using OwnerScope = BasicOwnerScope<>;
 
 }  // namespace v0
 }  // namespace quiesce

@@ -26,7 +26,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "quiesce/runtime/base/spin_lock.h"
+#include "quiesce/runtime/base/memory_model.h"
 #include "quiesce/runtime/budget/instant.h"
 #include "quiesce/runtime/scheduler/lane_picker.h"
 #include "quiesce/runtime/scheduler/owner_gate.h"
@@ -37,7 +37,8 @@
 namespace quiesce {
 inline namespace v0 {
 
-class RunQueue {
+template <class Memory = HardwareMemory>
+class BasicRunQueue {
  public:
   static constexpr uint32_t kMaxSlotStreak = 3;
   static constexpr size_t kPrivateBound = 64;
@@ -45,9 +46,9 @@ class RunQueue {
   static constexpr size_t kMaxSteal = 256;
   static constexpr size_t kMaxTimedSteal = 16;
 
-  RunQueue() = default;
-  RunQueue(const RunQueue&) = delete;
-  RunQueue& operator=(const RunQueue&) = delete;
+  BasicRunQueue() = default;
+  BasicRunQueue(const BasicRunQueue&) = delete;
+  BasicRunQueue& operator=(const BasicRunQueue&) = delete;
 
   // ---- owner ----
 
@@ -87,7 +88,7 @@ class RunQueue {
   // Both return true if so much has gathered that Publish() is due.
   bool Push(Runnable* runnable, Lane lane, Place place, Instant deadline)
       ABSL_LOCKS_EXCLUDED(gate_) {
-    OwnerScope inside(gate_);
+    Scope inside(gate_);
     if (lane == Lane::kReady) return PushReadyInside(runnable, place);
     return PushUrgent(runnable, lane, deadline);
   }
@@ -95,7 +96,7 @@ class RunQueue {
 
   // The next one, or null. With `hungry`, everything else becomes shared.
   Runnable* Pop(bool hungry) ABSL_LOCKS_EXCLUDED(gate_) {
-    OwnerScope inside(gate_);
+    Scope inside(gate_);
     if (hungry) [[unlikely]]
       return PopHungry();
     Runnable* runnable;
@@ -113,7 +114,7 @@ class RunQueue {
   // `wanted` says yes to it. Else null, and nothing has changed.
   template <class Wanted>
   Runnable* PopIf(Wanted wanted) ABSL_LOCKS_EXCLUDED(gate_) {
-    OwnerScope inside(gate_);
+    Scope inside(gate_);
     if (shared_lanes() != 0 || urgent_ != 0 || slot_ != nullptr) return nullptr;
     RunnableQueue& queue = ready_.front.empty() ? ready_.back : ready_.front;
     Runnable* next = queue.front();
@@ -128,13 +129,13 @@ class RunQueue {
   void Publish() ABSL_LOCKS_EXCLUDED(gate_);
 
   bool private_empty() ABSL_LOCKS_EXCLUDED(gate_) {
-    OwnerScope inside(gate_);
+    Scope inside(gate_);
     return PrivateSize() == 0;
   }
 
   // Takes half of what `victim` shares of `lane`, rounded up, the oldest or the earliest; at most
   // kMaxSteal, of the timed lane kMaxTimedSteal. False if there was nothing.
-  bool StealFrom(RunQueue& victim, Lane lane) ABSL_LOCKS_EXCLUDED(gate_);
+  bool StealFrom(BasicRunQueue& victim, Lane lane) ABSL_LOCKS_EXCLUDED(gate_);
 
   // ---- any thread ----
 
@@ -142,7 +143,7 @@ class RunQueue {
   void AppendShared(RunnableQueue& batch, Lane lane);
 
   // A visitor, who holds the gate, publishes what the owner has no time for.
-  OwnerGate& gate() ABSL_LOCK_RETURNED(gate_) { return gate_; }
+  BasicOwnerGate<Memory>& gate() ABSL_LOCK_RETURNED(gate_) { return gate_; }
   void PublishAsVisitor() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
   // The owner kept something private when it began its step. A hint.
   bool withholds() const { return withholds_.load(std::memory_order_relaxed); }
@@ -151,6 +152,9 @@ class RunQueue {
   uint32_t shared_lanes() const { return attention_.load(std::memory_order_relaxed); }
 
  private:
+  using Scope = BasicOwnerScope<Memory>;
+  using LockHolder = typename Memory::LockHolder;
+
   static constexpr uint32_t kCancelBit = 1;
   static constexpr uint32_t kTimedBit = 2;
   static constexpr uint32_t kReadyBit = 4;
@@ -195,31 +199,31 @@ class RunQueue {
   Runnable* PopReady() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_) {
     if (Runnable* runnable = TakeOrRequeueSlot()) return runnable;
     slot_streak_ = 0;
-    if (ready_.front.empty()) Refill(ready_, &RunQueue::shared_ready_, kReadyBit);
+    if (ready_.front.empty()) Refill(ready_, &BasicRunQueue::shared_ready_, kReadyBit);
     return ready_.front.PopFront();
   }
   // `fifo.front` is empty: everything that there is in the lane moves there.
-  void Refill(PrivateFifo& fifo, RunnableQueue RunQueue::* shared, uint32_t bit) {
+  void Refill(PrivateFifo& fifo, RunnableQueue BasicRunQueue::* shared, uint32_t bit) {
     if ((shared_lanes() & bit) != 0) [[unlikely]]
       TakeShared(fifo, shared);
     fifo.front.Append(fifo.back);
   }
-  void TakeShared(PrivateFifo& fifo, RunnableQueue RunQueue::* shared) ABSL_LOCKS_EXCLUDED(lock_);
+  void TakeShared(PrivateFifo& fifo, RunnableQueue BasicRunQueue::* shared) ABSL_LOCKS_EXCLUDED(lock_);
   void PublishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_, lock_);
   void UpdateAttention() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   // Which lanes have a shared part: kCancelBit, kTimedBit, kReadyBit. Written with lock_ held (relaxed);
   // read by the owner before each step and by thieves, as a hint (relaxed). Who goes to sleep reads it
   // after a fence that pairs with the one of who has pushed: see idle_set.h.
-  alignas(64) std::atomic<uint32_t> attention_{0};
-  SpinLock lock_;
+  alignas(64) typename Memory::template Atomic<uint32_t> attention_{0};
+  typename Memory::Lock lock_;
   RunnableQueue shared_cancel_ ABSL_GUARDED_BY(lock_);
   RunnableQueue shared_ready_ ABSL_GUARDED_BY(lock_);
   TimedHeap shared_timed_ ABSL_GUARDED_BY(lock_);
 
   // The private part.
-  alignas(64) OwnerGate gate_;
-  std::atomic<bool> withholds_{
+  alignas(64) BasicOwnerGate<Memory> gate_;
+  typename Memory::template Atomic<bool> withholds_{
       false};  // written with gate_ held, read by anybody (relaxed): a hint
   uint32_t slot_streak_ ABSL_GUARDED_BY(gate_) = 0;  // polls in a row from the slot
   Runnable* slot_ ABSL_GUARDED_BY(gate_) = nullptr;
@@ -229,6 +233,9 @@ class RunQueue {
   PrivateFifo cancel_ ABSL_GUARDED_BY(gate_);
   TimedHeap timed_ ABSL_GUARDED_BY(gate_);
 };
+
+extern template class BasicRunQueue<HardwareMemory>;
+using RunQueue = BasicRunQueue<>;
 
 }  // namespace v0
 }  // namespace quiesce

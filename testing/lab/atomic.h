@@ -25,7 +25,12 @@ class Atomic {
     Visit(&LookAtRead);
     return value_;
   }
-  void store(T value, std::memory_order = std::memory_order_seq_cst) { exchange(value); }
+  void store(T value, std::memory_order order = std::memory_order_seq_cst) {
+    Machine::Current().Visit(&LookAtWrite, this,
+                             order == std::memory_order_release ? Machine::Kind::kRelease
+                                                                : Machine::Kind::kOther);
+    value_ = value;
+  }
   T exchange(T value, std::memory_order = std::memory_order_seq_cst) {
     Visit(&LookAtWrite);
     return std::exchange(value_, value);
@@ -59,6 +64,19 @@ class Atomic {
   }
   T fetch_and(T bits, std::memory_order = std::memory_order_seq_cst) {
     return Change([bits](T value) { return static_cast<T>(value & bits); });
+  }
+  // Waits until `done` of the value. One look, however long it waits.
+  template <class Done>
+  void Await(Done done) const {
+    const std::pair<const Atomic*, Done*> wait(this, &done);
+    Machine::Current().Visit(
+        [](const void* argument, explore::Pending& pending) {
+          const auto* wait = static_cast<const std::pair<const Atomic*, Done*>*>(argument);
+          LookAtRead(wait->first, pending);
+          pending.op.may_block = true;
+          pending.enabled = (*wait->second)(wait->first->value_);
+        },
+        &wait);
   }
 
  private:

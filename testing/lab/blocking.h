@@ -34,7 +34,7 @@ class Lock {
           pending.op.accesses.push_back(
               {static_cast<const Lock*>(self)->object_, explore::Effect::kRelease});
         },
-        this);
+        this, Machine::Kind::kRelease);
     held_ = false;
     released_ = Machine::Current().now();
   }

@@ -56,7 +56,7 @@ class Fiber::Carrier {
   bool Resume();
   void Unwind();
   // From inside.
-  void Leave();
+  void Leave(bool may_throw);
 
  private:
   boost::context::fiber Main(boost::context::fiber&& caller);
@@ -219,9 +219,9 @@ void Fiber::Carrier::Unwind() {
   QUIESCE_CHECK(done_, "fiber: it was to be unwound, and has left again");
 }
 
-void Fiber::Carrier::Leave() {
+void Fiber::Carrier::Leave(bool may_throw) {
   if (!unwinds_) SwitchOut();
-  if (unwinds_) throw Unwinding();
+  if (unwinds_ && may_throw) throw Unwinding();
 }
 
 Fiber::Fiber(std::function<void()> run) : carrier_(Pool::OfThread().Take()) {
@@ -240,6 +240,8 @@ void Fiber::Drop() {
 
 void Fiber::LetGo() { carrier_ = nullptr; }
 
-void Fiber::Leave() { static_cast<Carrier*>(running)->Leave(); }
+void Fiber::Leave(bool may_throw) { static_cast<Carrier*>(running)->Leave(may_throw); }
+
+bool Fiber::Inside() { return running != nullptr; }
 
 }  // namespace quiesce::lab

@@ -34,8 +34,11 @@ class Fiber {
   bool ended() const { return carrier_ == nullptr; }
   // It is never resumed nor unwound: what is on its stack is lost.
   void LetGo();
-  // Back to who has called Resume. From a fiber.
-  static void Leave();
+  // Back to who has called Resume. From a fiber. Of one that is unwound: throws, but for where `may_throw` is false, as in
+  // a destructor: there it returns, and the next one throws.
+  static void Leave(bool may_throw = true);
+  // Is the caller inside of one?
+  static bool Inside();
 
  private:
   class Carrier;

@@ -1,6 +1,7 @@
 #include "quiesce/testing/lab/machine.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "quiesce/runtime/base/check.h"
@@ -44,8 +45,18 @@ uint32_t Machine::Number(absl::flat_hash_map<uint64_t, uint32_t>& numbers, uint3
   return numbers.try_emplace(key, static_cast<uint32_t>(numbers.size())).first->second;
 }
 
-void Machine::Visit(Look look, const void* argument) {
-  if (dropping_) return;
+void Machine::Visit(Look look, const void* argument, Kind kind) {
+  const bool may_throw = kind != Kind::kRelease;
+  if (dropping_) {
+    if (may_throw && Fiber::Inside() && std::uncaught_exceptions() == 0) Fiber::Leave();
+    return;
+  }
+  if (alone_ && running_ == kBuilder) {
+    explore::Pending pending;
+    look(argument, pending);
+    QUIESCE_CHECK(pending.enabled, "lab: outside of a task an operation that waits for one");
+    return;
+  }
   QUIESCE_CHECK(running_ != kBuilder, "lab: a visible operation outside of a task");
   Task& task = tasks_[running_];
   task.look = look;
@@ -54,15 +65,16 @@ void Machine::Visit(Look look, const void* argument) {
     ++steps_run_on_;
     return;
   }
-  Fiber::Leave();
+  Fiber::Leave(may_throw);
 }
 
 void Machine::Begin() {
   Drop();
   running_ = kBuilder;
   built_tasks_ = built_objects_ = 0;
+  step_ = {kBuilder, 0};
   current = this;
-  build_(*this);
+  Alone([this] { build_(*this); });
   RunNew();
 }
 
@@ -80,6 +92,7 @@ void Machine::Step(explore::TaskId id, explore::EventRefs& after) {
   after_ = &after;
   Run(id);
   RunNew();
+  after_ = nullptr;
 }
 
 void Machine::Run(explore::TaskId id) {
@@ -118,7 +131,7 @@ void Machine::RunOn() {
 }
 
 void Machine::End(Ended how) {
-  if (on_end_) on_end_(how);
+  if (on_end_) Alone([this, how] { on_end_(how); });
   Drop();
 }
 

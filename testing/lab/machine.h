@@ -30,7 +30,8 @@ namespace quiesce::lab {
 class Machine final : public explore::Model {
  public:
   using Build = std::function<void(Machine&)>;
-  // `build` makes the first tasks, and what they share, for each execution anew.
+  // `build` makes the first tasks, and what they share, for each execution anew. What it does itself, and what OnEnd's
+  // does, is no step: nobody else is there.
   explicit Machine(Build build) : build_(std::move(build)) {}
   ~Machine() override;
   Machine(const Machine&) = delete;
@@ -57,8 +58,10 @@ class Machine final : public explore::Model {
   }
   // `look` says what the operation would be now, whenever it is asked.
   using Look = void (*)(const void* argument, explore::Pending& pending);
-  // The running task is about to do this. Returns when it has been told to. Throws if the task is unwound.
-  void Visit(Look look, const void* argument);
+  // The running task is about to do this. Returns when it has been told to. Throws if the task is unwound, unless this is a
+  // release, which destructors do: then the next one throws.
+  enum class Kind : uint8_t { kOther, kRelease };
+  void Visit(Look look, const void* argument, Kind kind = Kind::kOther);
   // The latest step of `task`; its index is 0 if it has made none.
   explore::EventRef latest(explore::TaskId task) const { return {task, tasks_[task].steps}; }
   // The step that is running, for After.
@@ -97,6 +100,14 @@ class Machine final : public explore::Model {
   void RunNew();
   void Drop();
 
+  // Calls `action`, which may do visible operations.
+  template <class Action>
+  void Alone(Action action) {
+    alone_ = true;
+    action();
+    alone_ = false;
+  }
+
   const Build build_;
   std::function<void(Ended)> on_end_;
   // By who has made it (higher half) and as which.
@@ -110,6 +121,7 @@ class Machine final : public explore::Model {
   uint32_t built_objects_ = 0;
   explore::EventRef step_ = {kBuilder, 0};
   explore::EventRefs* after_ = nullptr;
+  bool alone_ = false;     // not in a task, but in `build` or on_end_
   bool dropping_ = false;  // tasks are unwound, and their destructors may visit
   // Visible operations, or looks at who can go, after which what goes on is given up.
   static constexpr size_t kMostRunOn = 100'000;
