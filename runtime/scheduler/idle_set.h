@@ -75,6 +75,18 @@ class BasicIdleSet {
     return Parked(word) != 0 && Searching(word) == 0;
   }
 
+  // All that a producer does who is no worker. `publish(member)` makes the work visible, best where that worker looks
+  // first, which then is woken; of a null, where it likes. `wake(member)` wakes one that was parked.
+  template <class Publish, class Wake>
+  void Produce(Publish publish, Wake wake) {
+    Member* const target = NeedsWake() ? Take() : nullptr;
+    publish(target);
+    if (target != nullptr) wake(target);
+    // The target may have been up by itself, and have left with other work before this was visible.
+    Member* const another = NeedsWake() ? Take() : nullptr;
+    if (another != nullptr) wake(another);
+  }
+
   void StartSearching() { word_.fetch_add(kOneSearching, std::memory_order_relaxed); }
   // True for the last one to leave, which must then look whether there is work for another.
   bool StopSearching() {

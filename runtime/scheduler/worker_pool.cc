@@ -134,15 +134,14 @@ Worker* WorkerPool::NextForForeign() {
   return workers_[turn % workers_.size()].get();
 }
 
-Worker* WorkerPool::TargetForForeign(bool* wake) {
-  if (idle_.NeedsWake()) {
-    if (IdleSet::Member* member = idle_.Take()) {
-      *wake = true;
-      return static_cast<Worker*>(member);
-    }
-  }
-  *wake = false;
-  return NextForForeign();
+template <class Publish>
+void WorkerPool::PostFromOutside(Publish publish) {
+  ForeignCall under_way(*this);
+  idle_.Produce(
+      [&](IdleSet::Member* target) {
+        publish(target != nullptr ? *static_cast<Worker*>(target) : *NextForForeign());
+      },
+      [](IdleSet::Member* member) { static_cast<Worker*>(member)->poller().Wake(); });
 }
 
 bool WorkerPool::WakeOne() {
@@ -170,15 +169,7 @@ void WorkerPool::Post(Runnable* runnable, Lane lane, Place place, Instant deadli
 
 void WorkerPool::PostUnusual(Runnable* runnable, Lane lane, Place place, Instant deadline) {
   if (Worker* worker = Current()) return worker->PostHere(runnable, lane, place, deadline);
-  ForeignCall under_way(*this);
-  bool wake;
-  Worker* worker = TargetForForeign(&wake);
-  worker->queue().PushShared(runnable, lane, deadline);
-  if (wake) {
-    worker->poller().Wake();
-  } else if (idle_.NeedsWake()) {
-    WakeOne();
-  }
+  PostFromOutside([&](Worker& worker) { worker.queue().PushShared(runnable, lane, deadline); });
 }
 
 void WorkerPool::PostNear(uint32_t worker, Runnable* runnable) {
@@ -201,15 +192,7 @@ void WorkerPool::PostBatch(RunnableQueue batch, Lane lane) {
                 "PostBatch: the timed lane needs a deadline for each; use Post");
   if (batch.empty()) return;
   if (Worker* worker = Current()) return worker->PostBatchHere(batch, lane);
-  ForeignCall under_way(*this);
-  bool wake;
-  Worker* worker = TargetForForeign(&wake);
-  worker->queue().AppendShared(batch, lane);
-  if (wake) {
-    worker->poller().Wake();
-  } else if (idle_.NeedsWake()) {
-    WakeOne();
-  }
+  PostFromOutside([&](Worker& worker) { worker.queue().AppendShared(batch, lane); });
 }
 
 // ---- Clock ----------------------------------------------------------------------------------------

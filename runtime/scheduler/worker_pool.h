@@ -116,8 +116,9 @@ class WorkerPool final : public Scheduler, public Clock, public Poller {
   // Apart from Post, so that its common way saves no registers.
   [[gnu::noinline]] void PostUnusual(Runnable* runnable, Lane lane, Place place, Instant deadline);
   Worker* NextForForeign();  // round robin
-  // The worker into whose queues a foreign thread puts its work; `wake` if it has to be woken then.
-  Worker* TargetForForeign(bool* wake);
+  // For a foreign thread, whose `publish(worker)` puts its work into the queues of that one.
+  template <class Publish>
+  void PostFromOutside(Publish publish);
   // Wakes a parked worker, which will search. False if none is parked.
   bool WakeOne();
   // True if there is something in a queue that any worker may take.
