@@ -38,20 +38,6 @@ void Unlink(ParkShard& shard, TaskCore* task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shar
   task->park_shard = nullptr;
 }
 
-// Does a sweep of `kind` end the wait of a task in this state of its word?
-bool Ends(ParkRegistry::Kind kind, uint32_t state) {
-  switch (state) {
-    case task_word::kParkedOrdinary:
-      return true;
-    case task_word::kParkedDrain:
-      return kind != ParkRegistry::Kind::kCancel;
-    case task_word::kParkedGrace:
-      return kind == ParkRegistry::Kind::kGraceSpent;
-    default:
-      return false;  // not parked; or structural, which forwards a cancel and never ends early
-  }
-}
-
 }  // namespace
 
 ParkRegistry::~ParkRegistry() {
@@ -101,21 +87,11 @@ void ParkRegistry::AddShards() {
 void ParkRegistry::SweepShard(ParkShard& shard, Kind kind) {
   SpinLockHolder lock(shard.lock);
   RunnableQueue batch;
-  const uint32_t decision =
-      kind == Kind::kCancel ? task_word::kDecidedCancelled : task_word::kDecidedSpent;
   TaskCore* next = nullptr;
   for (TaskCore* task = shard.tasks.front(); task != nullptr; task = next) {
     next = shard.tasks.Next(task);
     if (next != nullptr) PrefetchBehind(task, next);
-    uint32_t word = task->word.load(std::memory_order_acquire);
-    bool ends;
-    uint32_t wanted;
-    do {
-      ends = Ends(kind, word & task_word::kStateMask);
-      wanted = ends ? (word & ~task_word::kWaitMask) | decision : word | task_word::kLook;
-    } while (!task->word.compare_exchange_weak(word, wanted, std::memory_order_acq_rel,
-                                               std::memory_order_acquire));
-    if (ends) {
+    if (WaiterWord(task->word).Decide</*tell=*/true>(kind)) {
       // It runs no more before it is posted, and most end then: the end need not take this lock.
       Unlink(shard, task);
       if (EventsWanted()) [[unlikely]] {
@@ -133,18 +109,12 @@ void ParkRegistry::SweepShard(ParkShard& shard, Kind kind) {
 }
 
 void ParkRegistry::DecideParked(TaskCore* core, Kind kind) {
-  const uint32_t decision =
-      kind == Kind::kCancel ? task_word::kDecidedCancelled : task_word::kDecidedSpent;
-  uint32_t word = core->word.load(std::memory_order_acquire);
-  do {
-    if (!Ends(kind, word & task_word::kStateMask)) {
-      if (!core->TryPin()) return;
-      core->waiter->LendLane();
-      core->Unpin();
-      return;
-    }
-  } while (!core->word.compare_exchange_weak(word, (word & ~task_word::kWaitMask) | decision,
-                                             std::memory_order_acq_rel, std::memory_order_acquire));
+  if (!WaiterWord(core->word).Decide</*tell=*/false>(kind)) {
+    if (!core->TryPin()) return;
+    core->waiter->LendLane();
+    core->Unpin();
+    return;
+  }
   // The decision makes the waiter ours until the task is posted.
   const Waiter* waiter = core->waiter;
   const RegionScope& region = *waiter->cx().region();

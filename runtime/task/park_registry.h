@@ -19,6 +19,7 @@
 #include "quiesce/runtime/scheduler/scheduler.h"
 #include "quiesce/runtime/task/task_core.h"
 #include "quiesce/runtime/task/wait.h"
+#include "quiesce/runtime/task/waiter_word.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -44,11 +45,7 @@ class ParkRegistry {
     if (task->park_shard != nullptr && task->park_shard->registry == this) Remove(task);
   }
 
-  enum class Kind : uint8_t {
-    kCancel,      // ends ordinary waits
-    kSpent,       // … and drain waits
-    kGraceSpent,  // … and waits of finalizers
-  };
+  using Kind = SweepKind;
   // Decides every parked wait that `kind` ends and posts its task in the cancel lane. The caller has
   // marked the region's word before, so that no such wait can register behind its back. A big shard of
   // another worker is swept by a step near that worker: the tasks are in its caches, and a million of

@@ -131,8 +131,7 @@ class [[nodiscard]] SelectWait
   }
 
   bool TakeGranted() {
-    const uint32_t word = this->task()->word.load(std::memory_order_acquire);
-    const size_t granted = ((word & task_word::kArmMask) >> task_word::kArmShift) - 1;
+    const size_t granted = size_t{this->word().GrantedArm()} - 1;
     WithdrawAllBut(granted);
     const size_t done = FirstArm([this, granted](auto i, auto& arm) {
       if (i != granted) return false;

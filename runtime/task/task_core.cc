@@ -39,18 +39,6 @@ inline void Run(TaskCore* core, std::coroutine_handle<> coroutine, StepFrame& fr
   if (frame.finish.root != nullptr) EndTask(core, frame.finish);
 }
 
-bool IsParked(uint32_t word) {
-  switch (word & task_word::kStateMask) {
-    case task_word::kParkedOrdinary:
-    case task_word::kParkedDrain:
-    case task_word::kParkedStructural:
-    case task_word::kParkedGrace:
-      return true;
-    default:
-      return false;
-  }
-}
-
 [[gnu::noinline, gnu::cold]] bool MustNotStart(const TaskCore* core) {
   const uint8_t mode = (core->flags & kSpawnedInGrace)    ? task_word::kParkedGrace
                        : (core->flags & kSpawnedForDrain) ? task_word::kParkedDrain
@@ -98,21 +86,11 @@ void RunStep(Runnable* runnable) {
   Run(core, action == WakeAction::kResume ? waiting->handle() : PropagateFailure(waiting), frame);
 }
 
-bool TaskCore::TryPin() {
-  uint32_t now = word.load(std::memory_order_acquire);
-  // Pinned by another chain, which goes the same way.
-  while (IsParked(now) && (now & task_word::kPinned) == 0) {
-    if (word.compare_exchange_weak(now, now | task_word::kPinned, std::memory_order_acq_rel,
-                                   std::memory_order_acquire)) {
-      return true;
-    }
-  }
-  return false;
-}
+bool TaskCore::TryPin() { return WaiterWord(word).TryPin(); }
 
 bool TaskCore::PinIfParked() {
   while (!TryPin()) {
-    if (!IsParked(word.load(std::memory_order_acquire))) return false;
+    if (!WaiterWord<>::IsParked(word.load(std::memory_order_acquire))) return false;
     sched_yield();  // pinned by another
   }
   return true;

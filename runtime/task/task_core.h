@@ -20,6 +20,7 @@
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/scheduler/runnable.h"
 #include "quiesce/runtime/scheduler/scheduler.h"
+#include "quiesce/runtime/task/waiter_word.h"
 
 namespace quiesce {
 inline namespace v0 {
@@ -235,7 +236,7 @@ struct TaskCore : Runnable, TaskScope, ParkHook {
   bool TryPin();
   // The same, but waits for another who has pinned it. False: it is not parked.
   bool PinIfParked();
-  void Unpin() { word.fetch_and(~task_word::kPinned, std::memory_order_release); }
+  void Unpin() { WaiterWord(word).Unpin(); }
 
  private:
   void DropOutcome() {

@@ -9,15 +9,6 @@
 
 namespace quiesce {
 inline namespace v0 {
-namespace {
-
-using task_word::kArmShift;
-using task_word::kStateMask;
-using task_word::kWaitMask;
-
-uint32_t StateOf(uint32_t word) { return word & kStateMask; }
-
-}  // namespace
 
 CancelReason Waiter::FailReason() { return cx_internal::FailReason(cx_, mode_); }
 
@@ -44,36 +35,18 @@ bool Waiter::CommitUnusualPark() {
   TaskCore* task = this->task();
   const bool has_holder = ops_->lend_lane != nullptr;
   bool lent = false;
-  bool look = false;
-  uint32_t word = task->word.load(std::memory_order_acquire);
-  while (StateOf(word) == task_word::kRunning) {
-    if ((word & task_word::kLook) != 0) {
-      // Out before the region is looked at, so that a sweep that comes after this changes the word again.
-      word = task->word.fetch_and(~task_word::kLook, std::memory_order_acq_rel) & ~task_word::kLook;
-      look = true;
-      continue;
-    }
-    // Who boosts or cancels this task from now on finds it parked, and goes on from here itself.
-    if (has_holder && !lent && task->LaneIn(*cx_.region()) == Lane::kCancel) [[unlikely]] {
-      LendLane();
-      lent = true;
-      word = task->word.load(std::memory_order_acquire);
-      continue;
-    }
-    const bool fail = FailsToPark(look ? word | task_word::kLook : word);
-    const uint32_t wanted = word | (fail ? task_word::kDecidedCancelled : mode_);
-    if (task->word.compare_exchange_weak(word, wanted, std::memory_order_acq_rel,
-                                         std::memory_order_acquire)) {
-      return !fail;
-    }
-  }
-  return false;
+  // Who boosts or cancels this task after that finds it parked, and goes on from here itself.
+  const auto lend = [&] {
+    if (!has_holder || lent || task->LaneIn(*cx_.region()) != Lane::kCancel) [[likely]]
+      return false;
+    LendLane();
+    return lent = true;
+  };
+  return word().Park(mode_, [this](uint32_t word) { return FailsToPark(word); }, lend);
 }
 
 void Waiter::AwaitUnpin() {
-  while ((cx_.task()->word.load(std::memory_order_acquire) & task_word::kPinned) != 0) {
-    sched_yield();
-  }
+  while (word().IsPinned()) sched_yield();
 }
 
 void Waiter::LendLane() {
@@ -89,18 +62,7 @@ void Waiter::LendLane() {
   }
 }
 
-bool Waiter::ClaimArm() {
-  std::atomic<uint32_t>& word = cx_.task()->word;
-  uint32_t now = word.load(std::memory_order_acquire);
-  while (StateOf(now) == task_word::kRunning) {
-    const uint32_t granted = (now & ~kWaitMask) | task_word::kGranted | uint32_t{arm_} << kArmShift;
-    if (word.compare_exchange_weak(now, granted, std::memory_order_acq_rel,
-                                   std::memory_order_acquire)) {
-      return true;
-    }
-  }
-  return false;
-}
+bool Waiter::ClaimArm() { return word().Claim(arm_); }
 
 void Waiter::CountUnusualResume() {
   TaskScope* task = cx_.task();
@@ -119,46 +81,29 @@ void Waiter::AwaitedTwice() const {
 
 bool Waiter::Grant() {
   // The common case, which saves no registers.
-  std::atomic<uint32_t>& state = cx_.task()->word;
-  uint32_t word = state.load(std::memory_order_relaxed);
-  if (StateOf(word) == mode_ && arm_ == 0 && !EventsWanted(EventKind::kWake)) [[likely]] {
-    const uint32_t granted = (word & ~kWaitMask) | task_word::kGranted;
-    if (state.compare_exchange_strong(word, granted, std::memory_order_acq_rel,
-                                      std::memory_order_relaxed)) [[likely]] {
-      task()->Post(*cx_.region(), Place::kNext);
-      return true;
-    }
+  if (arm_ == 0 && !EventsWanted(EventKind::kWake) && word().TryGrant(mode_)) [[likely]] {
+    task()->Post(*cx_.region(), Place::kNext);
+    return true;
   }
   return GrantUnusual();
 }
 
 bool Waiter::GrantUnusual() {
   TaskCore* core = task();
-  uint32_t word = core->word.load(std::memory_order_acquire);
-  while (true) {
-    const uint32_t state = StateOf(word);
-    const bool parked = state == mode_;
-    if (!parked) {
-      if (state != task_word::kRunning) return false;
-      // On its way to park. A cancel that came before this grant has left a mark, and the commit will fail of it: that of
-      // the waiter which parks, the Select's if this is one of its arms.
-      if ((word & (task_word::kLook | task_word::kAnyCancel)) != 0 &&
-          core->waiter->FailsToPark(word)) [[unlikely]] {
-        return false;
-      }
-    }
-    const uint32_t granted =
-        (word & ~kWaitMask) | task_word::kGranted | uint32_t{arm_} << kArmShift;
-    if (core->word.compare_exchange_weak(word, granted, std::memory_order_acq_rel,
-                                         std::memory_order_acquire)) {
-      if (parked) {
-        if (EventsWanted()) [[unlikely]]
-          Emit(EventKind::kWake, cx_.region()->id, core->id, 0, ops_->name);
-        core->Post(*cx_.region(), Place::kNext);
-      }
+  // If this is an arm, it is the Select that parks, or does not.
+  const auto fails = [core](uint32_t word) { return core->waiter->FailsToPark(word); };
+  switch (word().TryGrantAnyhow(mode_, arm_, fails)) {
+    case WaiterWord<>::Grant::kLost:
+      return false;
+    case WaiterWord<>::Grant::kArming:
       return true;
-    }
+    case WaiterWord<>::Grant::kParked:
+      break;
   }
+  if (EventsWanted()) [[unlikely]]
+    Emit(EventKind::kWake, cx_.region()->id, core->id, 0, ops_->name);
+  core->Post(*cx_.region(), Place::kNext);
+  return true;
 }
 
 }  // namespace v0

@@ -34,6 +34,7 @@
 #include "quiesce/runtime/scheduler/clock.h"
 #include "quiesce/runtime/task/promise.h"
 #include "quiesce/runtime/task/task_core.h"
+#include "quiesce/runtime/task/waiter_word.h"
 #include "quiesce/runtime/trace/emit.h"
 
 namespace quiesce {
@@ -143,25 +144,13 @@ class Waiter : public QueueHook {
   [[gnu::noinline]] void RegisterTask();
   // The wait was not queued, or is no more: forgets a decision that came meanwhile.
   void Disarm() {
-    // Only in a Select can somebody have granted it: the word is nobody's else while the task runs, but for
-    // marks that stay.
-    std::atomic<uint32_t>& word = cx_.task()->word;
-    if ((word.load(std::memory_order_acquire) & task_word::kWaitMask) != 0) {
-      word.fetch_and(~task_word::kWaitMask, std::memory_order_acq_rel);
-    }
+    word().Disarm();
   }
   // running -> parked. False if a decision came first (or is taken here, for a cancelled task). `ops`: the wait's.
   [[gnu::always_inline]] bool CommitPark(const WaitOps& ops) {
     if (ops.lend_lane == nullptr && !EventsWanted(EventKind::kPark)) [[likely]] {
-      std::atomic<uint32_t>& state = cx_.task()->word;
-      uint32_t word = state.load(std::memory_order_acquire);
-      constexpr uint32_t kUnusual =
-          task_word::kStateMask | task_word::kAnyCancel | task_word::kBoostMask | task_word::kLook;
-      if ((word & kUnusual) == 0 &&
-          state.compare_exchange_strong(word, word | mode_, std::memory_order_acq_rel,
-                                        std::memory_order_acquire)) [[likely]] {
+      if (word().TryPark(mode_)) [[likely]]
         return true;
-      }
     }
     return CommitUnusualPark();
   }
@@ -172,16 +161,13 @@ class Waiter : public QueueHook {
   // be in the primitive's queue …
   enum class Decision : uint8_t { kGranted, kCancelled };
   Decision TakeDecision() {
-    const bool granted = (cx_.task()->word.load(std::memory_order_acquire) &
-                          task_word::kStateMask) == task_word::kGranted;
+    const bool granted = word().IsGranted();
     At(EventKind::kWaitSettle, !granted);
     return granted ? Decision::kGranted : Decision::kCancelled;
   }
   // … until it is out of there. The word is running again.
   void EndDecision() {
-    std::atomic<uint32_t>& word = cx_.task()->word;
-    const uint32_t before = word.fetch_and(~task_word::kWaitMask, std::memory_order_acq_rel);
-    if ((before & task_word::kPinned) != 0) [[unlikely]]
+    if (word().EndDecision()) [[unlikely]]
       AwaitUnpin();
   }
   // Counts the resume, against masks and poll quotas.
@@ -199,10 +185,7 @@ class Waiter : public QueueHook {
   // Was that the last answer?
   bool OthersGoFirst() const { return cx_.task()->ready_streak == 0; }
   // Has the wait been granted or cancelled?
-  bool Decided() const {
-    return (cx_.task()->word.load(std::memory_order_acquire) & task_word::kStateMask) !=
-           task_word::kRunning;
-  }
+  bool Decided() const { return word().IsDecided(); }
   // Queues the task again at once, behind others.
   void PostSelf() { task()->Post(*cx_.region(), Place::kBack); }
   [[gnu::noinline]] bool GrantUnusual();
@@ -211,6 +194,7 @@ class Waiter : public QueueHook {
   [[gnu::cold]] void CountUnusualResume();
   // running -> granted, for this arm of a Select. False if a decision came first.
   bool ClaimArm();
+  WaiterWord<> word() const { return WaiterWord(cx_.task()->word); }
 
   enum class Stage : uint8_t {
     kNew,
