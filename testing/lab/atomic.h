@@ -79,6 +79,12 @@ class Atomic {
         &wait);
   }
 
+ protected:
+  explore::ObjectId object() const { return object_; }
+  // Without a step.
+  T memory() const { return value_; }
+  void set_memory(T value) { value_ = value; }
+
  private:
   struct Compare {
     const Atomic* atomic;

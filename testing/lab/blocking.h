@@ -35,6 +35,13 @@ class Lock {
               {static_cast<const Lock*>(self)->object_, explore::Effect::kRelease});
         },
         this, Machine::Kind::kRelease);
+    SetReleased();
+  }
+
+ protected:
+  explore::ObjectId object() const { return object_; }
+  // Without a step: the one that runs is it.
+  void SetReleased() {
     held_ = false;
     released_ = Machine::Current().now();
   }

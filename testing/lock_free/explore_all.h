@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "quiesce/testing/explore/dpor.h"
 #include "quiesce/testing/lab/machine.h"
+#include "quiesce/testing/lab/store_buffer.h"
 
 namespace quiesce::lock_free {
 
@@ -18,15 +19,20 @@ namespace quiesce::lock_free {
 // one, too: whether it may is for the check to say.
 template <class State, class Spawn, class Check>
 void ExploreAll(Spawn spawn, Check check) {
-  std::unique_ptr<State> state;
+  struct Execution {
+    lab::StoreBuffers buffers;  // for a memory that has some
+    State state;
+  };
+  std::unique_ptr<Execution> execution;
   lab::Machine machine([&](lab::Machine& to) {
-    state = std::make_unique<State>();
-    spawn(to, *state);
+    execution.reset();
+    execution = std::make_unique<Execution>();
+    spawn(to, execution->state);
   });
   explore::Explorer explorer(&machine);
   machine.OnEnd([&](lab::Machine::Ended how) {
     if (how == lab::Machine::Ended::kGivenUp) return;
-    check(*state);
+    check(execution->state);
     if (!::testing::Test::HasFailure()) return;
     std::string steps;
     for (size_t at = 0; at < explorer.trace().length(); ++at) {

@@ -3,11 +3,11 @@
 
 #include <array>
 #include <cstddef>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "gtest/gtest.h"
 #include "quiesce/runtime/budget/instant.h"
+#include "quiesce/runtime/scheduler/owner_gate.h"
 #include "quiesce/runtime/scheduler/run_queue_impl.h"
 #include "quiesce/runtime/scheduler/runnable.h"
 #include "quiesce/runtime/scheduler/scheduler.h"
