@@ -95,7 +95,8 @@ using OwnerGate = BasicOwnerGate<>;
 template <class Memory = HardwareMemory>
 class ABSL_SCOPED_LOCKABLE BasicOwnerScope {
  public:
-  explicit BasicOwnerScope(BasicOwnerGate<Memory>& gate) ABSL_EXCLUSIVE_LOCK_FUNCTION(gate) : gate_(gate) {
+  explicit BasicOwnerScope(BasicOwnerGate<Memory>& gate) ABSL_EXCLUSIVE_LOCK_FUNCTION(gate)
+      : gate_(gate) {
     gate_.Enter();
   }
   ~BasicOwnerScope() ABSL_UNLOCK_FUNCTION() { gate_.Leave(); }

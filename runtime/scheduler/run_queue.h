@@ -208,7 +208,8 @@ class BasicRunQueue {
       TakeShared(fifo, shared);
     fifo.front.Append(fifo.back);
   }
-  void TakeShared(PrivateFifo& fifo, RunnableQueue BasicRunQueue::* shared) ABSL_LOCKS_EXCLUDED(lock_);
+  void TakeShared(PrivateFifo& fifo, RunnableQueue BasicRunQueue::* shared)
+      ABSL_LOCKS_EXCLUDED(lock_);
   void PublishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_, lock_);
   void UpdateAttention() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 

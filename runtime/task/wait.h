@@ -143,9 +143,7 @@ class Waiter : public QueueHook {
   }
   [[gnu::noinline]] void RegisterTask();
   // The wait was not queued, or is no more: forgets a decision that came meanwhile.
-  void Disarm() {
-    word().Disarm();
-  }
+  void Disarm() { word().Disarm(); }
   // running -> parked. False if a decision came first (or is taken here, for a cancelled task). `ops`: the wait's.
   [[gnu::always_inline]] bool CommitPark(const WaitOps& ops) {
     if (ops.lend_lane == nullptr && !EventsWanted(EventKind::kPark)) [[likely]] {

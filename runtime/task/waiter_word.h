@@ -81,8 +81,7 @@ class WaiterWord {
     while (StateOf(word) == task_word::kRunning) {
       if ((word & task_word::kLook) != 0) {
         // Out before the region is looked at, so that a sweep that comes after this changes the word again.
-        word =
-            word_.fetch_and(~task_word::kLook, std::memory_order_acq_rel) & ~task_word::kLook;
+        word = word_.fetch_and(~task_word::kLook, std::memory_order_acq_rel) & ~task_word::kLook;
         look = true;
         continue;
       }
@@ -211,8 +210,8 @@ class WaiterWord {
 
  private:
   static constexpr uint32_t Granted(uint32_t word, uint8_t arm) {
-    return (word & ~task_word::kWaitMask) | task_word::kGranted | uint32_t{arm}
-                                                                      << task_word::kArmShift;
+    return (word & ~task_word::kWaitMask) | task_word::kGranted |
+           uint32_t{arm} << task_word::kArmShift;
   }
 
   Atomic& word_;

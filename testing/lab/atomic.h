@@ -26,9 +26,9 @@ class Atomic {
     return value_;
   }
   void store(T value, std::memory_order order = std::memory_order_seq_cst) {
-    Machine::Current().Visit(&LookAtWrite, this,
-                             order == std::memory_order_release ? Machine::Kind::kRelease
-                                                                : Machine::Kind::kOther);
+    Machine::Current().Visit(
+        &LookAtWrite, this,
+        order == std::memory_order_release ? Machine::Kind::kRelease : Machine::Kind::kOther);
     value_ = value;
   }
   T exchange(T value, std::memory_order = std::memory_order_seq_cst) {

@@ -22,6 +22,8 @@
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/testing/explore/event.h"
 #include "quiesce/testing/explore/model.h"
+#include "quiesce/testing/lab/atomic.h"
+#include "quiesce/testing/lab/blocking.h"
 #include "quiesce/testing/lab/machine.h"
 #include "quiesce/testing/lab/memory.h"
 
@@ -70,7 +72,6 @@ class StoreBuffers {
         [](const void* argument, explore::Pending& pending) {
           const auto* wait = static_cast<const Wait*>(argument);
           const Buffer& buffer = wait->first->buffers_[wait->second];
-          pending.op.may_block = true;
           pending.enabled = buffer.out == buffer.in;
         },
         &wait);
@@ -116,7 +117,7 @@ class StoreBuffers {
         [](const void* argument, explore::Pending& pending) {
           const auto* entry = static_cast<const Entry*>(argument);
           pending.op.accesses.push_back({entry->object, entry->effect});
-          pending.op.may_block = true;
+          // Only for what comes before it (After), so that it overtakes nothing, and need not be tried: not may_block.
           pending.enabled = entry->buffers->buffers_[entry->task].out == entry->number;
         },
         &entry);
@@ -210,8 +211,8 @@ class BufferedAtomic : private Atomic<T> {
     return this->memory();
   }
   void Reach(std::optional<explore::TaskId> task, T value) {
-    const auto mine = std::ranges::find_if(
-        stores_, [task](const Store& store) { return store.task == task; });
+    const auto mine =
+        std::ranges::find_if(stores_, [task](const Store& store) { return store.task == task; });
     if (mine != stores_.end()) stores_.erase(mine);
     this->set_memory(value);
   }

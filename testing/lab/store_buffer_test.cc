@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <set>
+#include <utility>
 
 #include "gtest/gtest.h"
 #include "quiesce/testing/explore/dpor.h"

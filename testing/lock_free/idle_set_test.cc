@@ -12,7 +12,7 @@
 #include "gtest/gtest.h"
 #include "quiesce/runtime/budget/instant.h"
 #include "quiesce/testing/lab/machine.h"
-#include "quiesce/testing/lab/memory.h"
+#include "quiesce/testing/lab/store_buffer.h"
 #include "quiesce/testing/lock_free/explore_all.h"
 
 namespace quiesce::lock_free {
@@ -100,9 +100,8 @@ struct Pool {
 
   // ---- others ----
   void Post(size_t step) {
-    idle.Produce(
-        [&](auto*) { steps[step].queued.store(true, std::memory_order_relaxed); },
-        [](auto* member) { static_cast<Worker*>(member)->bell.Ring(); });
+    idle.Produce([&](auto*) { steps[step].queued.store(true, std::memory_order_relaxed); },
+                 [](auto* member) { static_cast<Worker*>(member)->bell.Ring(); });
   }
   void PostNear(Worker& near, size_t step) {
     steps[step].queued.store(true, std::memory_order_relaxed);
@@ -159,7 +158,8 @@ class IdleSetTest : public ::testing::Test {
   }
   static void ExpectAllRan(Shared& pool) { pool.ExpectAllRan(); }
 };
-using Memories = ::testing::Types<lab::SequentialMemory>;
+// What happens over a sequentially consistent memory happens over this one, too.
+using Memories = ::testing::Types<lab::StoreBufferMemory>;
 TYPED_TEST_SUITE(IdleSetTest, Memories);
 
 TYPED_TEST(IdleSetTest, AWorkerThatGoesToSleepIsWokenOrSeesTheWork) {

@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "quiesce/testing/lab/machine.h"
 #include "quiesce/testing/lab/memory.h"
+#include "quiesce/testing/lab/store_buffer.h"
 #include "quiesce/testing/lock_free/explore_all.h"
 
 namespace quiesce::lock_free {
@@ -42,7 +43,7 @@ void ExpectNoneLost(Guarded<Memory>& guarded, int at_least) {
 
 template <class Memory>
 class OwnerGateTest : public ::testing::Test {};
-using Memories = ::testing::Types<lab::SequentialMemory>;
+using Memories = ::testing::Types<lab::SequentialMemory, lab::StoreBufferMemory>;
 TYPED_TEST_SUITE(OwnerGateTest, Memories);
 
 TYPED_TEST(OwnerGateTest, OwnerAndVisitorExcludeEachOther) {

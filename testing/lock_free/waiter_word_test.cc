@@ -108,8 +108,8 @@ struct Waiting {
   }
   // As Waiter::FailsToPark.
   bool FailsToPark(uint32_t word) const {
-    return MustFail(
-        (word & task_word::kLook) == 0 ? 0 : region.load(std::memory_order_acquire), word);
+    return MustFail((word & task_word::kLook) == 0 ? 0 : region.load(std::memory_order_acquire),
+                    word);
   }
 
   // ---- others ----
@@ -181,6 +181,7 @@ void ExpectUnits(const Waiting<Memory>& waiting, int released, int waits) {
 
 template <class Memory>
 class WaiterWordTest : public ::testing::Test {};
+// Nothing but read-modify-writes changes the word, so there is nothing that a store buffer could delay.
 using Memories = ::testing::Types<lab::SequentialMemory>;
 TYPED_TEST_SUITE(WaiterWordTest, Memories);
 
