@@ -92,12 +92,12 @@ bool Waiter::GrantUnusual() {
   TaskCore* core = task();
   // If this is an arm, it is the Select that parks, or does not.
   const auto fails = [core](uint32_t word) { return core->waiter->FailsToPark(word); };
-  switch (word().TryGrantAnyhow(mode_, arm_, fails)) {
-    case WaiterWord<>::Grant::kLost:
+  switch (word().Grant(mode_, arm_, fails)) {
+    case WaiterWord<>::Granted::kLost:
       return false;
-    case WaiterWord<>::Grant::kArming:
+    case WaiterWord<>::Granted::kArming:
       return true;
-    case WaiterWord<>::Grant::kParked:
+    case WaiterWord<>::Granted::kParked:
       break;
   }
   if (EventsWanted()) [[unlikely]]

@@ -134,29 +134,29 @@ class WaiterWord {
   [[gnu::always_inline]] bool TryGrant(uint8_t mode) {
     uint32_t word = word_.load(std::memory_order_relaxed);
     return StateOf(word) == mode &&
-           word_.compare_exchange_strong(word, Granted(word, 0), std::memory_order_acq_rel,
+           word_.compare_exchange_strong(word, ToGranted(word, 0), std::memory_order_acq_rel,
                                          std::memory_order_relaxed);
   }
   // kRunning or `mode` -> kGranted. kLost: another decision came first, or a mark that is in the word: fails(word), as
   // for Park.
-  enum class Grant : uint8_t { kLost, kArming, kParked };  // kParked: the caller posts the task
+  enum class Granted : uint8_t { kLost, kArming, kParked };  // kParked: the caller posts the task
   template <class Fails>
-  [[gnu::always_inline]] Grant TryGrantAnyhow(uint8_t mode, uint8_t arm, Fails fails) {
+  [[gnu::always_inline]] Granted Grant(uint8_t mode, uint8_t arm, Fails fails) {
     uint32_t word = word_.load(std::memory_order_acquire);
     while (true) {
       const uint32_t state = StateOf(word);
       const bool parked = state == mode;
       if (!parked) {
-        if (state != task_word::kRunning) return Grant::kLost;
+        if (state != task_word::kRunning) return Granted::kLost;
         // On its way to park. A cancel that came before this grant has left a mark, and the commit will fail of it; but for
         // one of the region, once the task has taken the mark (Park): then this grant still counts.
         if ((word & (task_word::kLook | task_word::kAnyCancel)) != 0 && fails(word)) [[unlikely]] {
-          return Grant::kLost;
+          return Granted::kLost;
         }
       }
-      if (word_.compare_exchange_weak(word, Granted(word, arm), std::memory_order_acq_rel,
+      if (word_.compare_exchange_weak(word, ToGranted(word, arm), std::memory_order_acq_rel,
                                       std::memory_order_acquire)) {
-        return parked ? Grant::kParked : Grant::kArming;
+        return parked ? Granted::kParked : Granted::kArming;
       }
     }
   }
@@ -165,7 +165,7 @@ class WaiterWord {
   bool Claim(uint8_t arm) {
     uint32_t word = word_.load(std::memory_order_acquire);
     while (StateOf(word) == task_word::kRunning) {
-      if (word_.compare_exchange_weak(word, Granted(word, arm), std::memory_order_acq_rel,
+      if (word_.compare_exchange_weak(word, ToGranted(word, arm), std::memory_order_acq_rel,
                                       std::memory_order_acquire)) {
         return true;
       }
@@ -209,7 +209,7 @@ class WaiterWord {
   void Unpin() { word_.fetch_and(~task_word::kPinned, std::memory_order_release); }
 
  private:
-  static constexpr uint32_t Granted(uint32_t word, uint8_t arm) {
+  static constexpr uint32_t ToGranted(uint32_t word, uint8_t arm) {
     return (word & ~task_word::kWaitMask) | task_word::kGranted |
            uint32_t{arm} << task_word::kArmShift;
   }

@@ -129,9 +129,9 @@ struct Waiting {
     bool parked = number == 0 && Word(word).TryGrant(mode);
     if (!parked) {
       const auto fails = [this](uint32_t word) { return FailsToPark(word); };
-      const auto grant = Word(word).TryGrantAnyhow(mode, number, fails);
-      if (grant == Word::Grant::kLost) return;
-      parked = grant == Word::Grant::kParked;
+      const auto grant = Word(word).Grant(mode, number, fails);
+      if (grant == Word::Granted::kLost) return;
+      parked = grant == Word::Granted::kParked;
     }
     --primitive.units;
     ++given;
