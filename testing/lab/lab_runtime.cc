@@ -265,6 +265,7 @@ void LabRuntime::Arm(Timer* timer) {
   const LabTask* by = Running();
   armed.by = by == nullptr ? clock_->id : by->id;
   armed.nth = timers_armed_[armed.by]++;
+  armed.by_time = by == nullptr || by == clock_ || by->doing == Doing::kFire;
   armed_[timer] = armed;
 }
 
@@ -285,6 +286,15 @@ bool LabRuntime::OthersCanGo() {
   return std::ranges::any_of(machine_.live(), [this](explore::TaskId id) {
     return id != clock_->id && !tasks_[id].bystander && machine_.Next(id).enabled;
   });
+}
+
+bool LabRuntime::MayBeEarly() {
+  if (!stray_steps_.empty()) return true;
+  Timer* first = timers_.front();
+  for (Timer* timer = first; timer != nullptr; timer = timers_.Next(timer)) {
+    if (timer->when < first->when) first = timer;
+  }
+  return first != nullptr && !armed_[first].by_time;
 }
 
 void LabRuntime::RunClock(LabTask* clock) {
@@ -579,9 +589,10 @@ void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
     case Doing::kTime:
       op.accesses.clear();
       if (bystanders_ || crowded_) Touch(op, time_, Effect::kWrite);
+      op.may_block = options_.early_timers;  // before the timer is armed, say
       pending.enabled = (quiescent_ || !timers_.empty() || !stray_steps_.empty() ||
                          network_.NextInstant() != Instant::InfiniteFuture().nanos()) &&
-                        ((options_.early_timers && !over_) || !OthersCanGo());
+                        ((options_.early_timers && !over_ && MayBeEarly()) || !OthersCanGo());
       return;
     case Doing::kFire:
       return;

@@ -201,6 +201,7 @@ class LabRuntime final : private Scheduler,
     explore::TaskId by =
         0;  // who has armed it, and as which: the same in each execution of a class
     uint32_t nth = 0;
+    bool by_time = false;  // in the firing of another
     LabTask* fires = nullptr;  // due: who is to fire it
   };
 
@@ -257,6 +258,9 @@ class LabRuntime final : private Scheduler,
   void Fire(Timer* timer);
   void RunSteps();
   bool OthersCanGo();
+  // Not a timer that time itself has armed: each time that what is overdue has been reported, it is to be once more, and a
+  // drain would be late before it could be in time.
+  bool MayBeEarly();
 
   LabTask* Running();
   const LabTask* Running() const { return const_cast<LabRuntime*>(this)->Running(); }

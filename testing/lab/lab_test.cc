@@ -17,6 +17,7 @@
 #include "quiesce/runtime/channel/mpsc.h"
 #include "quiesce/runtime/channel/oneshot.h"
 #include "quiesce/runtime/combinator/race.h"
+#include "quiesce/runtime/combinator/timeout.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/random/random.h"
 #include "quiesce/runtime/region/region.h"
@@ -37,19 +38,22 @@ using testing::HasSubstr;
 LabResult Exhaust(const LabMain& main) { return RunLab(Explore::Exhaustive(), main); }
 
 // What the executions of `main` leave in `value`.
-std::set<std::string> Outcomes(const std::function<Task<void>(Cx, std::string*)>& main) {
+std::set<std::string> Outcomes(Explore how,
+                               const std::function<Task<void>(Cx, std::string*)>& main) {
   std::set<std::string> all;
   std::string value;
-  const LabResult result =
-      RunLab(Explore::Exhaustive().WithCheck([&] { value.clear(); },
-                                             [&]() -> std::optional<std::string> {
-                                               all.insert(value);
-                                               return std::nullopt;
-                                             }),
-             [&](Cx cx) { return main(cx, &value); });
+  how.WithCheck([&] { value.clear(); },
+                [&]() -> std::optional<std::string> {
+                  all.insert(value);
+                  return std::nullopt;
+                });
+  const LabResult result = RunLab(how, [&](Cx cx) { return main(cx, &value); });
   EXPECT_TRUE(result.ok()) << result.failure;
   EXPECT_TRUE(result.exhausted) << result.verdict;
   return all;
+}
+std::set<std::string> Outcomes(const std::function<Task<void>(Cx, std::string*)>& main) {
+  return Outcomes(Explore::Exhaustive(), main);
 }
 
 // ---- what it finds --------------------------------------------------------------------------------
@@ -288,6 +292,22 @@ TEST(LabTest, AnEarlyTimerBeatsSlowWork) {
   };
   EXPECT_EQ(outcomes(Explore::Exhaustive()), (std::set<size_t>{0}));
   EXPECT_EQ(outcomes(Explore::Exhaustive().WithEarlyTimers()), (std::set<size_t>{0, 1}));
+}
+
+// What a timer has set off takes time as well: that is not early, or the reports of a drain that is overdue would never end.
+TEST(LabTest, AnEarlyTimeoutLeavesItsLoserTheTimeToDrain) {
+  EXPECT_EQ(Outcomes(Explore::Exhaustive().WithEarlyTimers(),
+                     [](Cx cx, std::string* seen) -> Task<void> {
+                       auto work = [](Cx cx) -> Task<void> {
+                         const Outcome<void> yielded = co_await Yield(cx);
+                         co_await OrReturn(Yield(cx.ForDrain()));
+                         co_return Outcome<void>(yielded);
+                       };
+                       *seen =
+                           (co_await Timeout(cx, absl::Seconds(1), work)).ok() ? "done" : "late";
+                       co_return Ok();
+                     }),
+            (std::set<std::string>{"done", "late"}));
 }
 
 // ---- again ----------------------------------------------------------------------------------------
