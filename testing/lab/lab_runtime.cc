@@ -423,6 +423,8 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
   if (logs_ && !IsPoint(kind)) Log(kind, region_id, task_id, arg, name);
   if (kind < EventKind::kObjectMade || kind == EventKind::kScopeLook || !IsPoint(kind)) {
     const bool fine = oracles_.violation().empty();
+    if (kind == EventKind::kPermitReserve && !InCancelledWait(task_id))
+      oracles_.OnWaitLeft(task_id);
     oracles_.OnEvent(kind, region_id, task_id, arg, name);
     if (fine && !oracles_.violation().empty()) NoteFailure();
   }
@@ -529,6 +531,14 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
     default:
       return;
   }
+}
+
+bool LabRuntime::InCancelledWait(uint64_t task_id) const {
+  const auto found = by_id_.find(task_id);
+  if (found == by_id_.end()) return false;
+  const uint32_t state =
+      found->second->core->word.load(std::memory_order_relaxed) & task_word::kStateMask;
+  return state == task_word::kDecidedCancelled || state == task_word::kDecidedSpent;
 }
 
 void LabRuntime::Log(EventKind kind, uint64_t region, uint64_t task, uint64_t arg,

@@ -108,6 +108,8 @@ class LabRuntime final : private Scheduler,
   // What the runtime has reported, and would have printed: stalls, leaks.
   const std::string& reports() const { return reports_; }
   const RuntimeCounters& counters() const { return counters_; }
+  // On the clock of the execution.
+  Instant now() const { return Instant::FromNanos(now_); }
   // The region tree: who waits for what.
   std::string Dump() const { return root_ == nullptr ? "" : root_->Dump(); }
 
@@ -201,7 +203,7 @@ class LabRuntime final : private Scheduler,
     explore::TaskId by =
         0;  // who has armed it, and as which: the same in each execution of a class
     uint32_t nth = 0;
-    bool by_time = false;  // in the firing of another
+    bool by_time = false;      // in the firing of another
     LabTask* fires = nullptr;  // due: who is to fire it
   };
 
@@ -264,6 +266,8 @@ class LabRuntime final : private Scheduler,
 
   LabTask* Running();
   const LabTask* Running() const { return const_cast<LabRuntime*>(this)->Running(); }
+  // Has a cancel decided its wait, which it has not left yet?
+  bool InCancelledWait(uint64_t task_id) const;
   LabRegion* FindRegion(uint64_t id);
   Object FindObject(uintptr_t address);
   void Point(LabTask* task, Doing doing);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "quiesce/runtime/cx/scope.h"
@@ -31,7 +30,6 @@ void Oracles::Begin() {
   violation_.clear();
   queued_.clear();
   cancel_streak_ = timed_streak_ = 0;
-  rebinds_ = false;
 }
 
 Oracles::Region* Oracles::RegionOf(uint64_t id) {
@@ -123,7 +121,7 @@ void Oracles::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, uint
       return OnClose(*region);
     case EventKind::kPermitReserve:
       ++region->permits;
-      if (task != nullptr && task->wait_was_cancelled && !std::exchange(rebinds_, false)) {
+      if (task != nullptr && task->wait_was_cancelled) {
         Violated(kG8, absl::StrCat("task '", task->name, "' has reserved a ", name,
                                    " in a wait that was cancelled (", task->wait, ")"));
       }
@@ -133,7 +131,6 @@ void Oracles::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, uint
         return;  // counted when it was revoked
       if (static_cast<PermitEnd>(arg) == PermitEnd::kLeaked)
         Violated(kG7, absl::StrCat("a ", name, " of region '", region->name, "' was dropped"));
-      rebinds_ = static_cast<PermitEnd>(arg) == PermitEnd::kRebound;
       if (--region->permits < 0)
         Violated(kG7,
                  absl::StrCat("a ", name, " of region '", region->name, "' was resolved twice"));
@@ -270,6 +267,10 @@ void Oracles::OnTaken(const void* step) {
       return;
   }
   Violated("G12 (lanes)", "a step was taken before one of a lane above it");
+}
+
+void Oracles::OnWaitLeft(uint64_t task_id) {
+  if (Task* task = TaskOf(task_id)) task->wait_was_cancelled = false;
 }
 
 void Oracles::OnQuiet() {

@@ -35,6 +35,8 @@ class Oracles {
   // Workers have got, or have taken, a step. What it is is known by its address.
   void OnQueued(const void* step, Lane lane, Instant deadline);
   void OnTaken(const void* step);
+  // The task has left its wait, which no event says.
+  void OnWaitLeft(uint64_t task);
   // Nothing can go on but time: whoever has to go on has.
   void OnQuiet();
   // The execution is complete.
@@ -94,7 +96,6 @@ class Oracles {
 
   absl::flat_hash_map<uint64_t, Region> regions_;
   absl::flat_hash_map<uint64_t, Task> tasks_;  // that live
-  bool rebinds_ = false;  // the permit that was resolved last is reserved again next
   std::string violation_;
 };
 
