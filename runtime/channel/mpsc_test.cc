@@ -28,20 +28,6 @@ using rules::TestRuntime;
 using rules::Until;
 using ::testing::ElementsAre;
 
-// Yields until `count` tasks of `rt` are parked in `wait`, also while cancelled. With one worker they then are in
-// the queue of the channel.
-Task<void> UntilParked(Cx cx, TestRuntime* rt, std::string wait, int count = 1) {
-  const std::string line = "in " + wait;
-  while (true) {
-    const std::string dump = (*rt)->DumpRegions();
-    int found = 0;
-    for (size_t at = dump.find(line); at != std::string::npos; at = dump.find(line, at + 1))
-      ++found;
-    if (found >= count) co_return Ok();
-    (void)co_await Yield(cx.ForDrain());
-  }
-}
-
 // A value that says when it is destroyed, and cannot be copied.
 using Counted = std::unique_ptr<rules::Witness>;
 Counted Count(std::atomic<int>* alive) { return std::make_unique<rules::Witness>(alive); }
@@ -233,7 +219,7 @@ TEST(MpscSendTest, WaitingSendersAreServedInOrderAndTrySendDoesNotPass) {
     EXPECT_EQ(channel.sender.TrySend(0), TrySendResult::kSent);
     for (int i = 1; i <= 3; ++i) {
       cx.Spawn("sender", send, int{i});
-      co_await OrReturn(UntilParked(cx, &rt, "Sender::Send", i));
+      co_await OrReturn(rt.UntilParked(cx, "Sender::Send", i));
     }
     for (int i = 0; i <= 3; ++i) {
       EXPECT_EQ(channel.receiver.TryReceive(), i);
@@ -258,9 +244,9 @@ TEST(MpscSendTest, CancelWhileFullLeavesTheValueAndTheNextInLineIsServed) {
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     EXPECT_EQ(channel.sender.TrySend(std::make_unique<int>(0)), TrySendResult::kSent);
     auto first = cx.Spawn("first", send, size_t{0});
-    co_await OrReturn(UntilParked(cx, &rt, "Sender::Send", 1));
+    co_await OrReturn(rt.UntilParked(cx, "Sender::Send", 1));
     auto second = cx.Spawn("second", send, size_t{1});
-    co_await OrReturn(UntilParked(cx, &rt, "Sender::Send", 2));
+    co_await OrReturn(rt.UntilParked(cx, "Sender::Send", 2));
     // Cancelled, but it has not run since: the receive passes it over.
     first.Cancel();
     EXPECT_EQ(*channel.receiver.TryReceive().value(), 0);
@@ -292,7 +278,7 @@ TEST_P(MpscWorkersTest, CloseWakesWaitingSendersWhoKeepTheirValues) {
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     EXPECT_EQ(channel.sender.TrySend(std::make_unique<int>(0)), TrySendResult::kSent);
     for (int i = 0; i < 5; ++i) cx.Spawn("sender", send);
-    co_await OrReturn(UntilParked(cx, &rt, "Sender::Send", 5));
+    co_await OrReturn(rt.UntilParked(cx, "Sender::Send", 5));
     channel.receiver.Close();
     EXPECT_EQ(*channel.receiver.TryReceive().value(), 0);
     co_return Ok();
@@ -329,8 +315,10 @@ TEST_P(MpscWorkersTest, AThreadAndATaskStandInOneLine) {
 TEST(MpscReserveTest, CancelWhileFullLeavesCapacityForOthers) {
   TestRuntime rt(1);
   Mpsc<int> channel = MakeMpsc<int>(1);
+  rules::Gate tried;
   auto reserve = [&](Cx cx) -> Task<void> {
     SendPermit<int> permit = co_await OrReturn(channel.sender.Reserve(cx));
+    co_await OrReturn(Pass(cx, tried));
     EXPECT_EQ(std::move(permit).Send(2), std::nullopt);
     co_return Ok();
   };
@@ -338,13 +326,14 @@ TEST(MpscReserveTest, CancelWhileFullLeavesCapacityForOthers) {
     SendPermit<int> permit = co_await OrReturn(channel.sender.Reserve(cx));
     EXPECT_EQ(channel.sender.reserved(), 1u);
     auto first = cx.Spawn("first", reserve);
-    co_await OrReturn(UntilParked(cx, &rt, "Sender::Reserve", 1));
+    co_await OrReturn(rt.UntilParked(cx, "Sender::Reserve", 1));
     auto second = cx.Spawn("second", reserve);
-    co_await OrReturn(UntilParked(cx, &rt, "Sender::Reserve", 2));
+    co_await OrReturn(rt.UntilParked(cx, "Sender::Reserve", 2));
     first.Cancel();
     std::move(permit).Abort();
     EXPECT_EQ(channel.sender.reserved(), 1u);  // it is the second's already
     EXPECT_EQ(channel.sender.TryReserve(cx), std::nullopt);
+    tried.Open();
     Outcome<void> first_ended = co_await OrReturn(first.Join(cx));
     EXPECT_TRUE(first_ended.is_cancelled());
     EXPECT_EQ(co_await OrReturn(channel.receiver.Receive(cx)), 2);
@@ -389,10 +378,10 @@ TEST_P(MpscWorkersTest, TheEndWaitsForAnOpenPermitThoughNoSenderIsLeft) {
       Sender<int> dropped = std::move(channel.sender);
     }
     auto receiving = cx.Spawn("receiver", receive);
-    co_await OrReturn(UntilParked(cx, &rt, "Receiver::Receive"));
+    co_await OrReturn(rt.UntilParked(cx, "Receiver::Receive"));
     EXPECT_EQ(std::move(sent).Send(1), std::nullopt);
     co_await OrReturn(Until(cx, [&] { return channel.receiver.size() == 0; }));
-    co_await OrReturn(UntilParked(cx, &rt, "Receiver::Receive"));
+    co_await OrReturn(rt.UntilParked(cx, "Receiver::Receive"));
     std::move(aborted).Abort();
     (void)co_await OrReturn(receiving.Join(cx));
     co_return Ok();
@@ -450,7 +439,7 @@ TEST_P(MpscWorkersTest, TheEndWakesTheReceiver) {
   };
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     auto receiving = cx.Spawn("receiver", receive);
-    co_await OrReturn(UntilParked(cx, &rt, "Receiver::Receive"));
+    co_await OrReturn(rt.UntilParked(cx, "Receiver::Receive"));
     {
       Sender<int> dropped = std::move(channel.sender);
     }
@@ -507,7 +496,10 @@ TEST(MpscReceiveTest, ABatchFreesItsSlotsForAllWhoWait) {
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     for (int i = 0; i < 5; ++i) {
       cx.Spawn("sender", send, int{i});
-      co_await OrReturn(Yield(cx));
+      const auto come = [&] {
+        return static_cast<int>(channel.receiver.size()) + rt.Parked("Sender::Send");
+      };
+      co_await OrReturn(Until(cx, [&] { return come() == i + 1; }));
     }
     std::vector<int> all;
     while (all.size() < 5) (void)co_await OrReturn(channel.receiver.ReceiveMany(cx, all, 10));
@@ -534,7 +526,7 @@ TEST_P(MpscWorkersTest, AMessageThatIsHandedOverMayBeTheLast) {
     SendPermit<int> permit = co_await OrReturn(channel.sender.Reserve(cx));
     channel.receiver.Close();
     auto receiving = cx.Spawn("receiver", receive);
-    co_await OrReturn(UntilParked(cx, &rt, "Receiver::Receive"));
+    co_await OrReturn(rt.UntilParked(cx, "Receiver::Receive"));
     EXPECT_EQ(std::move(permit).Send(7), std::nullopt);
     EXPECT_EQ((co_await OrReturn(receiving.Join(cx))).value(), 7);
     co_return Ok();
@@ -550,7 +542,7 @@ TEST(MpscReceiveTest, AMessageThatIsHandedOverNeedsItsChannelNoMore) {
   };
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     auto receiving = cx.Spawn("receiver", receive);
-    co_await OrReturn(UntilParked(cx, &rt, "Receiver::Receive"));
+    co_await OrReturn(rt.UntilParked(cx, "Receiver::Receive"));
     EXPECT_EQ(channel->sender.TrySend(1), TrySendResult::kSent);
     EXPECT_EQ(channel->sender.size(), 0u);
     EXPECT_EQ(channel->sender.TrySend(2), TrySendResult::kSent) << "its slot is free";
@@ -580,10 +572,10 @@ TEST(MpscReceiveTest, AHandOverOutOfAnAbortServesWhoWaitsInOrder) {
     SendPermit<int> left = co_await OrReturn(channel.sender.Reserve(cx));
     SendPermit<int> right = co_await OrReturn(channel.sender.Reserve(cx));
     auto receiving = cx.Spawn("receiver", receive);
-    co_await OrReturn(UntilParked(cx, &rt, "Receiver::Receive"));
+    co_await OrReturn(rt.UntilParked(cx, "Receiver::Receive"));
     for (int i = 1; i <= 3; ++i) {
       cx.Spawn("sender", send, int{i});
-      co_await OrReturn(Yield(cx));
+      co_await OrReturn(rt.UntilParked(cx, "Sender::Send", i));
     }
     std::move(left).Abort();
     std::move(right).Abort();
@@ -687,7 +679,7 @@ TEST_P(MpscWorkersTest, TheEndWaitsForAnOpenAckWhichMayComeAgain) {
     }
     EXPECT_FALSE(channel.receiver.ended());
     auto receiving = cx.Spawn("receiver", receive);
-    co_await OrReturn(UntilParked(cx, &rt, "Receiver::Receive"));
+    co_await OrReturn(rt.UntilParked(cx, "Receiver::Receive"));
     std::move(*ack).Nack();
     (void)co_await OrReturn(receiving.Join(cx));
     co_return Ok();
@@ -707,7 +699,7 @@ TEST(MpscAckTest, ACommitFreesTheSlotForWhoWaitsAndBringsTheEnd) {
     EXPECT_EQ(channel.sender.TrySend(1), TrySendResult::kSent);
     std::optional<Ack<int>> ack = co_await OrReturn(channel.receiver.ReceiveAcked(cx));
     cx.Spawn("sender", send, std::move(channel.sender));
-    co_await OrReturn(UntilParked(cx, &rt, "Sender::Send"));
+    co_await OrReturn(rt.UntilParked(cx, "Sender::Send"));
     EXPECT_EQ(std::move(*ack).Commit(), 1);
     EXPECT_EQ(co_await OrReturn(channel.receiver.Receive(cx)), 2);
     EXPECT_EQ(co_await OrReturn(channel.receiver.Receive(cx)), std::nullopt);
@@ -849,7 +841,7 @@ TEST(MpscDeathTest, AReceiverDestroyedUnderItsWait) {
         };
         (void)rt.Run([&](Cx cx) -> Task<void> {
           cx.Spawn("waiting", receive);
-          co_await OrReturn(UntilParked(cx, &rt, "Receiver::Receive"));
+          co_await OrReturn(rt.UntilParked(cx, "Receiver::Receive"));
           channel.reset();
           co_return Ok();
         });
@@ -868,7 +860,7 @@ TEST(MpscDeathTest, AReceiverDestroyedUnderAWaitThatWasGranted) {
         };
         (void)rt.Run([&](Cx cx) -> Task<void> {
           cx.Spawn("waiting", receive);
-          co_await OrReturn(UntilParked(cx, &rt, "Receiver::ReceiveAcked"));
+          co_await OrReturn(rt.UntilParked(cx, "Receiver::ReceiveAcked"));
           (void)channel->sender.TrySend(1);
           channel.reset();
           co_return Ok();
@@ -889,7 +881,7 @@ TEST(MpscDeathTest, TheLastSenderDestroyedUnderAWait) {
     (void)rt.Run([&](Cx cx) -> Task<void> {
       (void)sender->TrySend(1);
       cx.Spawn("waiting", send);
-      co_await OrReturn(UntilParked(cx, &rt, "Sender::Send"));
+      co_await OrReturn(rt.UntilParked(cx, "Sender::Send"));
       if (granted) (void)channel.receiver.TryReceive();
       sender.reset();
       co_return Ok();

@@ -21,13 +21,6 @@ namespace {
 using rules::IsOk;
 using rules::TestRuntime;
 
-Task<void> UntilParked(Cx cx, TestRuntime* rt, std::string wait) {
-  while ((*rt)->DumpRegions().find("in " + wait) == std::string::npos) {
-    (void)co_await Yield(cx.ForDrain());
-  }
-  co_return Ok();
-}
-
 // ---- without a runtime ------------------------------------------------------------------------------
 
 TEST(OneshotTest, TheValueIsReceivedOnce) {
@@ -130,7 +123,7 @@ TEST_P(OneshotWorkersTest, AParkedReceiverGetsTheValueOrTheEnd) {
     };
     EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
       auto receiving = cx.Spawn("receiver", receive);
-      co_await OrReturn(UntilParked(cx, &rt, "OneshotReceiver::Receive"));
+      co_await OrReturn(rt.UntilParked(cx, "OneshotReceiver::Receive"));
       OneshotSender<int> sender = std::move(channel.sender);
       if (send) {
         EXPECT_EQ(std::move(sender).Send(7), std::nullopt);
@@ -154,7 +147,7 @@ TEST(OneshotTest, ACancelledReceiveTookNothingAndCanBeMadeAgain) {
   };
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     auto receiving = cx.Spawn("receiver", receive);
-    co_await OrReturn(UntilParked(cx, &rt, "OneshotReceiver::Receive"));
+    co_await OrReturn(rt.UntilParked(cx, "OneshotReceiver::Receive"));
     // Cancelled, but it has not run since: the send passes it over.
     receiving.Cancel();
     EXPECT_EQ(std::move(channel.sender).Send(7), std::nullopt);
@@ -183,8 +176,8 @@ TEST_P(OneshotWorkersTest, ASenderThatWaitsForTheReceiversEndStopsItsWork) {
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     auto receiving = cx.Spawn("receiver", receive, std::move(channel.receiver));
     auto working = cx.Spawn("worker", work);
-    co_await OrReturn(UntilParked(cx, &rt, "OneshotReceiver::Receive"));
-    co_await OrReturn(UntilParked(cx, &rt, "OneshotSender::Closed"));
+    co_await OrReturn(rt.UntilParked(cx, "OneshotReceiver::Receive"));
+    co_await OrReturn(rt.UntilParked(cx, "OneshotSender::Closed"));
     receiving.Cancel();
     (void)co_await OrReturn(receiving.Join(cx));
     Outcome<void> worked = co_await OrReturn(working.Join(cx));
@@ -279,7 +272,7 @@ TEST(OneshotDeathTest, AnEndDestroyedUnderItsWait) {
     (void)rt.Run([&](Cx cx) -> Task<void> {
       cx.Spawn("waiting", wait);
       co_await OrReturn(
-          UntilParked(cx, &rt, sending ? "OneshotSender::Closed" : "OneshotReceiver::Receive"));
+          rt.UntilParked(cx, sending ? "OneshotSender::Closed" : "OneshotReceiver::Receive"));
       if (sending) {
         if (granted) receiver.reset();
         sender.reset();

@@ -35,16 +35,6 @@ using Server = SessionServer<std::string, std::string>;
 // Longer than what a string keeps in itself: moved from, it is empty.
 std::string Long(const std::string& text) { return text + std::string(64, '.'); }
 
-Task<void> UntilParked(Cx cx, TestRuntime& rt, std::string in, int wanted = 1) {
-  while (true) {
-    const std::string dump = rt->DumpRegions();
-    int count = 0;
-    for (size_t at = dump.find(in); at != std::string::npos; at = dump.find(in, at + 1)) ++count;
-    if (count == wanted) co_return Ok();
-    co_await OrReturn(Yield(cx));
-  }
-}
-
 Task<std::string> CallOnce(Cx cx, Client client, std::string request) {
   co_return co_await client.Call(cx, std::move(request));
 }
@@ -163,7 +153,7 @@ TEST_P(SessionTest, AtMostTheCapacityIsWithTheServerAndTheRestComesInOrder) {
     std::vector<TaskHandle<std::string>> calls;
     for (int i = 0; i < 4; ++i) {
       calls.push_back(cx.Spawn("call", CallOnce, client, absl::StrCat(i)));
-      co_await OrReturn(UntilParked(cx, rt, "in SessionClient::Call", i + 1));
+      co_await OrReturn(rt.UntilParked(cx, "SessionClient::Call", i + 1));
     }
     EXPECT_EQ(client.waiting(), 4u);
     auto first = co_await OrReturn(server.Next(cx));
@@ -178,7 +168,7 @@ TEST_P(SessionTest, AtMostTheCapacityIsWithTheServerAndTheRestComesInOrder) {
       std::move(call->reply).Reply("");
       co_return call->request;
     });
-    co_await OrReturn(UntilParked(cx, rt, "in SessionServer::Next"));
+    co_await OrReturn(rt.UntilParked(cx, "SessionServer::Next"));
     std::move(second->reply).Reply("");  // makes room for who waits in Next
     Outcome<std::string> third = co_await OrReturn(taking.Join(cx));
     EXPECT_EQ(third.value(), "2");
@@ -200,9 +190,9 @@ TEST_P(SessionTest, ACallThatIsCancelledInLineIsNeverSeen) {
       co_return Ok();
     };
     auto cancelled = cx.Spawn("cancelled", call);
-    co_await OrReturn(UntilParked(cx, rt, "in SessionClient::Call"));
+    co_await OrReturn(rt.UntilParked(cx, "SessionClient::Call"));
     auto other = cx.Spawn("other", CallOnce, client, "b");
-    co_await OrReturn(UntilParked(cx, rt, "in SessionClient::Call", 2));
+    co_await OrReturn(rt.UntilParked(cx, "SessionClient::Call", 2));
     // From here on it is decided, though the task may not have run.
     cancelled.Cancel();
     auto next = server.TryNext(cx);
@@ -221,7 +211,7 @@ TEST_P(SessionTest, TheServerIsToldThatItsCallerHasGivenUp) {
     auto call = co_await OrReturn(server.Next(cx));
     EXPECT_FALSE(call->reply.abandoned());
     auto cancel = [&](Cx cx) -> Task<void> {
-      co_await OrReturn(UntilParked(cx, rt, "in Select"));
+      co_await OrReturn(rt.UntilParked(cx, "Select"));
       calling.Cancel();
       co_return Ok();
     };
@@ -259,7 +249,7 @@ TEST_P(SessionTest, AReplyToACallerThatIsBeingCancelledStaysWithTheServer) {
 TEST_P(SessionTest, AClosedServerServesTheLineAndTakesNoMore) {
   Run(1, [this](Cx cx, Client client, Server server) -> Task<void> {
     auto first = cx.Spawn("call", CallOnce, client, "a");
-    co_await OrReturn(UntilParked(cx, rt, "in SessionClient::Call"));
+    co_await OrReturn(rt.UntilParked(cx, "SessionClient::Call"));
     server.Close();
     std::string request = Long("b");
     EXPECT_THAT(co_await client.Call(cx, std::move(request)),
@@ -282,13 +272,13 @@ TEST_P(SessionTest, WhoWaitsInNextIsToldOfTheEndWhenTheLineHasGone) {
     auto first = cx.Spawn("call", CallOnce, client, "a");
     auto call = co_await OrReturn(server.Next(cx));
     auto second = cx.Spawn("call", CallOnce, client, "b");
-    co_await OrReturn(UntilParked(cx, rt, "in SessionClient::Call", 2));
+    co_await OrReturn(rt.UntilParked(cx, "SessionClient::Call", 2));
     auto next = cx.Spawn("next", [&server](Cx cx) -> Task<bool> {
       auto call = co_await OrReturn(server.Next(cx));
       if (call.has_value()) std::move(call->reply).Abort();
       co_return call.has_value();
     });
-    co_await OrReturn(UntilParked(cx, rt, "in SessionServer::Next"));
+    co_await OrReturn(rt.UntilParked(cx, "SessionServer::Next"));
     server.Close();
     second.Cancel();
     Outcome<bool> another = co_await OrReturn(next.Join(cx));
@@ -317,7 +307,7 @@ TEST_P(SessionTest, AServerThatGoesLeavesRequestsWithTheirCallers) {
       };
       cx.Spawn("refused", refused);
     }
-    co_await OrReturn(UntilParked(cx, rt, "in SessionClient::Call", kCalls + 1));
+    co_await OrReturn(rt.UntilParked(cx, "SessionClient::Call", kCalls + 1));
     server.reset();
     co_await OrReturn(Until(cx, [&] { return kept == kCalls; }));
     std::move(call->reply).Reply("A");
@@ -339,7 +329,7 @@ TEST_P(SessionTest, NextEndsWithTheLastClient) {
         co_return Ok();
       });
     }
-    co_await OrReturn(UntilParked(cx, rt, "in SessionServer::Next", 3));
+    co_await OrReturn(rt.UntilParked(cx, "SessionServer::Next", 3));
     client.reset();
     co_await OrReturn(Until(cx, [&] { return ended == 3; }));
     co_return Ok();
@@ -504,7 +494,7 @@ TEST(SessionDeathTest, AServerThatIsDestroyedWhileATaskWaitsInNext) {
       (void)co_await OrReturn(server->Next(cx));
       co_return Ok();
     });
-    co_await OrReturn(UntilParked(cx, rt, "in SessionServer::Next"));
+    co_await OrReturn(rt.UntilParked(cx, "SessionServer::Next"));
     server.reset();
     std::move(call->reply).Abort();
     co_return Ok();
@@ -516,7 +506,7 @@ TEST(SessionDeathTest, AServerThatIsDestroyedWhileATaskWaitsInNext) {
 
 TEST(SessionDeathTest, TheLastClientThatIsDestroyedWhileATaskCalls) {
   const auto body = [](Cx cx, TestRuntime& rt, auto& client, auto&) -> Task<void> {
-    co_await OrReturn(UntilParked(cx, rt, "in SessionClient::Call"));
+    co_await OrReturn(rt.UntilParked(cx, "SessionClient::Call"));
     client.reset();
     co_return Ok();
   };
@@ -556,7 +546,7 @@ TEST(SessionDeathTest, AReplyWhileAnotherTaskWaitsForItsCallerToGiveUp) {
       (void)co_await call->reply.Abandoned(cx);
       co_return Ok();
     });
-    co_await OrReturn(UntilParked(cx, rt, "in ReplyPermit::Abandoned"));
+    co_await OrReturn(rt.UntilParked(cx, "ReplyPermit::Abandoned"));
     std::move(call->reply).Reply(1);
     co_return Ok();
   };

@@ -22,18 +22,6 @@ using rules::IsOk;
 using rules::TestRuntime;
 using rules::Until;
 
-int Parked(TestRuntime& rt) {
-  const std::string in = "in WatchReceiver::Changed";
-  const std::string dump = rt->DumpRegions();
-  int count = 0;
-  for (size_t at = dump.find(in); at != std::string::npos; at = dump.find(in, at + 1)) ++count;
-  return count;
-}
-Task<void> UntilParked(Cx cx, TestRuntime& rt, int count = 1) {
-  while (Parked(rt) != count) co_await OrReturn(Yield(cx));
-  co_return Ok();
-}
-
 // ---- values -----------------------------------------------------------------------------------------
 
 TEST(WatchTest, AReceiverSeesTheLatestAndSkipsWhatWasBefore) {
@@ -210,10 +198,10 @@ TEST_P(WatchWorkersTest, EachReceiverThatWaitsIsWokenByAValueAndByTheEnd) {
       co_return Ok();
     };
     for (int i = 0; i < kReceivers; ++i) cx.Spawn("receive", receive, watch.second.Clone());
-    co_await OrReturn(UntilParked(cx, rt, kReceivers));
+    co_await OrReturn(rt.UntilParked(cx, "WatchReceiver::Changed", kReceivers));
     watch.first.Send(3);
     co_await OrReturn(Until(cx, [&] { return sum == 3 * kReceivers; }));
-    co_await OrReturn(UntilParked(cx, rt, kReceivers));
+    co_await OrReturn(rt.UntilParked(cx, "WatchReceiver::Changed", kReceivers));
     co_return Ok();  // the sender goes
   }),
               IsOk());
@@ -297,7 +285,7 @@ void WhileATaskWaits(Act act) {
       (void)co_await OrReturn(receiver->Changed(cx));
       co_return Ok();
     });
-    co_await OrReturn(UntilParked(cx, rt));
+    co_await OrReturn(rt.UntilParked(cx, "WatchReceiver::Changed"));
     co_await OrReturn(act(cx, receiver));
     co_return Ok();
   });

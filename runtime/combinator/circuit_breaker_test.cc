@@ -2,20 +2,18 @@
 #include "quiesce/runtime/combinator/circuit_breaker.h"
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "quiesce/testing/contract/stepped_runtime.h"
 #include "quiesce/testing/rules/fixture.h"
+#include "quiesce/testing/rules/virtual_time.h"
 
 namespace quiesce {
 namespace rules {
 namespace {
 
-using ::testing::IsEmpty;
 using State = CircuitBreaker::State;
 
 CircuitBreakerOptions Options() {
@@ -28,25 +26,14 @@ CircuitBreakerOptions Options() {
 Task<int> Succeeds(Cx) { co_return 7; }
 Task<int> Fails(Cx) { co_return absl::UnavailableError("connection refused"); }
 
-class CircuitBreakerTest : public testing::Test {
+class CircuitBreakerTest : public VirtualTimeTest {
  protected:
-  // Runs body(cx) to its end; the clock moves by a second whenever nothing else does.
-  void Run(std::function<Task<void>(Cx)> body) {
-    runtime.Start(std::move(body));
-    for (runtime.RunUntilIdle(); !runtime.quiescent(); runtime.RunUntilIdle()) {
-      runtime.AdvanceBy(absl::Seconds(1));
-    }
-    runtime.Finish();
-    EXPECT_THAT(runtime.TakeProblems(), IsEmpty());
-  }
   Task<void> FailTimes(Cx cx, CircuitBreaker* breaker, int times) {
     for (int i = 0; i < times; ++i) {
       EXPECT_THAT(co_await breaker->Call(cx, Fails), IsError("connection refused"));
     }
     co_return Ok();
   }
-
-  contract::SteppedRuntime runtime;
 };
 
 TEST_F(CircuitBreakerTest, OpensAfterEnoughFailuresAndSaysUntilWhen) {

@@ -3,9 +3,10 @@
 #include <atomic>
 #include <string>
 #include <utility>
+#include <vector>
 
-#include "quiesce/testing/contract/stepped_runtime.h"
 #include "quiesce/testing/rules/fixture.h"
+#include "quiesce/testing/rules/virtual_time.h"
 
 namespace quiesce {
 namespace rules {
@@ -154,36 +155,25 @@ TEST(HedgeDeathTest, NegativeDelayIsFatal) {
       "Hedge\\(cx, -1s\\) at .*hedge_test.cc.*cannot be negative");
 }
 
-// On a clock that only the test moves: each attempt comes exactly one delay after the one before it.
-TEST(HedgeTimeTest, AttemptsAreOneDelayApart) {
-  contract::SteppedRuntime runtime;
-  int attempts = 0;
+class HedgeTimeTest : public VirtualTimeTest {};
+
+// Each attempt comes exactly one delay after the one before it, and there are no more than that.
+TEST_F(HedgeTimeTest, AttemptsAreOneDelayApart) {
+  std::vector<int64_t> began;  // in milliseconds
   Gate answer;
-  runtime.Start([&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     auto ask = [&](Cx cx) -> Task<void> {
-      ++attempts;
+      began.push_back(absl::ToInt64Milliseconds(Elapsed()));
       return HoldAt(cx, &answer);
     };
+    cx.Spawn("answers", [&](Cx cx) -> Task<void> {
+      co_await OrReturn(Sleep(cx, absl::Seconds(1)));
+      answer.Open();
+      co_return Ok();
+    });
     co_return co_await Hedge(cx, absl::Milliseconds(10), ask, 3);
   });
-  runtime.RunUntilIdle();
-  EXPECT_EQ(attempts, 1);
-  runtime.AdvanceBy(absl::Milliseconds(9));
-  runtime.RunUntilIdle();
-  EXPECT_EQ(attempts, 1);
-  runtime.AdvanceBy(absl::Milliseconds(1));
-  runtime.RunUntilIdle();
-  EXPECT_EQ(attempts, 2);
-  runtime.AdvanceBy(absl::Milliseconds(10));
-  runtime.RunUntilIdle();
-  EXPECT_EQ(attempts, 3);
-  runtime.AdvanceBy(absl::Hours(1));
-  runtime.RunUntilIdle();
-  EXPECT_EQ(attempts, 3);
-  EXPECT_FALSE(runtime.quiescent());
-  answer.Open();
-  runtime.RunUntilIdle();
-  runtime.Finish();
+  EXPECT_THAT(began, testing::ElementsAre(0, 10, 20));
 }
 
 }  // namespace

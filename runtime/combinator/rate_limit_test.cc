@@ -3,14 +3,13 @@
 #include "quiesce/runtime/combinator/rate_limit.h"
 
 #include <atomic>
-#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "quiesce/runtime/task/select.h"
-#include "quiesce/testing/contract/stepped_runtime.h"
 #include "quiesce/testing/rules/fixture.h"
+#include "quiesce/testing/rules/virtual_time.h"
 
 namespace quiesce {
 namespace rules {
@@ -19,19 +18,9 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-class RateLimitTest : public testing::Test {
+class RateLimitTest : public VirtualTimeTest {
  protected:
-  // Runs body(cx) to its end; the clock moves by `step` whenever nothing else does.
-  void Run(absl::Duration step, std::function<Task<void>(Cx)> body) {
-    begin = runtime.Now();
-    runtime.Start(std::move(body));
-    for (runtime.RunUntilIdle(); !runtime.quiescent(); runtime.RunUntilIdle()) {
-      runtime.AdvanceBy(step);
-    }
-    runtime.Finish();
-    EXPECT_THAT(runtime.TakeProblems(), IsEmpty());
-  }
-  int64_t Nanos() { return absl::ToInt64Nanoseconds(runtime.Now() - begin); }
+  int64_t Nanos() { return absl::ToInt64Nanoseconds(Elapsed()); }
   int64_t Millis() { return Nanos() / 1'000'000; }
   // A task that acquires `tokens` and notes when.
   TaskHandle<void> Acquirer(Cx cx, RateLimit& limit, int64_t tokens, std::string name) {
@@ -45,15 +34,21 @@ class RateLimitTest : public testing::Test {
         tokens, std::move(name));
   }
 
-  contract::SteppedRuntime runtime;
-  Instant begin;
+  // … which has to wait for them, and does.
+  Task<TaskHandle<void>> Waiting(Cx cx, RateLimit& limit, int64_t tokens, std::string name) {
+    const int64_t before = limit.waiting();
+    auto acquirer = Acquirer(cx, limit, tokens, std::move(name));
+    co_await OrReturn(Until(cx, [&] { return limit.waiting() > before; }));
+    co_return acquirer;
+  }
+
   std::vector<std::string> served;
 };
 
 TEST_F(RateLimitTest, BurstIsThereAtOnceAndThenTheRateHolds) {
   std::vector<int64_t> at;
   RateLimit limit(10, absl::Seconds(1), 3);
-  Run(absl::Milliseconds(1), [&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     for (int i = 0; i < 6; ++i) {
       co_await OrReturn(limit.Acquire(cx));
       at.push_back(Millis());
@@ -107,13 +102,12 @@ TEST_F(RateLimitTest, TimeWithoutCallsFillsItUpToTheBurstOnly) {
 
 TEST_F(RateLimitTest, ServesInTheOrderOfComingAndSmallOnesDoNotStarveALargeOne) {
   RateLimit limit(10, absl::Seconds(1), 4);
-  Run(absl::Milliseconds(1), [&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     EXPECT_TRUE(limit.TryAcquire(cx, 4));
-    Acquirer(cx, limit, 1, "first");
-    Acquirer(cx, limit, 4, "large");
-    Acquirer(cx, limit, 1, "small");
-    Acquirer(cx, limit, 1, "last");
-    co_await OrReturn(Until(cx, [&] { return limit.waiting() == 4; }));
+    co_await OrReturn(Waiting(cx, limit, 1, "first"));
+    co_await OrReturn(Waiting(cx, limit, 4, "large"));
+    co_await OrReturn(Waiting(cx, limit, 1, "small"));
+    co_await OrReturn(Waiting(cx, limit, 1, "last"));
     // Its tokens come before those of "large", but it is not its turn.
     EXPECT_FALSE(limit.TryAcquire(cx));
     co_await OrReturn(Sleep(cx, absl::Milliseconds(250)));
@@ -126,13 +120,13 @@ TEST_F(RateLimitTest, ServesInTheOrderOfComingAndSmallOnesDoNotStarveALargeOne) 
 
 TEST_F(RateLimitTest, CancelledWaitTakesNoTokenAndThoseBehindMoveUp) {
   RateLimit limit(10, absl::Seconds(1), 10);
-  Run(absl::Milliseconds(1), [&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     EXPECT_TRUE(limit.TryAcquire(cx, 10));
-    auto large = Acquirer(cx, limit, 10, "large");
-    Acquirer(cx, limit, 1, "a");
-    auto middle = Acquirer(cx, limit, 5, "middle");
-    Acquirer(cx, limit, 1, "b");
-    Acquirer(cx, limit, 1, "c");
+    auto large = co_await OrReturn(Waiting(cx, limit, 10, "large"));
+    co_await OrReturn(Waiting(cx, limit, 1, "a"));
+    auto middle = co_await OrReturn(Waiting(cx, limit, 5, "middle"));
+    co_await OrReturn(Waiting(cx, limit, 1, "b"));
+    co_await OrReturn(Waiting(cx, limit, 1, "c"));
     co_await OrReturn(Sleep(cx, absl::Milliseconds(250)));
     large.Cancel();  // 2.5 tokens are there: enough for "a"
     co_await OrReturn(Sleep(cx, absl::Milliseconds(10)));
@@ -144,7 +138,7 @@ TEST_F(RateLimitTest, CancelledWaitTakesNoTokenAndThoseBehindMoveUp) {
 
 TEST_F(RateLimitTest, MoreThanTheBurstIsAnErrorAtOnce) {
   RateLimit limit(10, absl::Seconds(1), 4);
-  Run(absl::Milliseconds(1), [&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     Outcome<void> acquired = co_await limit.Acquire(cx, 5);
     EXPECT_THAT(acquired, IsErrorCode(absl::StatusCode::kInvalidArgument));
     EXPECT_THAT(acquired, IsError("RateLimit::Acquire(cx, 5): more tokens than the burst of 4"));
@@ -156,7 +150,7 @@ TEST_F(RateLimitTest, MoreThanTheBurstIsAnErrorAtOnce) {
 
 TEST_F(RateLimitTest, AnotherArmOfASelectThatWinsLeavesTheTokens) {
   RateLimit limit(10, absl::Seconds(1), 1);
-  Run(absl::Milliseconds(1), [&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     EXPECT_TRUE(limit.TryAcquire(cx));
     auto won = co_await OrReturn(Select(cx, limit.Acquire(cx), Sleep(cx, absl::Milliseconds(99))));
     EXPECT_EQ(won.index(), 1u);
@@ -169,10 +163,10 @@ TEST_F(RateLimitTest, AnotherArmOfASelectThatWinsLeavesTheTokens) {
 
 TEST_F(RateLimitTest, ARateOfAgesNeitherOverflowsNorEnds) {
   RateLimit limit(1, absl::Hours(24 * 365 * 200), INT64_MAX);
-  Run(absl::Milliseconds(1), [&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     EXPECT_TRUE(limit.TryAcquire(cx, INT64_MAX));
     EXPECT_FALSE(limit.TryAcquire(cx));
-    auto waiting = Acquirer(cx, limit, INT64_MAX, "never");
+    auto waiting = co_await OrReturn(Waiting(cx, limit, INT64_MAX, "never"));
     co_await OrReturn(Sleep(cx, absl::Milliseconds(5)));
     EXPECT_EQ(limit.waiting(), 1);
     waiting.Cancel();

@@ -14,39 +14,26 @@
 #include "gtest/gtest.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/region/region.h"
-#include "quiesce/runtime/runtime.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/wait.h"
 #include "quiesce/runtime/task/yield.h"
+#include "quiesce/testing/rules/fixture.h"
 
 namespace quiesce {
 namespace {
 
+using rules::TestRuntime;
 using ::testing::HasSubstr;
-
-std::unique_ptr<Runtime> MakeRuntime(uint32_t workers = 2) {
-  auto runtime = Runtime::Create(RuntimeOptions().WithWorkers(workers));
-  EXPECT_TRUE(runtime.ok()) << runtime.status();
-  return *std::move(runtime);
-}
-
-// Yields until a task of `runtime` is parked in Completion::Wait. Goes on while cancelled.
-Task<void> UntilParked(Cx cx, Runtime* runtime) {
-  while (runtime->DumpRegions().find("in Completion::Wait") == std::string::npos) {
-    (void)co_await Yield(cx.ForDrain());
-  }
-  co_return Ok();
-}
 
 // --- values --------------------------------------------------------------------------------------
 
 TEST(CompletionTest, AParkedTaskGetsTheValueOfAForeignThread) {
-  auto runtime = MakeRuntime();
+  TestRuntime rt;
   std::thread foreign;
-  const Outcome<std::string> value = runtime->BlockOn([&](Cx cx) -> Task<std::string> {
+  const Outcome<std::string> value = rt.Run([&](Cx cx) -> Task<std::string> {
     Completion<std::string> done;
     cx.Spawn("start foreign", [&, answer = done.completer()](Cx cx) -> Task<void> {
-      co_await OrReturn(UntilParked(cx, runtime.get()));
+      co_await OrReturn(rt.UntilParked(cx, "Completion::Wait"));
       foreign = std::thread([answer] { answer.Complete("hello"); });
       co_return Ok();
     });
@@ -57,8 +44,8 @@ TEST(CompletionTest, AParkedTaskGetsTheValueOfAForeignThread) {
 }
 
 TEST(CompletionTest, AValueThatCameBeforeTheWaitIsTakenAtOnce) {
-  auto runtime = MakeRuntime();
-  const Outcome<int> value = runtime->BlockOn([](Cx cx) -> Task<int> {
+  TestRuntime rt;
+  const Outcome<int> value = rt.Run([](Cx cx) -> Task<int> {
     Completion<int> done;
     done.Complete(42);
     co_return co_await OrReturn(done.Wait(cx));
@@ -67,8 +54,8 @@ TEST(CompletionTest, AValueThatCameBeforeTheWaitIsTakenAtOnce) {
 }
 
 TEST(CompletionTest, FailuresArriveAsTheyWereGiven) {
-  auto runtime = MakeRuntime();
-  const Outcome<void> ended = runtime->BlockOn([](Cx cx) -> Task<void> {
+  TestRuntime rt;
+  const Outcome<void> ended = rt.Run([](Cx cx) -> Task<void> {
     Completion<int> error, cancelled, panicked, never;
     error.Complete(absl::NotFoundError("no row"));
     EXPECT_EQ((co_await error.Wait(cx)).ToString(), "Error(NOT_FOUND: no row)");
@@ -96,10 +83,10 @@ TEST(CompletionTest, OfSeveralTryCompletesTheFirstCounts) {
 }
 
 TEST(CompletionTest, WhatHappenedBeforeCompleteIsSeenAfterTheWait) {
-  auto runtime = MakeRuntime();
+  TestRuntime rt;
   int plain = 0;  // ThreadSanitizer would see a race
   std::thread foreign;
-  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+  const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
     Completion<void> done;
     foreign = std::thread([&plain, answer = done.completer()] {
       plain = 42;
@@ -115,8 +102,8 @@ TEST(CompletionTest, WhatHappenedBeforeCompleteIsSeenAfterTheWait) {
 
 // The steps of a wait, with the value between the first look and the queue.
 TEST(CompletionTest, AValueThatComesWhileTheTaskIsAboutToQueueIsNotMissed) {
-  auto runtime = MakeRuntime();
-  const Outcome<void> ended = runtime->BlockOn([](Cx cx) -> Task<void> {
+  TestRuntime rt;
+  const Outcome<void> ended = rt.Run([](Cx cx) -> Task<void> {
     auto* block = new completion_internal::ValueBlock<int>();
     completion_internal::WaitOp<int> op(block);
     std::optional<Outcome<int>> result;
@@ -134,10 +121,10 @@ TEST(CompletionTest, AValueThatComesWhileTheTaskIsAboutToQueueIsNotMissed) {
 // --- plain threads ---------------------------------------------------------------------------------
 
 TEST(CompletionBlockingWaitTest, APlainThreadWaitsForATask) {
-  auto runtime = MakeRuntime();
+  TestRuntime rt;
   Completion<int> done;
   std::thread waiting([&] { EXPECT_EQ(done.BlockingWait().value(), 42); });
-  const Outcome<void> ended = runtime->BlockOn([&](Cx) -> Task<void> {
+  const Outcome<void> ended = rt.Run([&](Cx) -> Task<void> {
     done.Complete(42);
     co_return Ok();
   });
@@ -158,11 +145,11 @@ TEST(CompletionBlockingWaitTest, ACompletionMayGoAsSoonAsItsValueIsTaken) {
 // --- cancel ----------------------------------------------------------------------------------------
 
 TEST(CompletionCancelTest, ACancelledWaitLeavesTheValueForTheNext) {
-  auto runtime = MakeRuntime();
-  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+  TestRuntime rt;
+  const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
     Completion<int> done;
     auto first = cx.Spawn("first", [&](Cx cx) -> Task<int> { co_return co_await done.Wait(cx); });
-    co_await OrReturn(UntilParked(cx, runtime.get()));
+    co_await OrReturn(rt.UntilParked(cx, "Completion::Wait"));
     first.Cancel();
     const Outcome<int> cancelled = co_await OrReturn(first.Join(cx));
     EXPECT_TRUE(cancelled.is_cancelled()) << cancelled.ToString();
@@ -174,8 +161,8 @@ TEST(CompletionCancelTest, ACancelledWaitLeavesTheValueForTheNext) {
 }
 
 TEST(CompletionCancelTest, AWaitOfACancelledTaskTakesNothingAlsoWhereTheValueIsThere) {
-  auto runtime = MakeRuntime();
-  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+  TestRuntime rt;
+  const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
     Completion<int> done;
     done.Complete(42);
     cx.Ref().Cancel();
@@ -188,12 +175,12 @@ TEST(CompletionCancelTest, AWaitOfACancelledTaskTakesNothingAlsoWhereTheValueIsT
 
 // G8: with one worker, the waiting task only runs when both have happened.
 TEST(CompletionCancelTest, OfACancelAndAValueTheFirstDecidesAndTheValueIsNeverLost) {
-  auto runtime = MakeRuntime(/*workers=*/1);
+  TestRuntime rt(1);
   for (const bool cancel_first : {true, false}) {
-    const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
       Completion<int> done;
       auto first = cx.Spawn("first", [&](Cx cx) -> Task<int> { co_return co_await done.Wait(cx); });
-      co_await OrReturn(UntilParked(cx, runtime.get()));
+      co_await OrReturn(rt.UntilParked(cx, "Completion::Wait"));
       if (cancel_first) first.Cancel();
       done.Complete(42);
       if (!cancel_first) first.Cancel();
@@ -213,10 +200,10 @@ TEST(CompletionCancelTest, OfACancelAndAValueTheFirstDecidesAndTheValueIsNeverLo
 
 // G8: the value and the cancel come at the same moment.
 TEST(CompletionCancelTest, AValueIsTakenByTheCancelledWaitOrByTheNext) {
-  auto runtime = MakeRuntime();
+  TestRuntime rt;
   constexpr int kRounds = 3000;
   for (int round = 0; round < kRounds; ++round) {
-    const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
       Completion<int> done;
       auto first = cx.Spawn("first", [&](Cx cx) -> Task<int> { co_return co_await done.Wait(cx); });
       auto complete = cx.Spawn("complete", [&](Cx) -> Task<void> {
@@ -247,9 +234,9 @@ TEST(CompletionLifetimeTest, AnAnswerAfterTheCancelIsDroppedByTheLastHolder) {
     int* destroyed;
   };
   int destroyed = 0;
-  auto runtime = MakeRuntime();
+  std::optional<TestRuntime> rt(std::in_place);
   std::function<void()> late;
-  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+  const Outcome<void> ended = rt->Run([&](Cx cx) -> Task<void> {
     Completion<std::unique_ptr<Counted>> done;
     late = [&destroyed, answer = done.completer()] {
       answer.Complete(std::make_unique<Counted>(&destroyed));
@@ -259,7 +246,7 @@ TEST(CompletionLifetimeTest, AnAnswerAfterTheCancelIsDroppedByTheLastHolder) {
     co_return Ok();
   });
   EXPECT_TRUE(ended.ok());
-  runtime.reset();
+  rt.reset();
   late();
   EXPECT_EQ(destroyed, 0);
   late = nullptr;
@@ -267,8 +254,8 @@ TEST(CompletionLifetimeTest, AnAnswerAfterTheCancelIsDroppedByTheLastHolder) {
 }
 
 TEST(CompletionLifetimeTest, ACallbackThatIsThrownAwayUncalledEndsTheWait) {
-  auto runtime = MakeRuntime();
-  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+  TestRuntime rt;
+  const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
     Completion<int> done;
     {
       const std::function<void()> callback = [answer = done.completer()] { answer.Complete(1); };
@@ -288,9 +275,9 @@ TEST(CompletionLifetimeTest, ACallbackThatIsThrownAwayUncalledEndsTheWait) {
 
 // The callback is destroyed by the task that it wakes, together with the Completion, while it returns.
 TEST(CompletionLifetimeTest, TheWokenTaskMayDestroyTheCallbackThatIsStillReturning) {
-  auto runtime = MakeRuntime();
+  TestRuntime rt;
   for (int i = 0; i < 2000; ++i) {
-    const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
       auto done = std::make_unique<Completion<int>>();
       auto answer = std::make_unique<Completer<int>>(done->completer());
       cx.Spawn("foreign", [raw = answer.get()](Cx) -> Task<void> {
@@ -308,14 +295,14 @@ TEST(CompletionLifetimeTest, TheWokenTaskMayDestroyTheCallbackThatIsStillReturni
 
 TEST(CompletionLifetimeTest, TheRuntimeMayGoAsSoonAsTheValueIsTaken) {
   for (int i = 0; i < 200; ++i) {
-    auto runtime = MakeRuntime();
+    std::optional<TestRuntime> rt(std::in_place);
     std::thread foreign;
-    const Outcome<int> value = runtime->BlockOn([&](Cx cx) -> Task<int> {
+    const Outcome<int> value = rt->Run([&](Cx cx) -> Task<int> {
       Completion<int> done;
       foreign = std::thread([&done] { done.Complete(1); });
       co_return co_await done.Wait(cx);
     });
-    runtime.reset();
+    rt.reset();
     foreign.join();
     EXPECT_EQ(value.value(), 1);
   }
@@ -350,8 +337,8 @@ TEST(CompletionDeathTest, ASecondWaitAtTheSameTimeIsFatal) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
       {
-        auto runtime = MakeRuntime();
-        (void)runtime->BlockOn([&](Cx cx) -> Task<void> {
+        TestRuntime rt;
+        (void)rt.Run([&](Cx cx) -> Task<void> {
           Completion<int> done;
           auto wait = [&](Cx cx) -> Task<int> { co_return co_await done.Wait(cx); };
           cx.Spawn("one", wait);
@@ -368,12 +355,12 @@ TEST(CompletionDeathTest, DestroyedWhileATaskWaitsIsFatal) {
   for (const bool complete : {false, true}) {
     EXPECT_DEATH(
         {
-          auto runtime = MakeRuntime(1);
-          (void)runtime->BlockOn([&](Cx cx) -> Task<void> {
+          TestRuntime rt(1);
+          (void)rt.Run([&](Cx cx) -> Task<void> {
             auto done = std::make_unique<Completion<int>>();
             cx.Spawn("waits",
                      [raw = done.get()](Cx cx) -> Task<int> { co_return co_await raw->Wait(cx); });
-            co_await OrReturn(UntilParked(cx, runtime.get()));
+            co_await OrReturn(rt.UntilParked(cx, "Completion::Wait"));
             const Completer<int> answer = done->completer();
             if (complete) answer.Complete(1);
             done.reset();
@@ -400,8 +387,8 @@ TEST(CompletionDeathTest, BlockingAWorkerIsFatal) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
       {
-        auto runtime = MakeRuntime();
-        (void)runtime->BlockOn([&](Cx) -> Task<int> {
+        TestRuntime rt;
+        (void)rt.Run([&](Cx) -> Task<int> {
           Completion<int> done;
           co_return done.BlockingWait();
         });

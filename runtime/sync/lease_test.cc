@@ -7,21 +7,26 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/region/region.h"
-#include "quiesce/runtime/runtime.h"
-#include "quiesce/runtime/sync/lock_test_support.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/yield.h"
 #include "quiesce/runtime/time/sleep.h"
 #include "quiesce/testing/contract/stepped_runtime.h"
+#include "quiesce/testing/rules/fixture.h"
+#include "quiesce/testing/rules/virtual_time.h"
 
 namespace quiesce {
 namespace {
 
+using rules::Gate;
+using rules::Pass;
+using rules::TestRuntime;
+using rules::Until;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -38,38 +43,28 @@ Task<void> AcquireAndHold(Cx cx, LeaseLock* lock) {
   co_return co_await HoldForEver(cx, std::move(lease));
 }
 
-// ---- time, which only moves when the test moves it --------------------------------------------------------
+// ---- time, which is virtual ---------------------------------------------------------------------------
 
-class LeaseTimeTest : public ::testing::Test {
+class LeaseTimeTest : public rules::VirtualTimeTest {
  protected:
-  // Runs body(cx) until nothing can go on.
-  template <class Body>
-  void Start(Body body) {
-    runtime.Start(std::move(body));
-    runtime.RunUntilIdle();
+  // It happens now.
+  void Note(const char* what) {
+    order.push_back(absl::StrCat(what, " at ", absl::FormatDuration(Elapsed())));
   }
-  void AdvanceBy(absl::Duration time) {
-    runtime.AdvanceBy(time);
-    runtime.RunUntilIdle();
-  }
-  void Finish() {
-    ASSERT_TRUE(runtime.quiescent()) << runtime.Dump();
-    runtime.Finish();
-    EXPECT_EQ(runtime.TakeProblems(), "");
-  }
-  contract::SteppedRuntime runtime;
   LeaseLock lock;
   std::vector<std::string> order;
 };
 
 TEST_F(LeaseTimeTest, HolderIsCancelledWhenItsTimeIsOverAndTheNextGetsIt) {
-  Start([&](Cx cx) -> Task<void> {
+  bool held = false;
+  Run([&](Cx cx) -> Task<void> {
     auto holder = cx.Spawn("holder", [&](Cx cx) -> Task<void> {
       Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
+      held = true;
       EXPECT_EQ(lease.expires(), cx.Now() + kTime);
       EXPECT_FALSE(lease.expired());
       const Outcome<void> slept = co_await SleepUntil(cx, Instant::InfiniteFuture());
-      order.push_back("cancelled");
+      Note("cancelled");
       EXPECT_TRUE(slept.is_cancelled());
       EXPECT_EQ(slept.cancel_reason().kind(), CancelKind::kDeadline);
       EXPECT_THAT(slept.ToString(), HasSubstr("lease_test.cc"));
@@ -78,9 +73,10 @@ TEST_F(LeaseTimeTest, HolderIsCancelledWhenItsTimeIsOverAndTheNextGetsIt) {
       std::move(lease).Release();
       co_return slept;
     });
+    co_await OrReturn(Until(cx, [&] { return held; }));
     auto next = cx.Spawn("next", [&](Cx cx) -> Task<void> {
       Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
-      order.push_back("next");
+      Note("next");
       std::move(lease).Release();
       co_return Ok();
     });
@@ -89,42 +85,36 @@ TEST_F(LeaseTimeTest, HolderIsCancelledWhenItsTimeIsOverAndTheNextGetsIt) {
     (void)co_await OrReturn(next.Join(cx));
     co_return Ok();
   });
-  AdvanceBy(kTime - absl::Nanoseconds(1));
-  EXPECT_TRUE(order.empty());
-  AdvanceBy(absl::Nanoseconds(1));
-  EXPECT_THAT(order, ElementsAre("cancelled", "next"));
-  Finish();
+  EXPECT_THAT(order, ElementsAre("cancelled at 10s", "next at 10s"));
 }
 
 TEST_F(LeaseTimeTest, ThereAreNeverTwoHoldersEvenIfTheFirstTakesItsTimeToDrain) {
-  Start([&](Cx cx) -> Task<void> {
+  bool held = false;
+  Run([&](Cx cx) -> Task<void> {
     cx.Spawn("slow", [&](Cx cx) -> Task<void> {
       Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
+      held = true;
       (void)co_await SleepUntil(cx, Instant::InfiniteFuture());
-      order.push_back("asked to stop");
+      Note("asked to stop");
       (void)co_await Sleep(cx.ForDrain(), absl::Seconds(2));
-      order.push_back("has given up");
+      Note("has given up");
       std::move(lease).Release();
       co_return Ok();
     });
+    co_await OrReturn(Until(cx, [&] { return held; }));
     cx.Spawn("next", [&](Cx cx) -> Task<void> {
       Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
-      order.push_back("next");
+      Note("next");
       std::move(lease).Release();
       co_return Ok();
     });
     co_return Ok();
   });
-  AdvanceBy(kTime);
-  AdvanceBy(absl::Seconds(1));
-  EXPECT_THAT(order, ElementsAre("asked to stop"));
-  AdvanceBy(absl::Seconds(1));
-  EXPECT_THAT(order, ElementsAre("asked to stop", "has given up", "next"));
-  Finish();
+  EXPECT_THAT(order, ElementsAre("asked to stop at 10s", "has given up at 12s", "next at 12s"));
 }
 
 TEST_F(LeaseTimeTest, RenewBeginsTheTimeAnewAndKeepsTheToken) {
-  Start([&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     auto holder = cx.Spawn("holder", [&](Cx cx) -> Task<void> {
       Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
       const uint64_t token = lease.token();
@@ -134,24 +124,18 @@ TEST_F(LeaseTimeTest, RenewBeginsTheTimeAnewAndKeepsTheToken) {
         EXPECT_EQ(lease.expires(), cx.Now() + kTime);
         EXPECT_EQ(lease.token(), token);
       }
-      order.push_back("renewed");
+      Note("renewed");
       co_return co_await HoldForEver(cx, std::move(lease));
     });
     (void)co_await OrReturn(holder.Join(cx));
-    order.push_back("cancelled");
+    Note("cancelled");
     co_return Ok();
   });
-  for (int i = 0; i < 3; ++i) AdvanceBy(absl::Seconds(9));
-  EXPECT_THAT(order, ElementsAre("renewed"));
-  AdvanceBy(absl::Seconds(9));
-  EXPECT_THAT(order, ElementsAre("renewed"));
-  AdvanceBy(absl::Seconds(1));
-  EXPECT_THAT(order, ElementsAre("renewed", "cancelled"));
-  Finish();
+  EXPECT_THAT(order, ElementsAre("renewed at 27s", "cancelled at 37s"));
 }
 
 TEST_F(LeaseTimeTest, RenewOfALeaseWhoseTimeIsOverFails) {
-  Start([&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     cx.Spawn("late", [&](Cx cx) -> Task<void> {
       Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
       (void)co_await SleepUntil(cx, Instant::InfiniteFuture());
@@ -159,31 +143,27 @@ TEST_F(LeaseTimeTest, RenewOfALeaseWhoseTimeIsOverFails) {
       EXPECT_EQ(late.code(), absl::StatusCode::kFailedPrecondition);
       EXPECT_THAT(std::string(late.message()), HasSubstr("has expired. Give it up"));
       std::move(lease).Release();
-      order.push_back("late");
+      Note("late");
       co_return Ok();
     });
     co_return Ok();
   });
-  AdvanceBy(kTime);
-  EXPECT_THAT(order, ElementsAre("late"));
-  Finish();
+  EXPECT_THAT(order, ElementsAre("late at 10s"));
 }
 
 TEST_F(LeaseTimeTest, LeaseThatWasGivenUpCancelsNobody) {
-  Start([&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
     std::move(lease).Release();
     co_await OrReturn(Sleep(cx, 2 * kTime));
-    order.push_back("not cancelled");
+    Note("not cancelled");
     co_return Ok();
   });
-  AdvanceBy(2 * kTime);
-  EXPECT_THAT(order, ElementsAre("not cancelled"));
-  Finish();
+  EXPECT_THAT(order, ElementsAre("not cancelled at 20s"));
 }
 
 TEST_F(LeaseTimeTest, TheTaskThatRenewedLastIsCancelled) {
-  Start([&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     auto first = cx.Spawn("first", [&](Cx cx) -> Task<void> {
       Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
       auto second = cx.Spawn(
@@ -195,21 +175,19 @@ TEST_F(LeaseTimeTest, TheTaskThatRenewedLastIsCancelled) {
           std::move(lease));
       const Outcome<void> ended = co_await OrReturn(second.Join(cx));
       EXPECT_TRUE(ended.is_cancelled());
-      order.push_back("second was cancelled");
+      Note("second was cancelled");
       co_return Ok();
     });
     const Outcome<void> ended = co_await OrReturn(first.Join(cx));
     EXPECT_TRUE(ended.ok()) << ended.ToString();
     co_return Ok();
   });
-  AdvanceBy(kTime);
-  EXPECT_THAT(order, ElementsAre("second was cancelled"));
-  Finish();
+  EXPECT_THAT(order, ElementsAre("second was cancelled at 10s"));
 }
 
 TEST_F(LeaseTimeTest, LeaseWhoseHolderHasEndedStaysHeldUntilItIsConsumed) {
   std::optional<Lease> kept;
-  Start([&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     auto holder = cx.Spawn("holder", [&](Cx cx) -> Task<void> {
       kept.emplace(co_await OrReturn(lock.Acquire(cx, kTime)));
       co_return Ok();
@@ -221,12 +199,10 @@ TEST_F(LeaseTimeTest, LeaseWhoseHolderHasEndedStaysHeldUntilItIsConsumed) {
     std::optional<Lease> next = lock.TryAcquire(cx, kTime);
     EXPECT_TRUE(next.has_value());
     std::move(*next).Release();
-    order.push_back("done");
+    Note("done");
     co_return Ok();
   });
-  AdvanceBy(2 * kTime);
-  EXPECT_THAT(order, ElementsAre("done"));
-  Finish();
+  EXPECT_THAT(order, ElementsAre("done at 20s"));
 }
 
 // Its alarm is the region's, which has gone: the clock must not hear of it any more.
@@ -255,17 +231,16 @@ TEST_F(LeaseTimeTest, RevokedLeaseOutlivesItsRegionAndItsRuntime) {
   }
   EXPECT_TRUE(kept->revoked());
   std::move(*kept).Release();
-  Start([&](Cx cx) -> Task<void> {
+  Run([&](Cx cx) -> Task<void> {
     Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
     std::move(lease).Release();
     co_return Ok();
   });
-  Finish();
 }
 
 // ---- without time -----------------------------------------------------------------------------------
 
-class LeaseTest : public LockTest {
+class LeaseTest : public rules::WorkersTest {
  protected:
   LeaseLock lock;
 };
@@ -302,21 +277,24 @@ TEST_P(LeaseTest, ExampleOfTheHeader) {
 TEST_P(LeaseTest, OneAtATimeInOrderWithTokensThatGrow) {
   std::vector<uint64_t> tokens;
   std::vector<int> order;
+  Gate tried;
   Run([&](Cx cx) -> Task<void> {
     Lease held = co_await OrReturn(lock.Acquire(cx, kTime));
     tokens.push_back(held.token());
     for (int i = 0; i < 3; ++i) {
       cx.Spawn("waiter", [&, i](Cx cx) -> Task<void> {
         Lease lease = co_await OrReturn(lock.Acquire(cx, kTime));
+        co_await OrReturn(Pass(cx, tried));
         order.push_back(i);
         tokens.push_back(lease.token());
         std::move(lease).Release();
         co_return Ok();
       });
-      co_await OrReturn(UntilParked(cx, i + 1, "LeaseLock::Acquire"));
+      co_await OrReturn(rt.UntilParked(cx, "LeaseLock::Acquire", i + 1));
     }
     std::move(held).Release();
     EXPECT_FALSE(lock.TryAcquire(cx, kTime).has_value());
+    tried.Open();
     co_return Ok();
   });
   EXPECT_THAT(order, ElementsAre(0, 1, 2));
@@ -383,11 +361,11 @@ TEST_P(LeaseTest, TheOutcomeOfACancelledTaskWithoutAHandleGivesItsLeaseUp) {
 
 // Releases, renewals and the end of the time come at the same moment; on any thread.
 TEST(LeaseStressTest, ExpiryRacesWithRenewalsAndReleases) {
-  auto runtime = MakeRuntime(3);
+  TestRuntime rt(3);
   LeaseLock lock;
   std::atomic<int> holders{0};
   for (int round = 0; round < 40; ++round) {
-    const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
       auto body = [&](Cx cx) -> Task<void> {
         for (int i = 0; i < 12; ++i) {
           cx.Spawn("holder", [&, i](Cx cx) -> Task<void> {
@@ -412,7 +390,7 @@ TEST(LeaseStressTest, ExpiryRacesWithRenewalsAndReleases) {
 
 // ---- bugs -------------------------------------------------------------------------------------------
 
-using LeaseDeathTest = LockDeathTest;
+using LeaseDeathTest = rules::OneWorkerDeathTest;
 
 TEST_F(LeaseDeathTest, TimesThatMakeNoSense) {
   EXPECT_DEATH(

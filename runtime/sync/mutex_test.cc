@@ -13,24 +13,21 @@
 #include "gtest/gtest.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/region/region.h"
-#include "quiesce/runtime/runtime.h"
-#include "quiesce/runtime/sync/lock_test_support.h"
 #include "quiesce/runtime/task/select.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/yield.h"
 #include "quiesce/runtime/time/sleep.h"
+#include "quiesce/testing/rules/fixture.h"
 
 namespace quiesce {
 namespace {
 
+using rules::Gate;
+using rules::Pass;
+using rules::TestRuntime;
 using ::testing::ElementsAre;
 
-class MutexTest : public LockTest {
- protected:
-  Task<void> UntilParked(Cx cx, int tasks, std::string wait = "Mutex::Lock") {
-    return LockTest::UntilParked(cx, tasks, std::move(wait));
-  }
-};
+class MutexTest : public rules::WorkersTest {};
 INSTANTIATE_TEST_SUITE_P(Workers, MutexTest, ::testing::Values(1, 2));
 
 // ---- locking ----------------------------------------------------------------------------------------
@@ -90,19 +87,22 @@ TEST_P(MutexTest, OneTaskAtATimeHoldsItAlsoOverSuspensions) {
 
 TEST_P(MutexTest, IsHandedOverInOrderAndNobodyComesInBetween) {
   Mutex mutex;
+  Gate tried;
   std::vector<int> order;
   Run([&](Cx cx) -> Task<void> {
     std::optional<MutexGuard> guard(co_await OrReturn(mutex.Lock(cx)));
     for (int i = 0; i < 3; ++i) {
       cx.Spawn("waiter", [&, i](Cx cx) -> Task<void> {
         MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+        co_await OrReturn(Pass(cx, tried));
         order.push_back(i);
         co_return Ok();
       });
-      co_await OrReturn(UntilParked(cx, i + 1));
+      co_await OrReturn(rt.UntilParked(cx, "Mutex::Lock", i + 1));
     }
     std::move(*guard).Unlock();
     EXPECT_FALSE(mutex.TryLock().has_value()) << "it is the first waiter's";
+    tried.Open();
     guard.emplace(co_await OrReturn(mutex.Lock(cx)));
     order.push_back(3);
     co_return Ok();
@@ -168,8 +168,8 @@ TEST_P(MutexTest, WhatOneHolderWroteTheNextReads) {
 // After many locks in a row that were free the task lets others run. If it held the lock then, they would queue for
 // it, and each lock after that would be a hand-over.
 TEST(MutexConvoyTest, TaskThatLetsOthersGoFirstHoldsNothing) {
-  auto runtime = MakeRuntime(1);
-  const Outcome<void> ended = runtime->BlockOn([](Cx cx) -> Task<void> {
+  TestRuntime rt(1);
+  const Outcome<void> ended = rt.Run([](Cx cx) -> Task<void> {
     Mutex mutex;
     bool stop = false;
     int looks = 0;
@@ -204,7 +204,7 @@ TEST_P(MutexTest, CancelledWaiterLeavesTheOrderOfTheOthers) {
         order.push_back(i);
         co_return Ok();
       }));
-      co_await OrReturn(UntilParked(cx, i + 1));
+      co_await OrReturn(rt.UntilParked(cx, "Mutex::Lock", i + 1));
     }
     waiters[0].Cancel();
     waiters[2].Cancel();
@@ -217,25 +217,25 @@ TEST_P(MutexTest, CancelledWaiterLeavesTheOrderOfTheOthers) {
   EXPECT_THAT(order, ElementsAre(1, 3));
 }
 
-// With one worker the waiter runs only when both have happened.
 TEST(MutexCancelTest, OfAnUnlockAndACancelTheFirstDecides) {
-  auto runtime = MakeRuntime(1);
+  TestRuntime rt(1);
   for (const bool cancel_first : {true, false}) {
-    const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
       Mutex mutex;
       MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
-      bool parking = false;
+      Gate both_have_happened;
       auto waiter = cx.Spawn("waiter", [&](Cx cx) -> Task<void> {
-        parking = true;
         MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+        co_await OrReturn(Pass(cx.ForDrain(), both_have_happened));
         co_return Ok();
       });
-      while (!parking) co_await OrReturn(Yield(cx));
+      co_await OrReturn(rt.UntilParked(cx, "Mutex::Lock"));
       if (cancel_first) waiter.Cancel();
       std::move(guard).Unlock();
       EXPECT_EQ(mutex.TryLock().has_value(), cancel_first)
           << "handed over, unless cancelled before";
       if (!cancel_first) waiter.Cancel();
+      both_have_happened.Open();
       const Outcome<void> got = co_await OrReturn(waiter.Join(cx));
       EXPECT_EQ(got.is_cancelled(), cancel_first) << got.ToString();
       EXPECT_TRUE(mutex.TryLock().has_value());
@@ -264,7 +264,7 @@ TEST_P(MutexTest, ArmOfASelectThatLosesLocksNothing) {
       co_await OrReturn(SleepUntil(cx, Instant::InfiniteFuture()));
       co_return Ok();
     });
-    co_await OrReturn(UntilParked(cx, 1, "Sleep"));
+    co_await OrReturn(rt.UntilParked(cx, "Sleep"));
     auto lost = co_await OrReturn(Select(cx, mutex.Lock(cx), Sleep(cx, absl::Milliseconds(1))));
     EXPECT_EQ(lost.index(), 1u);
     holder.Cancel();
@@ -280,7 +280,7 @@ TEST_P(MutexTest, ArmOfASelectThatLosesLocksNothing) {
 // ---- threads ----------------------------------------------------------------------------------------
 
 TEST(MutexThreadTest, ThreadsAndTasksShareOneQueue) {
-  auto runtime = MakeRuntime(2);
+  TestRuntime rt(2);
   MutexOf<int> counter(0);
   constexpr int kTimes = 2000;
   std::vector<std::thread> threads;
@@ -293,7 +293,7 @@ TEST(MutexThreadTest, ThreadsAndTasksShareOneQueue) {
       }
     });
   }
-  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+  const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
     for (int i = 0; i < 4; ++i) {
       cx.Spawn("task", [&](Cx cx) -> Task<void> {
         for (int k = 0; k < kTimes; ++k) {
@@ -330,7 +330,7 @@ TEST(MutexThreadTest, BlockingLockThatTimesOutLocksNothing) {
 
 // Random locks, several at once (in order), with waits that drain and are cancelled, by tasks and threads.
 TEST(MutexStressTest, ManyTasksLockManyMutexesWhileRegionsAreCancelled) {
-  auto runtime = MakeRuntime(4);
+  TestRuntime rt(4);
   constexpr int kMutexes = 5;
   struct Guarded {
     Mutex mutex;
@@ -375,7 +375,7 @@ TEST(MutexStressTest, ManyTasksLockManyMutexesWhileRegionsAreCancelled) {
     }
   };
   for (int round = 0; round < 60; ++round) {
-    const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
       auto opener = cx.Spawn("opener", [&](Cx cx) -> Task<void> {
         auto body = [&](Cx cx) -> Task<void> {
           for (int i = 0; i < 16; ++i) {
@@ -407,7 +407,7 @@ TEST(MutexStressTest, ManyTasksLockManyMutexesWhileRegionsAreCancelled) {
 
 // ---- bugs -------------------------------------------------------------------------------------------
 
-using MutexDeathTest = LockDeathTest;
+using MutexDeathTest = rules::OneWorkerDeathTest;
 
 TEST_F(MutexDeathTest, LockByItsHolderNamesBothPlaces) {
   EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {

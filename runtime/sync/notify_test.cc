@@ -25,14 +25,6 @@ using rules::Trail;
 using rules::Until;
 using ::testing::ElementsAre;
 
-// How many tasks stand in `what`, by the dump.
-int Parked(TestRuntime& rt, const char* what) {
-  const std::string dump = rt->DumpRegions();
-  int count = 0;
-  for (size_t at = dump.find(what); at != std::string::npos; at = dump.find(what, at + 1)) ++count;
-  return count;
-}
-
 class NotifyTest : public ::testing::TestWithParam<uint32_t> {};
 INSTANTIATE_TEST_SUITE_P(Workers, NotifyTest, ::testing::Values(1, 2));
 
@@ -104,13 +96,13 @@ TEST_P(NotifyTest, NotifyOneEndsTheLongestWaitAndNoOther) {
   Trail trail;
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     for (const char* name : {"a", "b", "c"}) {
-      const int before = Parked(rt, "in Notify::Wait");
+      const int before = rt.Parked("Notify::Wait");
       cx.Spawn("waiting", [&notify, &trail, name](Cx cx) -> Task<void> {
         co_await OrReturn(notify.Wait(cx));
         trail.Add(name);
         co_return Ok();
       });
-      co_await OrReturn(Until(cx, [&] { return Parked(rt, "in Notify::Wait") == before + 1; }));
+      co_await OrReturn(Until(cx, [&] { return rt.Parked("Notify::Wait") == before + 1; }));
     }
     for (size_t i = 1; i <= 3; ++i) {
       notify.NotifyOne();
@@ -136,7 +128,7 @@ TEST_P(NotifyTest, NotifyAllEndsAllThatWaitAndStoresNothing) {
         co_return Ok();
       });
     }
-    co_await OrReturn(Until(cx, [&] { return Parked(rt, "in Notify::Wait") == kWaits; }));
+    co_await OrReturn(Until(cx, [&] { return rt.Parked("Notify::Wait") == kWaits; }));
     notify.NotifyAll();
     co_await OrReturn(Until(cx, [&] { return woken.load() == kWaits; }));
     EXPECT_FALSE(notify.TryWait());
@@ -275,7 +267,7 @@ TEST(NotifyDeathTest, DestroyedWhileATaskWaitsIsFatal) {
             co_await OrReturn(raw->Wait(cx));
             co_return Ok();
           });
-          co_await OrReturn(Until(cx, [&] { return Parked(rt, "in Notify::Wait") == 1; }));
+          co_await OrReturn(Until(cx, [&] { return rt.Parked("Notify::Wait") == 1; }));
           notify.reset();
           co_return Ok();
         });
@@ -296,7 +288,7 @@ TEST(NotifyDeathTest, DestroyedBeforeACancelledWaitHasLeftIsFatal) {
               co_await OrReturn(raw->Wait(cx));
               co_return Ok();
             });
-            co_await OrReturn(Until(cx, [&] { return Parked(rt, "in Notify::Wait") == 1; }));
+            co_await OrReturn(Until(cx, [&] { return rt.Parked("Notify::Wait") == 1; }));
             sleeper.Cancel();  // the only worker is ours
             if (all) {
               notify->NotifyAll();

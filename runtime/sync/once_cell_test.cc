@@ -25,10 +25,6 @@ using rules::PassStructural;
 using rules::TestRuntime;
 using rules::Until;
 
-bool Stands(TestRuntime& rt, absl::string_view what) {
-  return absl::StrContains(rt->DumpRegions(), what);
-}
-
 class OnceCellTest : public ::testing::TestWithParam<uint32_t> {};
 INSTANTIATE_TEST_SUITE_P(Workers, OnceCellTest, ::testing::Values(1, 2));
 
@@ -83,8 +79,8 @@ TEST_P(OnceCellTest, AnInitialiserThatFailsFailsItsOwnGetAndTheNextOneTries) {
       });
       auto reader = cx.Spawn(
           "reader", [&](Cx cx) -> Task<int> { co_return *co_await OrReturn(cell.Wait(cx)); });
-      co_await OrReturn(Until(cx, [&] { return Stands(rt, "in OnceCell::Get"); }));
-      co_await OrReturn(Until(cx, [&] { return Stands(rt, "in OnceCell::Wait"); }));
+      co_await OrReturn(rt.UntilParked(cx, "OnceCell::Get"));
+      co_await OrReturn(rt.UntilParked(cx, "OnceCell::Wait"));
       gate.Open();
       EXPECT_THAT(co_await OrReturn(failing.Join(cx)), IsError("not now"));
       Outcome<int> got = co_await OrReturn(next.Join(cx));
@@ -120,7 +116,7 @@ TEST_P(OnceCellTest, ACancelledInitialiserGivesItsTurnToTheOneThatWaits) {
         auto init = [](Cx) -> Task<int> { co_return 2; };
         co_return *co_await OrReturn(cell.Get(cx, init));
       });
-      co_await OrReturn(Until(cx, [&] { return Stands(rt, "in OnceCell::Get"); }));
+      co_await OrReturn(rt.UntilParked(cx, "OnceCell::Get"));
       first.Cancel();
       EXPECT_THAT(co_await OrReturn(first.Join(cx)), IsCancelledBy(CancelKind::kUser));
       Outcome<int> got = co_await OrReturn(second.Join(cx));
@@ -208,7 +204,7 @@ TEST(OnceCellLaneTest, TheMakerInheritsTheLaneOfADrainingWait) {
         co_await OrReturn(cell.Wait(cx.ForDrain()));
         co_return Ok();
       });
-      co_await OrReturn(Until(cx, [&] { return Stands(rt, "in OnceCell::Wait"); }));
+      co_await OrReturn(rt.UntilParked(cx, "OnceCell::Wait"));
       drains.Cancel();
       co_await OrReturn(Yield(cx));
       gate.Open();
@@ -318,7 +314,7 @@ TEST(OnceCellDeathTest, DestroyedWhileATaskWaitsIsFatal) {
             co_await OrReturn(raw->Wait(cx));
             co_return Ok();
           });
-          co_await OrReturn(Until(cx, [&] { return Stands(rt, "in OnceCell::Wait"); }));
+          co_await OrReturn(rt.UntilParked(cx, "OnceCell::Wait"));
           cell.reset();
           co_return Ok();
         });

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "quiesce/runtime/region/region.h"
@@ -30,18 +29,6 @@ using rules::TestRuntime;
 using rules::Trail;
 using rules::Until;
 using ::testing::ElementsAre;
-
-bool Stands(TestRuntime& rt, absl::string_view what) {
-  return absl::StrContains(rt->DumpRegions(), what);
-}
-
-// How many tasks stand there.
-size_t Count(TestRuntime& rt, const std::string& what) {
-  const std::string dump = rt->DumpRegions();
-  size_t count = 0;
-  for (size_t at = dump.find(what); at != std::string::npos; at = dump.find(what, at + 1)) ++count;
-  return count;
-}
 
 // A connection that counts how many of it there are.
 class Session {
@@ -146,7 +133,7 @@ TEST_P(PoolTest, OneHeldByATaskThatIsCancelledIsDiscarded) {
       std::move(got).Return();
       co_return number;
     });
-    co_await OrReturn(Until(cx, [&] { return Stands(rt, "in Pool::Checkout"); }));
+    co_await OrReturn(rt.UntilParked(cx, "Pool::Checkout"));
     holder.Cancel();
     Outcome<int> number = co_await OrReturn(next.Join(cx));
     EXPECT_EQ(number.value(), 2);
@@ -179,7 +166,7 @@ TEST_P(PoolTest, AFactoryThatFailsOrIsCancelledFreesItsSeatForTheNext) {
       auto first = cx.Spawn("first", checkout);
       co_await OrReturn(Until(cx, [&] { return gate.waiting() == 1; }));
       auto second = cx.Spawn("second", checkout);
-      co_await OrReturn(Until(cx, [&] { return Stands(rt, "in Pool::Checkout"); }));
+      co_await OrReturn(rt.UntilParked(cx, "Pool::Checkout"));
       auto third = cx.Spawn("third", checkout);
       first.Cancel();
       EXPECT_THAT(co_await OrReturn(first.Join(cx)), IsCancelledBy(CancelKind::kUser));
@@ -335,7 +322,7 @@ TEST_P(PoolTest, CloseFailsWhoWaitsAndWaitsForWhatIsOut) {
         std::move(got).Return();
         co_return Ok();
       });
-      co_await OrReturn(Until(cx, [&] { return Stands(rt, "in Pool::Checkout"); }));
+      co_await OrReturn(rt.UntilParked(cx, "Pool::Checkout"));
       auto closing = cx.Spawn("closing", [&](Cx cx) -> Task<void> {
         co_await OrReturn(pool.Close(cx));
         co_return Ok();
@@ -346,7 +333,7 @@ TEST_P(PoolTest, CloseFailsWhoWaitsAndWaitsForWhatIsOut) {
       std::move(idle).Return();
       EXPECT_EQ(log.alive.load(), 1);
       EXPECT_FALSE(pool.TryCheckout(cx).has_value());
-      co_await OrReturn(Until(cx, [&] { return Stands(rt, "in Pool::Close"); }));
+      co_await OrReturn(rt.UntilParked(cx, "Pool::Close"));
       EXPECT_FALSE(closing.ended());
       std::move(out).Return();
       EXPECT_THAT(co_await OrReturn(closing.Join(cx)), IsOk());
@@ -396,7 +383,7 @@ TEST(PoolCloseTest, EachCloseReturnsOnceAllIsDestroyedWhoeverDoesThat) {
     EXPECT_EQ(pool.size(), 1u);
     EXPECT_EQ(pool.idle(), 0u);
     lets_go = std::thread([&] {
-      while (!returned.load() && !Stands(rt, "in Pool::Close")) std::this_thread::yield();
+      while (!returned.load() && rt.Parked("Pool::Close") == 0) std::this_thread::yield();
       control.go.store(true);
     });
     co_await OrReturn(pool.Close(cx));
@@ -427,8 +414,7 @@ TEST_P(PoolTest, WhatIsReturnedGoesToWhoHasWaitedLongestWhoIsNotCancelled) {
           std::move(got).Return();
           co_return Ok();
         }));
-        co_await OrReturn(
-            Until(cx, [&] { return Count(rt, "in Pool::Checkout") == clients.size(); }));
+        co_await OrReturn(rt.UntilParked(cx, "Pool::Checkout", static_cast<int>(clients.size())));
       }
       clients[0].Cancel();
       std::move(held).Return();
@@ -449,10 +435,10 @@ TEST_P(PoolTest, EachCloseThatWaitsIsToldAndOneMayBeCancelled) {
   EXPECT_THAT(rt.Run([&](Cx cx) -> Task<void> {
     PoolPermit<Session> out = co_await OrReturn(pool.Checkout(cx));
     std::vector<TaskHandle<void>> closers;
-    for (size_t i = 0; i < 3; ++i) {
+    for (int i = 0; i < 3; ++i) {
       closers.push_back(
           cx.Spawn("closes", [&](Cx cx) -> Task<void> { co_return co_await pool.Close(cx); }));
-      co_await OrReturn(Until(cx, [&] { return Count(rt, "in Pool::Close") == i + 1; }));
+      co_await OrReturn(rt.UntilParked(cx, "Pool::Close", i + 1));
     }
     closers[1].Cancel();
     EXPECT_THAT(co_await OrReturn(closers[1].Join(cx)), IsCancelledBy(CancelKind::kUser));
@@ -511,7 +497,7 @@ TEST_P(PoolTest, CloseFailsAllWhoWait) {
           co_return Ok();
         }));
       }
-      co_await OrReturn(Until(cx, [&] { return Count(rt, "in Pool::Checkout") == 3; }));
+      co_await OrReturn(rt.UntilParked(cx, "Pool::Checkout", 3));
       PoolCloseWait closed = pool.Close(cx);
       for (TaskHandle<void>& client : clients) {
         EXPECT_THAT(co_await OrReturn(client.Join(cx)), IsError("the pool is closed"));
@@ -704,7 +690,7 @@ TEST(PoolDeathTest, DestroyedWhileACheckoutWaitsIsFatal) {
             std::move(got).Return();
             co_return Ok();
           });
-          co_await OrReturn(Until(cx, [&] { return Stands(rt, "in Pool::Checkout"); }));
+          co_await OrReturn(rt.UntilParked(cx, "Pool::Checkout"));
           pool.reset();
           std::move(held).Return();
           co_return Ok();
@@ -730,8 +716,8 @@ TEST(PoolDeathTest, DestroyedBeforeACancelledWaitHasLeftIsFatal) {
               std::move(got).Return();
               co_return Ok();
             });
-            const char* const wait = close ? "in Pool::Close" : "in Pool::Checkout";
-            co_await OrReturn(Until(cx, [&] { return Stands(rt, wait); }));
+            const char* const wait = close ? "Pool::Close" : "Pool::Checkout";
+            co_await OrReturn(rt.UntilParked(cx, wait));
             late.Cancel();  // the only worker is ours
             std::move(held).Return();
             pool.reset();
@@ -753,7 +739,7 @@ TEST(PoolDeathTest, DestroyedWhileACloseWaitsIsFatal) {
           PoolPermit<int> held = co_await OrReturn(pool->Checkout(cx));
           cx.Spawn("closes",
                    [raw = pool.get()](Cx cx) -> Task<void> { co_return co_await raw->Close(cx); });
-          co_await OrReturn(Until(cx, [&] { return Stands(rt, "in Pool::Close"); }));
+          co_await OrReturn(rt.UntilParked(cx, "Pool::Close"));
           pool.reset();
           std::move(held).Return();
           co_return Ok();

@@ -6,12 +6,11 @@
 
 #include "gtest/gtest.h"
 #include "quiesce/runtime/outcome/outcome.h"
-#include "quiesce/runtime/runtime.h"
-#include "quiesce/runtime/sync/lock_test_support.h"
 #include "quiesce/runtime/sync/mutex.h"
 #include "quiesce/runtime/sync/semaphore.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/yield.h"
+#include "quiesce/testing/rules/fixture.h"
 
 namespace quiesce {
 namespace {
@@ -41,7 +40,7 @@ Task<void> Save(Cx cx, MutexOf<Index>& index, Semaphore& disk, Document document
 TEST(SyncReadmeTest, Example) {
   MutexOf<Index> index;
   Semaphore disk(2);
-  const Outcome<void> ended = MakeRuntime(2)->BlockOn([&](Cx cx) -> Task<void> {
+  const Outcome<void> ended = rules::TestRuntime(2).Run([&](Cx cx) -> Task<void> {
     for (const char* name : {"a", "bb", "ccc", "dddd"}) {
       cx.Spawn("save", [&, name](Cx cx) -> Task<void> {
         co_return co_await Save(cx, index, disk, Document(name));

@@ -15,19 +15,19 @@
 #include "quiesce/runtime/base/spin_lock.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/region/region.h"
-#include "quiesce/runtime/runtime.h"
-#include "quiesce/runtime/sync/lock_test_support.h"
 #include "quiesce/runtime/task/select.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/yield.h"
 #include "quiesce/runtime/time/sleep.h"
+#include "quiesce/testing/rules/fixture.h"
 
 namespace quiesce {
 namespace {
 
+using rules::TestRuntime;
 using ::testing::ElementsAre;
 
-class RwLockTest : public LockTest {
+class RwLockTest : public rules::WorkersTest {
  protected:
   // Each of these spawns a task that locks, notes `name` and unlocks after it was let go on, and returns once it waits.
   Task<TaskHandle<void>> SpawnReader(Cx cx, std::string name) {
@@ -36,7 +36,7 @@ class RwLockTest : public LockTest {
       Note(name);
       co_return Ok();
     });
-    co_await OrReturn(UntilParked(cx, ++readers_, "RwLock::ReadLock"));
+    co_await OrReturn(rt.UntilParked(cx, "RwLock::ReadLock", ++readers_));
     co_return reader;
   }
   Task<TaskHandle<void>> SpawnWriter(Cx cx, std::string name) {
@@ -45,7 +45,7 @@ class RwLockTest : public LockTest {
       Note(name);
       co_return Ok();
     });
-    co_await OrReturn(UntilParked(cx, ++writers_, "RwLock::WriteLock"));
+    co_await OrReturn(rt.UntilParked(cx, "RwLock::WriteLock", ++writers_));
     co_return writer;
   }
   void Note(std::string name) {
@@ -186,8 +186,8 @@ TEST_P(RwLockTest, WriterThatLeavesLetsTheReadersInThatItKeptOut) {
 
 // With one worker the writers only run when everything has happened.
 TEST(RwLockCancelTest, WritersThatAreCancelledWhenTheirTurnComesLetTheReadersIn) {
-  auto runtime = MakeRuntime(1);
-  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+  TestRuntime rt(1);
+  const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
     RwLock lock;
     std::optional<ReadGuard> read(co_await OrReturn(lock.ReadLock(cx)));
     int parking = 0;
@@ -244,7 +244,7 @@ TEST_P(RwLockTest, GuardsAreMovedUnlockedAndDetached) {
 // ---- threads and stress -----------------------------------------------------------------------------
 
 TEST(RwLockStressTest, ThreadsAndTasksReadAndWriteWhileWaitersAreCancelled) {
-  auto runtime = MakeRuntime(3);
+  TestRuntime rt(3);
   struct Pair {
     int64_t a = 0;
     int64_t b = 0;
@@ -268,7 +268,7 @@ TEST(RwLockStressTest, ThreadsAndTasksReadAndWriteWhileWaitersAreCancelled) {
     }
   });
   for (int round = 0; round < 30; ++round) {
-    const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
       auto body = [&](Cx cx) -> Task<void> {
         for (int i = 0; i < 20; ++i) {
           auto task = cx.Spawn("locker", [&, i](Cx cx) -> Task<void> {
@@ -312,7 +312,7 @@ TEST(RwLockStressTest, ThreadsAndTasksReadAndWriteWhileWaitersAreCancelled) {
 
 // ---- bugs -------------------------------------------------------------------------------------------
 
-using RwLockDeathTest = LockDeathTest;
+using RwLockDeathTest = rules::OneWorkerDeathTest;
 
 TEST_F(RwLockDeathTest, WriterThatLocksAgain) {
   EXPECT_DEATH(RunOnce([](Cx cx) -> Task<void> {

@@ -13,19 +13,21 @@
 #include "gtest/gtest.h"
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/region/region.h"
-#include "quiesce/runtime/runtime.h"
-#include "quiesce/runtime/sync/lock_test_support.h"
 #include "quiesce/runtime/task/select.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/task/yield.h"
 #include "quiesce/runtime/time/sleep.h"
+#include "quiesce/testing/rules/fixture.h"
 
 namespace quiesce {
 namespace {
 
+using rules::Gate;
+using rules::Pass;
+using rules::TestRuntime;
 using ::testing::ElementsAre;
 
-class SemaphoreTest : public LockTest {
+class SemaphoreTest : public rules::WorkersTest {
  protected:
   // Spawns a task that acquires `count`, notes `number` and ends, and returns once it waits.
   Task<TaskHandle<void>> SpawnWaiting(Cx cx, int64_t count, int number, int waiting) {
@@ -35,7 +37,7 @@ class SemaphoreTest : public LockTest {
       std::move(permit).Release();
       co_return Ok();
     });
-    co_await OrReturn(UntilParked(cx, waiting, "Semaphore::Acquire"));
+    co_await OrReturn(rt.UntilParked(cx, "Semaphore::Acquire", waiting));
     co_return waiter;
   }
   Semaphore semaphore{2};
@@ -129,13 +131,24 @@ TEST_P(SemaphoreTest, WaiterThatLeavesLetsThoseBehindItGo) {
 TEST_P(SemaphoreTest, OneReleaseServesAllThatFit) {
   Run([&](Cx cx) -> Task<void> {
     SemaphorePermit held = co_await OrReturn(semaphore.Acquire(cx, 2));
-    auto first = co_await OrReturn(SpawnWaiting(cx, 1, 0, 1));
-    auto second = co_await OrReturn(SpawnWaiting(cx, 1, 1, 2));
-    std::move(held).Release();
-    EXPECT_FALSE(semaphore.TryAcquire(cx).has_value()) << "both are granted, not only the first";
-    (void)co_await OrReturn(first.Join(cx));
-    (void)co_await OrReturn(second.Join(cx));
-    co_return Ok();
+    Gate tried;
+    auto body = [&](Cx cx) -> Task<void> {
+      for (int i = 0; i < 2; ++i) {
+        cx.Spawn("waiter", [&](Cx cx) -> Task<void> {
+          SemaphorePermit permit = co_await OrReturn(semaphore.Acquire(cx));
+          co_await OrReturn(Pass(cx, tried));
+          std::move(permit).Release();
+          co_return Ok();
+        });
+      }
+      co_await OrReturn(rt.UntilParked(cx, "Semaphore::Acquire", 2));
+      std::move(held).Release();
+      EXPECT_EQ(semaphore.available(), 0) << "both are granted, not only the first";
+      EXPECT_FALSE(semaphore.TryAcquire(cx).has_value());
+      tried.Open();
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "waiters", body);
   });
 }
 
@@ -160,7 +173,7 @@ TEST_P(SemaphoreTest, CloseEndsThoseWhoWaitAndRefusesThoseWhoCome) {
                 "Error(FAILED_PRECONDITION: Semaphore::Acquire: the semaphore is closed)");
       co_return Ok();
     });
-    co_await OrReturn(UntilParked(cx, 1, "Semaphore::Acquire"));
+    co_await OrReturn(rt.UntilParked(cx, "Semaphore::Acquire"));
     EXPECT_FALSE(semaphore.closed());
     semaphore.Close();
     (void)co_await OrReturn(waiter.Join(cx));
@@ -235,7 +248,7 @@ TEST_P(SemaphoreTest, RevokedPermitIsGivenBackByItsRelease) {
 // ---- threads ----------------------------------------------------------------------------------------
 
 TEST(SemaphoreThreadTest, ThreadsAndTasksShareOneQueue) {
-  auto runtime = MakeRuntime(2);
+  TestRuntime rt(2);
   Semaphore semaphore(3);
   std::atomic<int64_t> held{0};
   const auto use = [&](int64_t count) {
@@ -253,7 +266,7 @@ TEST(SemaphoreThreadTest, ThreadsAndTasksShareOneQueue) {
       }
     });
   }
-  const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+  const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
     for (int i = 0; i < 4; ++i) {
       cx.Spawn("task", [&, i](Cx cx) -> Task<void> {
         for (int k = 0; k < 2000; ++k) {
@@ -286,11 +299,11 @@ TEST(SemaphoreThreadTest, BlockingAcquireThatTimesOutTakesNothing) {
 // ---- stress -----------------------------------------------------------------------------------------
 
 TEST(SemaphoreStressTest, NothingIsLostWhileWaitersAreCancelled) {
-  auto runtime = MakeRuntime(4);
+  TestRuntime rt(4);
   Semaphore semaphore(5);
   for (int round = 0; round < 60; ++round) {
     std::atomic<int64_t> held{0};
-    const Outcome<void> ended = runtime->BlockOn([&](Cx cx) -> Task<void> {
+    const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
       auto body = [&](Cx cx) -> Task<void> {
         for (int i = 0; i < 24; ++i) {
           auto task = cx.Spawn("acquirer", [&, i](Cx cx) -> Task<void> {
@@ -324,7 +337,7 @@ TEST(SemaphoreStressTest, NothingIsLostWhileWaitersAreCancelled) {
 
 // ---- bugs -------------------------------------------------------------------------------------------
 
-using SemaphoreDeathTest = LockDeathTest;
+using SemaphoreDeathTest = rules::OneWorkerDeathTest;
 
 TEST_F(SemaphoreDeathTest, NumbersThatMakeNoSense) {
   EXPECT_DEATH(Semaphore(-1), "Semaphore\\(-1\\): the number of permits cannot be negative");
@@ -343,24 +356,22 @@ TEST_F(SemaphoreDeathTest, NumbersThatMakeNoSense) {
 
 // Who was passed over and has left is not missed: neither one that was cancelled nor a Select's arm that has lost.
 TEST(SemaphoreLifetimeTest, MayBeDestroyedOnceThoseThatWerePassedOverHaveLeft) {
-  auto runtime = MakeRuntime(1);
-  const Outcome<void> ended = runtime->BlockOn([](Cx cx) -> Task<void> {
+  TestRuntime rt(1);
+  const Outcome<void> ended = rt.Run([&](Cx cx) -> Task<void> {
     auto one = std::make_unique<Semaphore>(0);
     auto other = std::make_unique<Semaphore>(0);
-    int parking = 0;
     auto cancelled = cx.Spawn("cancelled", [&](Cx cx) -> Task<void> {
-      ++parking;
       (co_await OrReturn(one->Acquire(cx))).Release();
       co_return Ok();
     });
     auto selects = cx.Spawn("selects", [&](Cx cx) -> Task<void> {
-      ++parking;
       auto won = co_await OrReturn(Select(cx, one->Acquire(cx), other->Acquire(cx)));
       EXPECT_EQ(won.index(), 1u);
       std::move(*std::get<1>(won)).Release();
       co_return Ok();
     });
-    while (parking < 2) co_await OrReturn(Yield(cx));
+    co_await OrReturn(rt.UntilParked(cx, "Semaphore::Acquire"));
+    co_await OrReturn(rt.UntilParked(cx, "Select"));
     cancelled.Cancel();  // the only worker is ours
     other->AddPermits(1);
     one->AddPermits(1);  // passes over both

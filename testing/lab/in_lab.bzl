@@ -2,14 +2,16 @@
 
 load("//runtime:quiesce_cc.bzl", "quiesce_cc_test")
 
-def quiesce_in_lab_test(name, deps = [], without = [], repeat = 10):
+def quiesce_in_lab_test(name, deps = [], without = [], repeat = 10, virtual_time = False):
     """PRIMITIVE_test.cc with each Run of its fixture as an execution in the lab, with other seeds each time.
 
     Args:
       name: PRIMITIVE_in_lab_test.
       deps: what it needs beside the fixture and GoogleTest.
-      without: patterns of --gtest_filter: tests that use threads, a clock of their own, or the order of one worker.
+      without: patterns of --gtest_filter: tests that use threads, a clock of their own, or the order of one worker; each with
+          its reason beside it.
       repeat: how often.
+      virtual_time: it uses virtual_time.h as well.
     """
     skipped = ":".join(["*DeathTest*", "*Thread*", "*Stress*"] + without)
     quiesce_cc_test(
@@ -28,5 +30,5 @@ def quiesce_in_lab_test(name, deps = [], without = [], repeat = 10):
         deps = [
             "//testing/rules:fixture_in_lab",
             "@com_google_googletest//:gtest_main",
-        ] + deps,
+        ] + (["//testing/rules:virtual_time_in_lab"] if virtual_time else []) + deps,
     )

@@ -151,6 +151,44 @@ class TestRuntime : public Runner {
     EXPECT_TRUE(root.ok()) << root.ToString();
     return *std::move(outcome);
   }
+
+  // How many tasks are parked in `wait`, "Mutex::Lock"; with one worker they then are in its queue.
+  int Parked(absl::string_view wait) {
+    const std::string dump = (*this)->DumpRegions();
+    const std::string line = absl::StrCat("in ", wait);
+    int count = 0;
+    for (size_t at = dump.find(line); at != std::string::npos; at = dump.find(line, at + 1)) {
+      ++count;
+    }
+    return count;
+  }
+  // Yields until so many are. Goes on while cancelled.
+  Task<void> UntilParked(Cx cx, std::string wait, int tasks = 1) {
+    while (Parked(wait) < tasks) (void)co_await Yield(cx.ForDrain());
+    co_return Ok();
+  }
+};
+
+// A test on as many workers as its parameter says.
+class WorkersTest : public ::testing::TestWithParam<uint32_t> {
+ protected:
+  // Runs body(cx), which has to end Ok.
+  template <class Body>
+  void Run(Body&& body) {
+    const Outcome<void> ended = rt.Run(std::forward<Body>(body));
+    EXPECT_TRUE(ended.ok()) << ended.ToString();
+  }
+  TestRuntime rt{GetParam()};
+};
+
+// A test of what ends the process, on one worker.
+class OneWorkerDeathTest : public ::testing::Test {
+ protected:
+  OneWorkerDeathTest() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+  template <class Body>
+  static void RunOnce(Body&& body) {
+    (void)TestRuntime(1).Run(std::forward<Body>(body));
+  }
 };
 
 // --- where tasks are held ------------------------------------------------------------------------
