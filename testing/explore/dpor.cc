@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 namespace quiesce::explore {
 
 Exploration Explorer::Run() {
@@ -19,7 +17,7 @@ Exploration Explorer::Run() {
     known = trace_.length();
     while (known > 0 && states_[known - 1].todo.empty()) --known;
     if (known-- == 0) {
-      result_.exhausted = !waits_for_several_;
+      result_.exhausted = result_.complete = !waits_for_several_;
       break;
     }
     State& state = states_[known];
@@ -36,8 +34,7 @@ bool Explorer::Execute(size_t known, Node next) {
   for (size_t i = 0; i < known; ++i) {
     ++result_.steps;
     if (trace_.Repeat(model_)) continue;
-    result_.problem = absl::StrCat("nondeterminism: step ", i + 1, " of an execution, of task ",
-                                   trace_[i].task, ", does something else when it is repeated");
+    result_.problem = DoesNotRepeat(i, trace_[i].task);
     model_->End(Model::Ended::kGivenUp);
     return false;
   }
@@ -46,7 +43,7 @@ bool Explorer::Execute(size_t known, Node next) {
   bool any_enabled;
   while (Choose(&next, &task, &guide, &any_enabled)) {
     if (trace_.length() == options_.max_steps) {
-      result_.problem = absl::StrCat("an execution of more than ", options_.max_steps, " steps");
+      result_.problem = TooLong(options_.max_steps);
       model_->End(Model::Ended::kGivenUp);
       return false;
     }
@@ -113,7 +110,7 @@ void Explorer::CountEnd(Model::Ended how) {
   }
   if (how == Model::Ended::kGivenUp) {
     ++result_.blocked;
-  } else if (options_.tell_classes_apart && !seen_.insert(trace_.ClassHash()).second) {
+  } else if (options_.tell_classes_apart && !result_.hashes.insert(trace_.ClassHash()).second) {
     ++result_.duplicates;
   } else {
     ++(how == Model::Ended::kDeadlock ? result_.deadlocks : result_.classes);

@@ -20,41 +20,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
-#include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "quiesce/testing/explore/event.h"
+#include "quiesce/testing/explore/exploration.h"
 #include "quiesce/testing/explore/model.h"
 #include "quiesce/testing/explore/trace.h"
 #include "quiesce/testing/explore/wakeup_tree.h"
 
 namespace quiesce::explore {
-
-struct ExploreOptions {
-  uint64_t max_executions = std::numeric_limits<uint64_t>::max();
-  size_t max_steps = kMostSteps;  // of one execution
-  // Counts duplicates, for which it remembers a hash of each class.
-  bool tell_classes_apart = false;
-};
-
-struct Exploration {
-  uint64_t classes = 0;     // that came to their end
-  uint64_t deadlocks = 0;   // classes that did not: something waits for ever
-  uint64_t duplicates = 0;  // executions of a class that had been seen
-  // Executions given up, since all that could go on had been explored; and steps that were to be made and could not.
-  uint64_t blocked = 0;
-  uint64_t probes = 0;  // executions begun to see whether an operation could go earlier
-  uint64_t steps = 0;   // of all executions, repeated prefixes included
-  size_t longest = 0;   // of an execution, in steps
-  // All there is. Else max_executions were not enough, or there is a problem, or an operation waits for several
-  // objects at once, of which not all is found.
-  bool exhausted = false;
-  // Not empty: it stopped there. A prefix that does something else when it is executed again, or an execution of
-  // more than max_steps.
-  std::string problem;
-};
 
 class Explorer {
  public:
@@ -107,7 +81,6 @@ class Explorer {
   Model* const model_;
   const ExploreOptions options_;
   Exploration result_;
-  absl::flat_hash_set<uint64_t> seen_;
   WakeupNodes nodes_;
   Trace trace_;
   std::vector<State> states_;  // before each event, and at the end

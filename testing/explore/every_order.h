@@ -4,15 +4,16 @@
 
 #include <cstdint>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "quiesce/testing/explore/model.h"
 
 namespace quiesce::explore {
 
-// The hashes (Trace::ClassHash) of the classes that come to their end, and of the others.
+// The hashes (Trace::ClassHash) of the classes that come to their end, and of the others; of each, how few preemptions an
+// execution has: steps of another task while the one of the step before could go on.
 struct EveryOrder {
-  absl::flat_hash_set<uint64_t> classes;
-  absl::flat_hash_set<uint64_t> deadlocks;
+  absl::flat_hash_map<uint64_t, uint32_t> classes;
+  absl::flat_hash_map<uint64_t, uint32_t> deadlocks;
 };
 EveryOrder RunEveryOrder(Model* model);
 

@@ -3,17 +3,10 @@
 #include <algorithm>
 
 #include "absl/container/flat_hash_map.h"
+#include "quiesce/testing/explore/mix.h"
 
 namespace quiesce::explore {
 namespace {
-
-// The finalizer of SplitMix64.
-uint64_t Mix(uint64_t a, uint64_t b) {
-  uint64_t x = a * 0x9e3779b97f4a7c15 + b;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
 
 void Join(uint32_t* clock, const uint32_t* other, size_t width) {
   for (size_t i = 0; i < width; ++i) clock[i] = std::max(clock[i], other[i]);
@@ -45,10 +38,15 @@ void Trace::FindNewTasks(Model* model, size_t made_by) {
   // They are at the end.
   size_t first = live.size();
   while (first > 0 && !is_known(live[first - 1])) --first;
+  uint64_t siblings = 0;
   for (; first < live.size(); ++first) {
     MakeRoomFor(live[first]);
-    tasks_[live[first]].age = static_cast<uint32_t>(by_age_.size());
-    tasks_[live[first]].made_by = made_by;
+    TaskState& task = tasks_[live[first]];
+    task.age = static_cast<uint32_t>(by_age_.size());
+    task.made_by = made_by;
+    task.origin = made_by == kNowhere
+                      ? Mix(0, ++siblings)
+                      : Mix(Mix(OriginOf(events_[made_by].task), events_[made_by].index), ++siblings);
     by_age_.push_back(live[first]);
   }
 }
@@ -135,16 +133,18 @@ void Trace::Happen(size_t at) {
 
 void Trace::JoinClock(size_t at, uint32_t* clock) const { Join(clock, ClockOf(at), width_); }
 
+uint64_t Trace::EventHash(size_t at) const {
+  uint64_t before = 0;  // in whatever order the tasks are numbered
+  const uint32_t* clock = ClockOf(at);
+  for (TaskId task = 0; task < width_; ++task) {
+    if (clock[task] != 0) before += Mix(OriginOf(task), clock[task]);
+  }
+  return Mix(Mix(OriginOf(events_[at].task), events_[at].index), before);
+}
+
 uint64_t Trace::ClassHash() const {
   uint64_t sum = 0;  // in whatever order the events came
-  for (size_t at = 0; at < length_; ++at) {
-    uint64_t hash = Mix(events_[at].task, events_[at].index);
-    for (size_t task = 0; task < width_; ++task) {
-      // Another execution may know more tasks.
-      if (ClockOf(at)[task] != 0) hash = Mix(hash, uint64_t{task} << 32 | ClockOf(at)[task]);
-    }
-    sum += hash;
-  }
+  for (size_t at = 0; at < length_; ++at) sum += EventHash(at);
   return sum;
 }
 

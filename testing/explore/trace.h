@@ -67,8 +67,14 @@ class Trace {
     return event.previous == kNowhere ? zero_.data() : ClockOf(event.previous);
   }
 
-  // Equal for executions of one class, and with good luck for no others.
+  // Of who has made the task, in which step, as which: the same in each execution of a program, in whatever process.
+  uint64_t OriginOf(TaskId task) const { return tasks_[task].origin; }
+
+  // Equal for executions of one class, and with good luck for no others; also for another model of the same program. The
+  // sum of those of the events.
   uint64_t ClassHash() const;
+  // Of an event, and of what comes before it.
+  uint64_t EventHash(size_t at) const;
   // The same for this very order of events, and what they touch; also for another model of the same program.
   uint64_t OrderHash() const;
 
@@ -78,6 +84,7 @@ class Trace {
     std::vector<size_t> events;  // where they are
     size_t made_by = kNowhere;
     uint32_t age = kUnknown;
+    uint64_t origin = 0;
     size_t latest() const { return events.empty() ? made_by : events.back(); }
   };
   // For each effect: what had happened when the latest events with it had.

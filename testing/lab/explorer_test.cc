@@ -10,11 +10,14 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "quiesce/runtime/base/sanitizers.h"
+#include "quiesce/testing/explore/bounded.h"
 #include "quiesce/testing/explore/dpor.h"
 #include "quiesce/testing/explore/every_order.h"
+#include "quiesce/testing/explore/exploration.h"
 #include "quiesce/testing/lab/atomic.h"
 #include "quiesce/testing/lab/blocking.h"
 #include "quiesce/testing/lab/golden_programs.h"
@@ -23,6 +26,7 @@
 namespace quiesce::lab {
 namespace {
 
+using explore::BoundedExplorer;
 using explore::Exploration;
 using explore::ExploreOptions;
 using explore::Explorer;
@@ -140,6 +144,11 @@ class RandomProgram {
     ExploreOptions options;
     options.tell_classes_apart = true;
     return Explorer(&machine, options).Run();
+  }
+  explore::Exploration ExploreBounded(uint32_t preemptions) {
+    Machine machine([this](Machine& to) { Build(to); });
+    Note(machine);
+    return BoundedExplorer(&machine, preemptions).Run();
   }
   explore::EveryOrder RunEveryOrder() {
     Machine machine([this](Machine& to) { Build(to); });
@@ -284,6 +293,102 @@ TEST(ExplorerTest, FindsTheClassesAndOutcomesOfEveryOrderOfRandomPrograms) {
   EXPECT_GT(deadlocks, kPrograms / 4);
   EXPECT_GT(classes, kPrograms);
 }
+
+// ---- within a bound -----------------------------------------------------------------------------------
+
+TEST(BoundedExplorerTest, FindsTheClassesOfRandomProgramsThatTakeSoFewPreemptionsAndNoOthers) {
+  uint64_t classes = 0;
+  uint64_t left_out = 0;
+  for (uint32_t seed = 0; seed < kPrograms; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    RandomProgram program(seed);
+    const explore::EveryOrder every = program.RunEveryOrder();
+    for (uint32_t most = 0; most < 4; ++most) {
+      absl::flat_hash_set<uint64_t> expected;
+      for (const auto* all : {&every.classes, &every.deadlocks}) {
+        for (const auto& [hash, preemptions] : *all) {
+          if (preemptions <= most) expected.insert(hash);
+        }
+      }
+      const Exploration some = program.ExploreBounded(most);
+      ASSERT_EQ(some.problem, "");
+      ASSERT_EQ(some.hashes, expected) << "preemptions: " << most;
+      ASSERT_EQ(some.classes + some.deadlocks, expected.size());
+      const size_t all = every.classes.size() + every.deadlocks.size();
+      if (some.exhausted) ASSERT_EQ(expected.size(), all);
+      classes += expected.size();
+      left_out += all - expected.size();
+    }
+  }
+  EXPECT_GT(classes, kPrograms);
+  EXPECT_GT(left_out, kPrograms);
+}
+
+TEST(BoundedExplorerTest, WithoutABoundThatMattersItIsExhaustive) {
+  for (uint32_t seed = 0; seed < kPrograms / 10; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    RandomProgram program(seed);
+    const Exploration all = program.Explore();
+    const std::set<std::vector<int>> outcomes = program.TakeOutcomes();
+    const Exploration some = program.ExploreBounded(100);
+    ASSERT_TRUE(some.exhausted);
+    ASSERT_EQ(some.hashes, all.hashes);
+    ASSERT_EQ(some.deadlocks, all.deadlocks);
+    ASSERT_EQ(program.TakeOutcomes(), outcomes);
+  }
+}
+
+// n writers are in every order without any preemption. Philosophers need one: whoever holds a fork is left; the others wait
+// for it, one for the other, by themselves.
+TEST(BoundedExplorerTest, WhoEndsIsNotPreempted) {
+  Machine machine([](Machine& to) { FindGolden("writers")->build(to, 4); });
+  const Exploration all = BoundedExplorer(&machine, 0).Run();
+  EXPECT_EQ(all.classes, 24u);
+  Machine philosophers([](Machine& to) { FindGolden("philosophers")->build(to, 3); });
+  EXPECT_EQ(BoundedExplorer(&philosophers, 0).Run().deadlocks, 0u);
+  EXPECT_EQ(BoundedExplorer(&philosophers, 1).Run().deadlocks, 1u);
+}
+
+TEST(BoundedExplorerTest, WhatTakesFewerPreemptionsComesFirst) {
+  Machine machine([](Machine& to) { FindGolden("philosophers")->build(to, 4); });
+  BoundedExplorer explorer(&machine, 100);
+  uint32_t found_with = 0;
+  machine.OnEnd([&](Machine::Ended how) {
+    if (how != Machine::Ended::kDeadlock) return;
+    found_with = explorer.preemptions();
+    explorer.Stop();
+  });
+  EXPECT_EQ(explorer.Run().deadlocks, 1u);
+  EXPECT_EQ(found_with, 1u);
+}
+
+TEST(BoundedExplorerTest, StopsWhereItIsToldAndReportsWhatDoesNotRepeat) {
+  Machine machine([](Machine& to) { FindGolden("writers")->build(to, 4); });
+  ExploreOptions options;
+  options.max_executions = 5;
+  const Exploration some = BoundedExplorer(&machine, 0, options).Run();
+  EXPECT_EQ(some.classes + some.blocked, 5u);
+  EXPECT_FALSE(some.exhausted);
+  options = ExploreOptions();
+  options.max_steps = 3;
+  EXPECT_EQ(BoundedExplorer(&machine, 0, options).Run().problem,
+            "an execution of more than 3 steps");
+  int executions = 0;
+  Machine changing([&](Machine& to) {
+    ++executions;
+    auto all = std::make_shared<std::array<Atomic<int>, 2>>();
+    to.Spawn([all, &executions] {
+      (*all)[executions > 2 ? 1 : 0].store(1);
+      (*all)[0].store(1);
+    });
+    to.Spawn([all] { (*all)[0].store(2); });
+  });
+  EXPECT_EQ(BoundedExplorer(&changing, 1).Run().problem,
+            "nondeterminism: step 1 of an execution, of task 0, does something else when it is "
+            "repeated");
+}
+
+// ---- what was missed once -----------------------------------------------------------------------------
 
 // What the programs below share.
 struct Small {

@@ -19,7 +19,9 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/testing/explore/bounded.h"
 #include "quiesce/testing/explore/dpor.h"
+#include "quiesce/testing/explore/exploration.h"
 #include "quiesce/testing/explore/sampler.h"
 #include "quiesce/testing/explore/schedule.h"
 #include "quiesce/testing/explore/trace.h"
@@ -40,6 +42,7 @@ const char* NameOf(Explore::Strategy strategy) {
     case Explore::Strategy::kPos:
       return "pos";
     case Explore::Strategy::kExhaustive:
+    case Explore::Strategy::kBounded:
     case Explore::Strategy::kReplay:
       break;
   }
@@ -60,7 +63,7 @@ explore::Strategy SamplerOf(Explore::Strategy strategy) {
 // How a schedule begins that is a list of all steps, each by the age of its task.
 constexpr const char* kStepByStep = "2:";
 
-std::string NotCovered(const Explore& how) {
+std::string NotCovered(const Explore& how, absl::string_view more = "") {
   std::string orders;
   if (how.workers() != 0) {
     orders = absl::StrCat("; other orders than those of ", how.workers(),
@@ -70,7 +73,7 @@ std::string NotCovered(const Explore& how) {
                              : how.early()             ? "; timers that are late"
                              : how.late()              ? "; timers that are early"
                                                        : "; timers that are late or early";
-  return absl::StrCat("not covered: other inputs", orders, timers,
+  return absl::StrCat("not covered: ", more, more.empty() ? "" : "; ", "other inputs", orders, timers,
                       "; memory that no primitive guards; weak memory");
 }
 
@@ -132,6 +135,9 @@ class Lab {
       case Explore::Strategy::kExhaustive:
         Exhaust();
         break;
+      case Explore::Strategy::kBounded:
+        ExploreWithinBound();
+        break;
       case Explore::Strategy::kReplay:
         ReplayOne();
         break;
@@ -169,16 +175,53 @@ class Lab {
     return how_.reports() == nullptr ? runtime_.reports() : "";
   }
 
-  void Exhaust() {
+  explore::ExploreOptions Options() const {
     explore::ExploreOptions options;
     options.max_executions = how_.executions();
     options.max_steps = how_.max_steps();
-    explore::Explorer explorer(runtime_.model(), options);
+    return options;
+  }
+
+  void Exhaust() {
+    explore::Explorer explorer(runtime_.model(), Options());
+    const explore::Exploration all = RunAll(explorer);
+    if (Conclude(all, "EXHAUSTIVE: ", "", "", explorer.trace())) return;
+    result_.failure = absl::StrCat("not exhausted after ", result_.executions,
+                                   " executions. Let fewer tasks do less, say by "
+                                   "WithMaxExecutions how many there may be, or "
+                                   "sample: Explore::Walk, Pct or Pos\n");
+  }
+
+  void ExploreWithinBound() {
+    const uint32_t most = how_.preemptions();
+    explore::BoundedExplorer explorer(runtime_.model(), most, Options());
+    const explore::Exploration some = RunAll(explorer);
+    const std::string not_covered =
+        some.exhausted ? ""
+                       : absl::StrCat("executions with more than ", most, " preemptions");
+    const std::string so_far = absl::StrCat(
+        ": of those with at most ", most, " preemptions, ",
+        explorer.preemptions() == 0
+            ? "not even all without any"
+            : absl::StrCat("all with at most ", explorer.preemptions() - 1),
+        " have been explored");
+    if (Conclude(some, absl::StrCat("BOUNDED(", most, "): "), not_covered, so_far,
+                 explorer.trace())) {
+      return;
+    }
+    result_.failure = absl::StrCat(
+        "not complete after ", how_.executions(), " executions", so_far,
+        ". Let fewer tasks do less, say by WithMaxExecutions how many there may be, or lower the "
+        "bound\n");
+  }
+
+  template <class Explorer>
+  explore::Exploration RunAll(Explorer& explorer) {
     on_end_ = [this, &explorer] {
       if (!wrong_.empty()) explorer.Stop();
       ShowProgress();
     };
-    const explore::Exploration all = explorer.Run();
+    explore::Exploration all = explorer.Run();
     on_end_ = nullptr;
     result_.executions = all.classes + all.deadlocks;
     result_.deadlocks = all.deadlocks;
@@ -186,6 +229,13 @@ class Lab {
     result_.longest = all.longest;
     result_.exhausted = all.exhausted && wrong_.empty();
     result_.hash = explorer.trace().OrderHash();
+    return all;
+  }
+
+  // The verdict, and what failed. False: it came to a limit that nobody has set.
+  bool Conclude(const explore::Exploration& all, absl::string_view complete,
+                absl::string_view not_covered, absl::string_view more,
+                const explore::Trace& latest) {
     const std::string numbers = absl::StrCat(all.classes, " classes, ", all.steps,
                                              " steps, the longest execution has ", all.longest);
     if (!all.problem.empty()) {
@@ -193,19 +243,15 @@ class Lab {
       result_.verdict = absl::StrCat("STOPPED: ", numbers);
     } else if (!wrong_.empty()) {
       result_.verdict = absl::StrCat("FAILED after ", numbers);
-      Explain(explorer.trace());
-    } else if (all.exhausted) {
-      result_.verdict = absl::StrCat("EXHAUSTIVE: ", numbers, "; ", NotCovered(how_));
+      Explain(latest);
+    } else if (all.complete) {
+      result_.verdict = absl::StrCat(complete, numbers, "; ", NotCovered(how_, not_covered));
     } else {
       result_.verdict =
-          absl::StrCat("STOPPED: ", numbers, ", and there are more; ", NotCovered(how_));
-      if (!how_.limited()) {
-        result_.failure = absl::StrCat("not exhausted after ", result_.executions,
-                                       " executions. Let fewer tasks do less, say by "
-                                       "WithMaxExecutions how many there may be, or "
-                                       "sample: Explore::Walk, Pct or Pos\n");
-      }
+          absl::StrCat("STOPPED: ", numbers, ", and there are more", more, "; ", NotCovered(how_));
+      return how_.limited();
     }
+    return true;
   }
 
   void Sample() {

@@ -39,11 +39,17 @@ using LabMain = std::function<Task<void>(Cx)>;
 class Explore {
  public:
   static constexpr uint64_t kMostExecutions = 1'000'000;
-  enum class Strategy : uint8_t { kExhaustive, kWalk, kPct, kPos, kReplay };
+  enum class Strategy : uint8_t { kExhaustive, kBounded, kWalk, kPct, kPos, kReplay };
 
   // One of each class of executions that nobody can tell apart. Fails where there are more than kMostExecutions, unless a
   // limit was set.
   static Explore Exhaustive() { return Explore(Strategy::kExhaustive, kMostExecutions); }
+  // One of each class that has an execution with so few preemptions: steps of another task than the one before while that
+  // one could go on. Those with fewer come first. The canceller and an early timer are others, too. The limit is that of
+  // Exhaustive; here it counts all executions, also those that are given up, since they come to where another has been.
+  static Explore Bounded(uint32_t preemptions) {
+    return Explore(Strategy::kBounded, kMostExecutions).WithPreemptions(preemptions);
+  }
   // So many, each step by any task that can go.
   static Explore Walk(uint64_t executions) { return Explore(Strategy::kWalk, executions); }
   // … by priorities that change `depth` - 1 times: finds each bug that takes so many orderings with a known chance.
@@ -60,7 +66,7 @@ class Explore {
     seed_ = seed;
     return *this;
   }
-  // An exhaustive one ends after so many, and its verdict says so.
+  // An exhaustive or bounded one ends after so many, and its verdict says so.
   Explore& WithMaxExecutions(uint64_t executions) {
     limited_ = true;
     executions_ = executions;
@@ -135,6 +141,7 @@ class Explore {
   uint64_t executions() const { return executions_; }
   bool limited() const { return limited_; }
   uint64_t seed() const { return seed_; }
+  uint32_t preemptions() const { return preemptions_; }
   int depth() const { return depth_; }
   size_t max_steps() const { return max_steps_; }
   bool cancels() const { return cancels_; }
@@ -153,6 +160,10 @@ class Explore {
 
  private:
   Explore(Strategy strategy, uint64_t executions) : strategy_(strategy), executions_(executions) {}
+  Explore& WithPreemptions(uint32_t preemptions) {
+    preemptions_ = preemptions;
+    return *this;
+  }
   Explore& WithDepth(int depth) {
     depth_ = depth;
     return *this;
@@ -161,6 +172,7 @@ class Explore {
   Strategy strategy_;
   uint64_t executions_;
   uint64_t seed_ = 1;
+  uint32_t preemptions_ = 0;
   int depth_ = 3;
   size_t max_steps_ = 100'000;
   bool limited_ = false;
@@ -182,14 +194,14 @@ class Explore {
 struct LabResult {
   bool ok() const { return failure.empty(); }
 
-  // "EXHAUSTIVE: 10 classes …", "SAMPLED(1000, pos): …", and what that does not cover.
+  // "EXHAUSTIVE: 10 classes …", "BOUNDED(2): …", "SAMPLED(1000, pos): …", and what that does not cover.
   std::string verdict;
   // What is wrong, and the shortest way to it that was found. Empty: nothing.
   std::string failure;
   // For Explore::Replay.
   std::string replay;
 
-  uint64_t executions = 0;  // that came to an end, or to a deadlock
+  uint64_t executions = 0;  // that came to an end, or to a deadlock; of an exhaustive or bounded one, the classes
   uint64_t deadlocks = 0;   // of these
   uint64_t steps = 0;
   size_t longest = 0;  // of an execution, in steps

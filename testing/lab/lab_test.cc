@@ -34,6 +34,7 @@ namespace quiesce::lab {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 LabResult Exhaust(const LabMain& main) { return RunLab(Explore::Exhaustive(), main); }
 
@@ -393,6 +394,68 @@ TEST(LabDeathTest, AndDoesItAgain) {
 }
 TEST(LabTest, AListOfStepsThatIsNone) {
   EXPECT_THAT(RunLab(Explore::Replay("2:1,x"), Contend).failure, HasSubstr("'x' is no task"));
+}
+
+// Two tasks that each look, and then change what they have seen: one has to be left in between.
+Task<void> LoseAnUpdate(Cx cx) {
+  MutexOf<int> count(0);
+  auto body = [&](Cx cx) -> Task<void> {
+    for (int i = 0; i < 2; ++i) {
+      cx.Spawn("increment", [&](Cx cx) -> Task<void> {
+        int seen = 0;
+        {
+          MutexGuardOf<int> before = co_await OrReturn(count.Lock(cx));
+          seen = *before;
+        }
+        MutexGuardOf<int> after = co_await OrReturn(count.Lock(cx));
+        *after = seen + 1;
+        co_return Ok();
+      });
+    }
+    co_return Ok();
+  };
+  co_await OrReturn(Region::Open(cx, "increments", body));
+  MutexGuardOf<int> end = co_await OrReturn(count.Lock(cx));
+  if (*end != 2) co_return absl::InternalError("an update is lost");
+  co_return Ok();
+}
+
+TEST(LabTest, WhatTakesOnePreemptionIsFoundWithinABoundOfOne) {
+  const LabResult none = RunLab(Explore::Bounded(0), LoseAnUpdate);
+  EXPECT_TRUE(none.ok()) << none.failure;
+  EXPECT_FALSE(none.exhausted);
+  EXPECT_THAT(none.verdict, HasSubstr("BOUNDED(0): 2 classes"));
+  EXPECT_THAT(none.verdict, HasSubstr("not covered: executions with more than 0 preemptions; "));
+  const LabResult one = RunLab(Explore::Bounded(1), LoseAnUpdate);
+  EXPECT_THAT(one.failure, HasSubstr("an update is lost"));
+}
+
+TEST(LabTest, ABoundThatLeavesNothingOutIsExhaustive) {
+  const auto one_lock = [](Cx cx) -> Task<void> {
+    Mutex mutex;
+    auto body = [&](Cx cx) -> Task<void> {
+      for (int i = 0; i < 3; ++i) {
+        cx.Spawn("user", [&](Cx cx) -> Task<void> {
+          const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+          co_return Ok();
+        });
+      }
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "users", body);
+  };
+  const LabResult bounded = RunLab(Explore::Bounded(100), one_lock);
+  EXPECT_TRUE(bounded.ok()) << bounded.failure;
+  EXPECT_TRUE(bounded.exhausted) << bounded.verdict;
+  EXPECT_THAT(bounded.verdict, HasSubstr("BOUNDED(100): "));
+  EXPECT_THAT(bounded.verdict, Not(HasSubstr("preemptions")));
+  EXPECT_EQ(bounded.executions, Exhaust(one_lock).executions);
+}
+
+TEST(LabTest, ABoundedExplorationThatIsTooLongSaysHowFarItCame) {
+  const LabResult set = RunLab(Explore::Bounded(3).WithMaxExecutions(2000), Contend);
+  EXPECT_TRUE(set.ok()) << set.failure;
+  EXPECT_THAT(set.verdict, HasSubstr("and there are more: of those with at most 3 preemptions, all with at most 0 have been explored"));
 }
 
 TEST(LabTest, ALimitThatWasSetIsNoFailureAndIsSaid) {
