@@ -61,6 +61,7 @@ bool BoundedExplorer::Execute(Branch branch) {
   do {
     if (trace_.length() == options_.max_steps) {
       result_.problem = TooLong(options_.max_steps);
+      result_.too_long = true;
       model_->End(Model::Ended::kGivenUp);
       return false;
     }

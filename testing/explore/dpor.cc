@@ -10,9 +10,7 @@ Exploration Explorer::Run() {
   size_t known = 0;
   Node next = WakeupNodes::kNone;
   while (Execute(known, next)) {
-    if (stopped_ ||
-        result_.classes + result_.deadlocks + result_.duplicates >= options_.max_executions)
-      break;
+    if (stopped_ || ended() >= options_.max_executions) break;
     // Back to the deepest state from which something is left to be explored.
     known = trace_.length();
     while (known > 0 && states_[known - 1].todo.empty()) --known;
@@ -23,6 +21,8 @@ Exploration Explorer::Run() {
     State& state = states_[known];
     state.sleep.push_back({trace_[known].task, trace_[known].op});
     next = nodes_.PopFirst(state.todo);
+    ++state.branches;
+    state.executions += ended() - std::exchange(state.began_at, ended());
   }
   return std::move(result_);
 }
@@ -44,6 +44,7 @@ bool Explorer::Execute(size_t known, Node next) {
   while (Choose(&next, &task, &guide, &any_enabled)) {
     if (trace_.length() == options_.max_steps) {
       result_.problem = TooLong(options_.max_steps);
+      result_.too_long = true;
       model_->End(Model::Ended::kGivenUp);
       return false;
     }
@@ -94,6 +95,8 @@ void Explorer::Step(TaskId task, WakeupNodes::List guide) {
   State& after = states_[trace_.length()];
   after.todo = guide;
   after.sleep.clear();
+  after.branches = after.executions = 0;
+  after.began_at = ended();
   for (const Asleep& asleep : states_[trace_.length() - 1].sleep) {
     if (asleep.task != task && Commute(asleep.op, event.op)) after.sleep.push_back(asleep);
   }
@@ -119,6 +122,17 @@ void Explorer::CountEnd(Model::Ended how) {
   if (stopped_) return;
   for (Race& race : races_) Reverse(race.early, std::move(race.late));
   races_.clear();
+}
+
+double Explorer::EstimateClasses() const {
+  double classes = 1;  // from the state at hand, by way of what is being explored: at the end, the latest execution
+  for (size_t at = trace_.length(); at-- > 0;) {
+    const State& state = states_[at];
+    classes += static_cast<double>(state.executions);
+    const auto explored = static_cast<double>(state.branches + 1);
+    classes += classes / explored * static_cast<double>(nodes_.Count(state.todo));
+  }
+  return classes;
 }
 
 // ---- races ----------------------------------------------------------------------------------------

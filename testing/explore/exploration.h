@@ -37,6 +37,7 @@ struct Exploration {
   // Not empty: it stopped there. A prefix that does something else when it is executed again, or an execution of
   // more than max_steps.
   std::string problem;
+  bool too_long = false;  // … which is the latter
   // Of the classes and deadlocks, if they were told apart (Trace::ClassHash).
   absl::flat_hash_set<uint64_t> hashes;
 };

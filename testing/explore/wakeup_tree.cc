@@ -28,6 +28,12 @@ WakeupNodes::Index WakeupNodes::Append(List& to, TaskId task, const Op& op) {
   return index;
 }
 
+size_t WakeupNodes::Count(const List& list) const {
+  size_t count = 0;
+  for (Index node = list.first; node != kNone; node = nodes_[node].next) ++count;
+  return count;
+}
+
 WakeupNodes::Index WakeupNodes::PopFirst(List& from) {
   const Index first = from.first;
   from.first = std::exchange(nodes_[first].next, kNone);

@@ -7,6 +7,7 @@
 #ifndef QUIESCE_TESTING_EXPLORE_WAKEUP_TREE_H_
 #define QUIESCE_TESTING_EXPLORE_WAKEUP_TREE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -35,6 +36,8 @@ class WakeupNodes {
   };
 
   Node& operator[](Index index) { return nodes_[index]; }
+
+  size_t Count(const List& list) const;
 
   // Invalidates references to nodes.
   Index Append(List& to, TaskId task, const Op& op);

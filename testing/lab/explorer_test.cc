@@ -16,8 +16,10 @@
 #include "quiesce/runtime/base/sanitizers.h"
 #include "quiesce/testing/explore/bounded.h"
 #include "quiesce/testing/explore/dpor.h"
+#include "quiesce/testing/explore/estimate.h"
 #include "quiesce/testing/explore/every_order.h"
 #include "quiesce/testing/explore/exploration.h"
+#include "quiesce/testing/explore/sampler.h"
 #include "quiesce/testing/lab/atomic.h"
 #include "quiesce/testing/lab/blocking.h"
 #include "quiesce/testing/lab/golden_programs.h"
@@ -76,6 +78,59 @@ INSTANTIATE_TEST_SUITE_P(
         Expected{"one_to_one", 8, 1}, Expected{"many_to_one", 3, 6},
         Expected{"many_to_one", 5, 120}),
     [](const auto& info) { return absl::StrCat(info.param.program, "_", info.param.n); });
+
+// ---- estimates ----------------------------------------------------------------------------------------
+
+// After a part of it: how far off both estimates are, as a factor.
+std::pair<double, double> EstimateErrors(const char* program, int n, double part) {
+  const Golden* golden = FindGolden(program);
+  const Exploration all = ExploreGolden(*golden, n);
+  const auto truth = static_cast<double>(all.classes + all.deadlocks);
+  Machine machine([&](Machine& to) { golden->build(to, n); });
+  ExploreOptions options;
+  options.tell_classes_apart = true;
+  options.max_executions = static_cast<uint64_t>(truth * part);
+  Explorer explorer(&machine, options);
+  const Exploration some = explorer.Run();
+  explore::Sampler sampler(&machine, {.strategy = explore::Strategy::kWalk, .seed = 1});
+  uint64_t recaught = 0;
+  for (int i = 0; i < 1000; ++i) {
+    sampler.Next();
+    if (some.hashes.contains(sampler.trace().ClassHash())) ++recaught;
+  }
+  return {explorer.EstimateClasses() / truth,
+          explore::EstimateByRecapture(some.hashes.size(), 1000, recaught) / truth};
+}
+
+TEST(EstimateTest, OfTreesThatLookTheSameEverywhereTheRecursiveOneIsExact) {
+  for (const double part : {0.01, 0.1, 0.5, 1.0}) {
+    EXPECT_EQ(EstimateErrors("locked_increment", 6, part).first, 1) << part;
+  }
+  EXPECT_EQ(EstimateErrors("indexer", 14, 0.1).first, 1);
+}
+
+TEST(EstimateTest, OfClassesThatAreAsLikelyAsEachOtherTheOneByRecaptureIsClose) {
+  const double error = EstimateErrors("writers", 7, 0.1).second;
+  EXPECT_GT(error, 0.7);
+  EXPECT_LT(error, 1.4);
+}
+
+TEST(EstimateTest, AtTheEndTheRecursiveOneIsTheTruth) {
+  for (const char* program : {"readers", "wcas", "philosophers", "lastzero"}) {
+    EXPECT_EQ(EstimateErrors(program, 5, 1.0).first, 1) << program;
+  }
+}
+
+// As estimate.h says.
+TEST(EstimateTest, AreAsRoughAsItSays) {
+  for (const auto& [program, n] : {std::pair("writers", 7), std::pair("three_tasks", 3),
+                                   std::pair("readers", 10), std::pair("lastzero", 9),
+                                   std::pair("wcas", 8), std::pair("philosophers", 8)}) {
+    const auto [by_recursion, by_recapture] = EstimateErrors(program, n, 0.1);
+    EXPECT_GT(std::max(by_recursion, by_recapture), 0.3) << program;
+    EXPECT_LT(std::min(by_recursion, by_recapture), 5) << program;
+  }
+}
 
 // ---- against every order ----------------------------------------------------------------------------
 

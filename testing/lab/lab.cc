@@ -1,7 +1,10 @@
 #include "quiesce/testing/lab/lab.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <string>
 #include <utility>
@@ -21,16 +24,21 @@
 #include "quiesce/runtime/base/check.h"
 #include "quiesce/testing/explore/bounded.h"
 #include "quiesce/testing/explore/dpor.h"
+#include "quiesce/testing/explore/estimate.h"
 #include "quiesce/testing/explore/exploration.h"
 #include "quiesce/testing/explore/sampler.h"
 #include "quiesce/testing/explore/schedule.h"
 #include "quiesce/testing/explore/trace.h"
+#include "quiesce/testing/lab/hottest_loop.h"
 #include "quiesce/testing/lab/lab_runtime.h"
+#include "quiesce/testing/lab/numbers.h"
 
 namespace quiesce {
 namespace {
 
 using lab::LabRuntime;
+using lab::Roughly;
+using lab::WithSeparators;
 using EndedHow = LabRuntime::Ended;
 
 const char* NameOf(Explore::Strategy strategy) {
@@ -89,6 +97,13 @@ LabRuntime::Options OptionsOf(const Explore& how) {
   options.split_waits = how.split_waits();
   options.workers = how.workers();
   return options;
+}
+
+// Of the process, since it began: what another test before has taken is in it.
+int64_t PeakMemoryBytes() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;  // it counts in KiB
 }
 
 // While it lives, a process that ends (a failed check, a debug check of the runtime, an assertion) says in which execution
@@ -183,13 +198,56 @@ class Lab {
   }
 
   void Exhaust() {
-    explore::Explorer explorer(runtime_.model(), Options());
+    explore::ExploreOptions options = Options();
+    options.tell_classes_apart = options.max_executions <= Explore::kMostExecutions;
+    explore::Explorer explorer(runtime_.model(), options);
+    estimate_ = [&explorer] { return explorer.EstimateClasses(); };
     const explore::Exploration all = RunAll(explorer);
-    if (Conclude(all, "EXHAUSTIVE: ", "", "", explorer.trace())) return;
-    result_.failure = absl::StrCat("not exhausted after ", result_.executions,
-                                   " executions. Let fewer tasks do less, say by "
-                                   "WithMaxExecutions how many there may be, or "
-                                   "sample: Explore::Walk, Pct or Pos\n");
+    estimate_ = nullptr;
+    std::string there_may_be;
+    if (!all.complete && all.problem.empty() && wrong_.empty()) {
+      explore::SampleOptions walk;
+      walk.strategy = explore::Strategy::kWalk;
+      walk.seed = how_.seed();
+      walk.max_steps = how_.max_steps();
+      explore::Sampler sampler(runtime_.model(), walk);
+      there_may_be = EstimateAll(all, explorer.EstimateClasses(), sampler);
+      if (!wrong_.empty()) {
+        (void)Conclude(all, "", "", "", sampler.trace());
+        return;
+      }
+    }
+    if (Conclude(all, "EXHAUSTIVE: ", "", there_may_be, explorer.trace())) return;
+    result_.failure = absl::StrCat(
+        "not exhausted after ", WithSeparators(result_.executions), " executions", there_may_be,
+        ". Try Explore::Bounded(2), which is complete for what takes so few preemptions; or sample: "
+        "Explore::Pct, Pos or Walk. Or let fewer tasks do less, or say by WithMaxExecutions how "
+        "many there may be\n");
+  }
+
+  // After an exploration that came to its limit: how many classes there may be. It makes random executions for that, until
+  // one of them fails.
+  std::string EstimateAll(const explore::Exploration& all, double by_recursion,
+                          explore::Sampler& sampler) {
+    std::vector<double> estimates = {by_recursion};
+    if (!all.hashes.empty()) {
+      uint64_t caught = 0;
+      uint64_t recaught = 0;
+      for (uint64_t i = 0; i < kWalksForAnEstimate && wrong_.empty(); ++i) {
+        if (sampler.Next().ended == explore::Execution::Ended::kTooLong) continue;
+        ++caught;
+        if (all.hashes.contains(sampler.trace().ClassHash())) ++recaught;
+      }
+      estimates.push_back(explore::EstimateByRecapture(all.hashes.size(), caught, recaught));
+    }
+    const auto known = static_cast<double>(all.classes + all.deadlocks + 1);
+    for (double& estimate : estimates) estimate = std::max(estimate, known);
+    std::ranges::sort(estimates);
+    std::string text = Roughly(estimates.front());
+    if (Roughly(estimates.back()) != text) {
+      absl::StrAppend(&text, " to ", Roughly(estimates.back()));
+    }
+    return absl::StrCat(", of perhaps ", text, " in all");
   }
 
   void ExploreWithinBound() {
@@ -210,7 +268,7 @@ class Lab {
       return;
     }
     result_.failure = absl::StrCat(
-        "not complete after ", how_.executions(), " executions", so_far,
+        "not complete after ", WithSeparators(how_.executions()), " executions", so_far,
         ". Let fewer tasks do less, say by WithMaxExecutions how many there may be, or lower the "
         "bound\n");
   }
@@ -240,6 +298,7 @@ class Lab {
                                              " steps, the longest execution has ", all.longest);
     if (!all.problem.empty()) {
       result_.failure = absl::StrCat(all.problem, "\n");
+      if (all.too_long) result_.failure += FindHottestLoops(latest);
       result_.verdict = absl::StrCat("STOPPED: ", numbers);
     } else if (!wrong_.empty()) {
       result_.verdict = absl::StrCat("FAILED after ", numbers);
@@ -247,11 +306,13 @@ class Lab {
     } else if (all.complete) {
       result_.verdict = absl::StrCat(complete, numbers, "; ", NotCovered(how_, not_covered));
     } else {
-      result_.verdict =
-          absl::StrCat("STOPPED: ", numbers, ", and there are more", more, "; ", NotCovered(how_));
-      return how_.limited();
+      result_.verdict = absl::StrCat("STOPPED: ", numbers, ", and there are more", more, "; ",
+                                     NotCovered(how_));
     }
-    return true;
+    result_.peak_memory_bytes = PeakMemoryBytes();
+    absl::StrAppend(&result_.verdict, "\npeak memory of the process: ",
+                    WithSeparators(static_cast<uint64_t>(result_.peak_memory_bytes >> 20)), " MiB");
+    return all.complete || !all.problem.empty() || !wrong_.empty() || how_.limited();
   }
 
   void Sample() {
@@ -274,7 +335,8 @@ class Lab {
     result_.verdict = absl::StrCat("SAMPLED(", result_.executions, ", ", NameOf(how_.strategy()),
                                    "): ", result_.steps, " steps; ", NotCovered(how_));
     if (too_long) {
-      result_.failure = absl::StrCat("an execution of more than ", how_.max_steps(), " steps\n");
+      result_.failure = absl::StrCat(explore::TooLong(how_.max_steps()), "\n",
+                                     FindHottestLoops(sampler.trace()));
     } else if (!wrong_.empty()) {
       Explain(sampler.trace());
     }
@@ -284,8 +346,9 @@ class Lab {
   void ShowProgress() {
     if (++ended_ % 1000 != 0 || absl::Now() < show_at_) return;
     show_at_ = absl::Now() + kShowEvery;
-    std::fprintf(stderr, "quiesce lab: %llu executions so far\n",
-                 static_cast<unsigned long long>(ended_));
+    std::string text = absl::StrCat("quiesce lab: ", WithSeparators(ended_), " executions so far");
+    if (estimate_) absl::StrAppend(&text, ", of perhaps ", Roughly(estimate_()), " or more");
+    std::fprintf(stderr, "%s\n", text.c_str());
   }
 
   // The execution with these steps, which ended the process, and may do so again.
@@ -355,13 +418,9 @@ class Lab {
       result_.failure = wrong_;
       return;
     }
-    std::vector<uint32_t> made_by;
-    for (size_t at = 0; at < failing.length(); ++at) {
-      made_by.push_back(failing.AgeOf(failing[at].task));
-    }
     explore::Trace trace;
-    const explore::Execution again =
-        explore::FollowSteps(runtime_.model(), &trace, made_by, how_.max_steps());
+    const explore::Execution again = explore::FollowSteps(
+        runtime_.model(), &trace, StepsOf(failing), how_.max_steps());
     if (wrong_.empty()) {
       result_.failure =
           "nondeterminism: what failed does not fail when the same steps are made again. Does the "
@@ -378,6 +437,24 @@ class Lab {
     Report(least, runtime_.StopLog(least, trace));
   }
 
+  // Who has made them, each by its age.
+  static std::vector<uint32_t> StepsOf(const explore::Trace& trace) {
+    std::vector<uint32_t> made_by;
+    for (size_t at = 0; at < trace.length(); ++at) made_by.push_back(trace.AgeOf(trace[at].task));
+    return made_by;
+  }
+
+  // Of an execution that had too many steps.
+  std::string FindHottestLoops(const explore::Trace& endless) {
+    if (!how_.repeats()) return "";
+    explore::Trace trace;
+    runtime_.StartLog();
+    const explore::Execution again = explore::FollowSteps(
+        runtime_.model(), &trace, StepsOf(endless), how_.max_steps());
+    return lab::HottestLoops(runtime_.StopLog(again.schedule, trace));
+  }
+
+  static constexpr uint64_t kWalksForAnEstimate = 1'000;
   static constexpr absl::Duration kShowEvery = absl::Seconds(10);
 
   const Explore& how_;
@@ -386,6 +463,7 @@ class Lab {
   LabResult result_;
   std::string wrong_;  // of the last execution
   std::function<void()> on_end_;
+  std::function<double()> estimate_;  // how many executions there may be
   uint64_t ended_ = 0;
   absl::Time show_at_ = absl::Now() + kShowEvery;
 };

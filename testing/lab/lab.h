@@ -205,6 +205,9 @@ struct LabResult {
   uint64_t deadlocks = 0;   // of these
   uint64_t steps = 0;
   size_t longest = 0;  // of an execution, in steps
+  // The most that the process had in memory so far, of an exhaustive or bounded exploration. (What other tests took before is
+  // in it.)
+  int64_t peak_memory_bytes = 0;
   bool exhausted = false;
   // Of the last execution: equal wherever the same seed makes the same steps.
   uint64_t hash = 0;

@@ -462,7 +462,50 @@ TEST(LabTest, ALimitThatWasSetIsNoFailureAndIsSaid) {
   const LabResult result = RunLab(Explore::Exhaustive().WithMaxExecutions(10), Contend);
   EXPECT_TRUE(result.ok()) << result.failure;
   EXPECT_FALSE(result.exhausted);
-  EXPECT_THAT(result.verdict, HasSubstr("and there are more"));
+  EXPECT_THAT(result.verdict, HasSubstr("and there are more, of perhaps "));
+}
+
+TEST(LabTest, HowManyThereMayBeIsSaidOfWhatIsTooMuch) {
+  const LabMain many = [](Cx cx) -> Task<void> {
+    Mutex mutex;
+    auto body = [&](Cx cx) -> Task<void> {
+      for (int i = 0; i < 5; ++i) {
+        cx.Spawn("user", [&](Cx cx) -> Task<void> {
+          const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+          co_return Ok();
+        });
+      }
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "users", body);
+  };
+  const LabResult all = Exhaust(many);
+  ASSERT_TRUE(all.exhausted) << all.verdict;
+  const LabResult some = RunLab(Explore::Exhaustive().WithMaxExecutions(all.executions / 4), many);
+  EXPECT_EQ(all.executions, 5040u);
+  EXPECT_THAT(some.verdict,
+              HasSubstr(", and there are more, of perhaps 1,800 to 6,400 in all; not covered"));
+}
+
+// Random walks estimate how many there are; what one of them finds is a failure as any.
+TEST(LabTest, WhatAnEstimateComesAcrossIsAFailure) {
+  int executions = 0;
+  const LabResult result = RunLab(
+      Explore::Exhaustive().WithMaxExecutions(5).WithCheck(
+          [] {},
+          [&]() -> std::optional<std::string> {
+            if (++executions > 5) return "found on a walk";
+            return std::nullopt;
+          }),
+      Contend);
+  EXPECT_THAT(result.failure, HasSubstr("found on a walk"));
+  EXPECT_THAT(result.verdict, HasSubstr("FAILED after 5 classes"));
+}
+
+TEST(LabTest, AnExplorationSaysHowMuchMemoryTheProcessHadAtMost) {
+  const LabResult result = Exhaust([](Cx) -> Task<void> { co_return Ok(); });
+  EXPECT_GT(result.peak_memory_bytes, 1 << 20);
+  EXPECT_THAT(result.verdict, HasSubstr("\npeak memory of the process: "));
 }
 
 TEST(LabTest, ABodyThatNeverEndsIsStopped) {
@@ -470,6 +513,34 @@ TEST(LabTest, ABodyThatNeverEndsIsStopped) {
     while (true) co_await OrReturn(Yield(cx));
   });
   EXPECT_THAT(result.failure, HasSubstr("more than 1000 steps"));
+}
+
+Task<void> Poll(Cx cx) {
+  Notify never;
+  Mutex mutex;
+  auto body = [&](Cx cx) -> Task<void> {
+    cx.Spawn("poller", [&](Cx cx) -> Task<void> {
+      while (true) {
+        {
+          const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+        }
+        co_await OrReturn(Yield(cx));
+      }
+    });
+    co_return co_await never.Wait(cx);
+  };
+  co_return co_await Region::Open(cx, "polled", body);
+}
+
+TEST(LabTest, TheLoopOfAnExecutionThatDoesNotEndIsNamed) {
+  for (const Explore& how : {Explore::Exhaustive(), Explore::Bounded(1), Explore::Walk(1),
+                             Explore::Pct(1), Explore::Pos(1)}) {
+    const LabResult result = RunLab(Explore(how).WithMaxSteps(1000), Poll);
+    EXPECT_THAT(result.failure, HasSubstr("an execution of more than 1000 steps\nthe hottest loop, 5"));
+    EXPECT_THAT(result.failure, HasSubstr(" of the last 500 steps: 'poller' ("));
+    EXPECT_THAT(result.failure, HasSubstr("lab_test.cc:"));
+    EXPECT_THAT(result.failure, HasSubstr("Mutex 1: TryTake -> Mutex 1: Unlock -> "));
+  }
 }
 
 // ---- GoogleTest -----------------------------------------------------------------------------------
