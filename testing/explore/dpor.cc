@@ -38,6 +38,7 @@ bool Explorer::Execute(size_t known, Node next) {
     model_->End(Model::Ended::kGivenUp);
     return false;
   }
+  if (known == 0 && next == WakeupNodes::kNone && !BeginPart()) return false;
   TaskId task;
   WakeupNodes::List guide;
   bool any_enabled;
@@ -53,6 +54,23 @@ bool Explorer::Execute(size_t known, Node next) {
   CountEnd(any_enabled              ? Model::Ended::kGivenUp
            : model_->live().empty() ? Model::Ended::kComplete
                                     : Model::Ended::kDeadlock);
+  return true;
+}
+
+bool Explorer::BeginPart() {
+  for (const PartStep& step : options_.part) {
+    if (!CanGo(model_, step.task)) {
+      result_.problem = DoesNotRepeat(trace_.length(), step.task);
+      model_->End(Model::Ended::kGivenUp);
+      return false;
+    }
+    for (const PartStep::Other& other : step.others) {
+      states_[trace_.length()].sleep.push_back({other.task, other.op});
+    }
+    Step(step.task, WakeupNodes::List());
+    // Who sleeps here is woken: a race that is found in its part may be one of what comes here.
+    states_[trace_.length()].sleep.clear();
+  }
   return true;
 }
 
@@ -113,6 +131,8 @@ void Explorer::CountEnd(Model::Ended how) {
   }
   if (how == Model::Ended::kGivenUp) {
     ++result_.blocked;
+  } else if (options_.counts && !options_.counts(trace_)) {
+    ++result_.elsewhere;
   } else if (options_.tell_classes_apart && !result_.hashes.insert(trace_.ClassHash()).second) {
     ++result_.duplicates;
   } else {

@@ -72,11 +72,13 @@ class Explorer {
   // One execution: the first `known` events again, then the operation of `next` (kNone: whatever comes), and on to an
   // end; then its races. False: there is a problem.
   bool Execute(size_t known, Node next);
+  // The steps with which each execution is to begin. False: there is a problem.
+  bool BeginPart();
   // What comes next: of `todo`, with what is to follow it; else something. False: nothing can, or only what is asleep.
   bool Choose(Node* next, TaskId* task, WakeupNodes::List* guide, bool* any_enabled);
   void Step(TaskId task, WakeupNodes::List guide);
   void CountEnd(Model::Ended how);
-  uint64_t ended() const { return result_.classes + result_.deadlocks + result_.duplicates; }
+  uint64_t ended() const { return Executions(result_); }
 
   // The races of `late`, at `late_at` (or one that waits, when that is the end), with what came before it: to races_.
   void FindRaces(const Event& late, size_t late_at);

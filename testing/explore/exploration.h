@@ -4,26 +4,44 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_set.h"
 #include "quiesce/testing/explore/event.h"
 #include "quiesce/testing/explore/model.h"
+#include "quiesce/testing/explore/trace.h"
 
 namespace quiesce::explore {
+
+// A step of each execution of a part (split.h). In its stead those of `others` are made by other parts.
+struct PartStep {
+  struct Other {
+    TaskId task;
+    Op op;
+  };
+  TaskId task = 0;
+  std::vector<Other> others;
+};
 
 struct ExploreOptions {
   uint64_t max_executions = std::numeric_limits<uint64_t>::max();
   size_t max_steps = kMostSteps;  // of one execution
   // Counts duplicates, for which it remembers a hash of each class.
   bool tell_classes_apart = false;
+  // Only executions that begin with these steps; and what nobody else explores of those that race with them.
+  std::vector<PartStep> part;
+  // Is the class of this execution counted here? Null: each is.
+  std::function<bool(const Trace&)> counts;
 };
 
 struct Exploration {
   uint64_t classes = 0;     // that came to their end
   uint64_t deadlocks = 0;   // classes that did not: something waits for ever
   uint64_t duplicates = 0;  // executions of a class that had been seen
+  uint64_t elsewhere = 0;   // executions of a class that is not counted here
   // Executions given up, since all that could go on had been explored; and steps that were to be made and could not.
   uint64_t blocked = 0;
   uint64_t probes = 0;  // executions begun to see whether an operation could go earlier
@@ -38,9 +56,14 @@ struct Exploration {
   // more than max_steps.
   std::string problem;
   bool too_long = false;  // … which is the latter
-  // Of the classes and deadlocks, if they were told apart (Trace::ClassHash).
+  // Of the classes and deadlocks that are counted here, if they were told apart (Trace::ClassHash).
   absl::flat_hash_set<uint64_t> hashes;
 };
+
+// That came to an end, or to a deadlock.
+inline uint64_t Executions(const Exploration& all) {
+  return all.classes + all.deadlocks + all.duplicates + all.elsewhere;
+}
 
 // For Exploration::problem.
 std::string DoesNotRepeat(size_t step, TaskId task);

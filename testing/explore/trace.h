@@ -50,6 +50,8 @@ class Trace {
   uint32_t AgeOf(TaskId task) const { return tasks_[task].age; }
   const std::vector<TaskId>& by_age() const { return by_age_; }
 
+  // How many events are the task's, which is of this execution.
+  size_t CountOf(TaskId task) const { return tasks_[task].events.size(); }
   // Where an earlier event is.
   size_t Find(EventRef ref) const { return tasks_[ref.task].events[ref.index - 1]; }
   // The events with an access of `object`, in their order.

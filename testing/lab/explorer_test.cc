@@ -2,6 +2,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <ostream>
 #include <random>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
@@ -19,7 +21,9 @@
 #include "quiesce/testing/explore/estimate.h"
 #include "quiesce/testing/explore/every_order.h"
 #include "quiesce/testing/explore/exploration.h"
+#include "quiesce/testing/explore/mix.h"
 #include "quiesce/testing/explore/sampler.h"
+#include "quiesce/testing/explore/shard.h"
 #include "quiesce/testing/lab/atomic.h"
 #include "quiesce/testing/lab/blocking.h"
 #include "quiesce/testing/lab/golden_programs.h"
@@ -132,6 +136,74 @@ TEST(EstimateTest, AreAsRoughAsItSays) {
   }
 }
 
+// ---- shards -------------------------------------------------------------------------------------------
+
+using Strays = absl::flat_hash_map<uint64_t, bool>;
+
+Exploration ExploreShard(Machine& machine, explore::Shard shard, Strays* strays) {
+  ExploreOptions options;
+  options.tell_classes_apart = true;
+  explore::ShardExplorer explorer(&machine, shard, options);
+  Exploration some = explorer.Run();
+  strays->insert(explorer.strays().begin(), explorer.strays().end());
+  uint64_t digest = 0;
+  for (const uint64_t hash : some.hashes) digest += explore::Mix(1, hash);
+  EXPECT_EQ(explorer.digest(), digest);
+  return some;
+}
+
+// All shards, each as `explore` does it: is what they have found what the whole exploration has? Their executions, by which
+// a class is more than one if several of them begin a part.
+uint64_t CheckShards(const Exploration& whole, uint32_t count,
+                     const std::function<Exploration(explore::Shard, Strays*)>& explore) {
+  Exploration all;
+  Strays strays;
+  uint64_t executions = 0;
+  for (uint32_t index = 0; index < count; ++index) {
+    const Exploration some = explore({.index = index, .count = count}, &strays);
+    EXPECT_EQ(some.problem, "");
+    EXPECT_TRUE(some.complete);
+    EXPECT_EQ(some.exhausted, count == 1);
+    EXPECT_EQ(some.duplicates, 0u);
+    all.classes += some.classes;
+    all.deadlocks += some.deadlocks;
+    all.hashes.insert(some.hashes.begin(), some.hashes.end());
+    executions += Executions(some);
+  }
+  for (const auto& [hash, deadlock] : strays) {
+    EXPECT_TRUE(all.hashes.insert(hash).second);
+    ++(deadlock ? all.deadlocks : all.classes);
+  }
+  // None twice, and none that is not there.
+  EXPECT_EQ(all.classes, whole.classes);
+  EXPECT_EQ(all.deadlocks, whole.deadlocks);
+  EXPECT_EQ(all.hashes, whole.hashes);
+  return executions;
+}
+
+constexpr uint32_t kShards[] = {1, 2, 3, 7};
+
+TEST(ShardTest, TogetherFindTheClassesOfGoldensEachOnce) {
+  for (const auto& [name, n] :
+       {std::pair("writers", 5), std::pair("writers_apart", 5), std::pair("three_tasks", 3),
+        std::pair("locked_increment", 4), std::pair("readers", 8), std::pair("lastzero", 6),
+        std::pair("indexer", 13), std::pair("filesystem", 17), std::pair("wcas", 5),
+        std::pair("philosophers", 5), std::pair("lamport", 2), std::pair("szymanski", 2),
+        std::pair("publish", 10), std::pair("one_to_one", 4), std::pair("many_to_one", 4)}) {
+    const Golden* golden = FindGolden(name);
+    const Exploration whole = ExploreGolden(*golden, n);
+    for (const uint32_t count : kShards) {
+      SCOPED_TRACE(absl::StrCat(name, ", ", count, " shards"));
+      const uint64_t executions =
+          CheckShards(whole, count, [&](explore::Shard shard, Strays* strays) {
+            Machine machine([&](Machine& to) { golden->build(to, n); });
+            return ExploreShard(machine, shard, strays);
+          });
+      std::printf("%s %u %.2f\n", name, count, double(executions) / double(whole.hashes.size()));
+    }
+  }
+}
+
 // ---- against every order ----------------------------------------------------------------------------
 
 // A condition that may come and go, and on which one waits.
@@ -204,6 +276,11 @@ class RandomProgram {
     Machine machine([this](Machine& to) { Build(to); });
     Note(machine);
     return BoundedExplorer(&machine, preemptions).Run();
+  }
+  explore::Exploration ExploreShard(explore::Shard shard, Strays* strays) {
+    Machine machine([this](Machine& to) { Build(to); });
+    Note(machine);
+    return lab::ExploreShard(machine, shard, strays);
   }
   explore::EveryOrder RunEveryOrder() {
     Machine machine([this](Machine& to) { Build(to); });
@@ -377,6 +454,21 @@ TEST(BoundedExplorerTest, FindsTheClassesOfRandomProgramsThatTakeSoFewPreemption
   }
   EXPECT_GT(classes, kPrograms);
   EXPECT_GT(left_out, kPrograms);
+}
+
+TEST(ShardTest, TogetherFindTheClassesOfRandomProgramsEachOnce) {
+  for (uint32_t seed = 0; seed < kPrograms && !testing::Test::HasFailure(); ++seed) {
+    RandomProgram program(seed);
+    const Exploration whole = program.Explore();
+    const std::set<std::vector<int>> outcomes = program.TakeOutcomes();
+    for (const uint32_t count : kShards) {
+      SCOPED_TRACE(absl::StrCat("seed ", seed, ", ", count, " shards"));
+      CheckShards(whole, count, [&](explore::Shard shard, Strays* strays) {
+        return program.ExploreShard(shard, strays);
+      });
+      EXPECT_EQ(program.TakeOutcomes(), outcomes);
+    }
+  }
 }
 
 TEST(BoundedExplorerTest, WithoutABoundThatMattersItIsExhaustive) {

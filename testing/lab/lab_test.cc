@@ -489,17 +489,27 @@ TEST(LabTest, HowManyThereMayBeIsSaidOfWhatIsTooMuch) {
 
 // Random walks estimate how many there are; what one of them finds is a failure as any.
 TEST(LabTest, WhatAnEstimateComesAcrossIsAFailure) {
-  int executions = 0;
-  const LabResult result = RunLab(
-      Explore::Exhaustive().WithMaxExecutions(5).WithCheck(
-          [] {},
-          [&]() -> std::optional<std::string> {
-            if (++executions > 5) return "found on a walk";
-            return std::nullopt;
-          }),
-      Contend);
-  EXPECT_THAT(result.failure, HasSubstr("found on a walk"));
-  EXPECT_THAT(result.verdict, HasSubstr("FAILED after 5 classes"));
+  const LabMain main = [](Cx cx) -> Task<void> {
+    Mutex mutex;
+    std::string order;
+    auto body = [&](Cx cx) -> Task<void> {
+      for (const char c : {'a', 'b', 'c', 'd'}) {
+        cx.Spawn("writer", [&mutex, &order, c](Cx cx) -> Task<void> {
+          const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+          order += c;
+          co_return Ok();
+        });
+      }
+      co_return Ok();
+    };
+    co_await OrReturn(Region::Open(cx, "writers", body));
+    if (order[0] == 'c') co_return absl::InternalError(order);
+    co_return Ok();
+  };
+  const LabResult result = RunLab(Explore::Exhaustive().WithMaxExecutions(3), main);
+  EXPECT_THAT(result.failure, HasSubstr("INTERNAL: c"));
+  EXPECT_THAT(result.failure, HasSubstr("--quiesce_replay="));
+  EXPECT_THAT(result.verdict, HasSubstr("FAILED after 3 classes"));
 }
 
 TEST(LabTest, AnExplorationSaysHowMuchMemoryTheProcessHadAtMost) {
