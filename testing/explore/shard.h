@@ -24,8 +24,9 @@ namespace quiesce::explore {
 struct Shard {
   uint32_t index = 0;  // from 0
   uint32_t count = 1;
-  // More of them make shards more alike, and more is explored twice.
-  uint32_t parts_each = 4;
+  // At least so many. More of them make shards more alike in size; and more is explored twice, which costs more where few
+  // operations conflict.
+  uint32_t parts_each = 1;
 };
 
 class ShardExplorer {

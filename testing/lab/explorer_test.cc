@@ -199,7 +199,8 @@ TEST(ShardTest, TogetherFindTheClassesOfGoldensEachOnce) {
             Machine machine([&](Machine& to) { golden->build(to, n); });
             return ExploreShard(machine, shard, strays);
           });
-      std::printf("%s %u %.2f\n", name, count, double(executions) / double(whole.hashes.size()));
+      // Where all conflict, nothing is explored twice; elsewhere up to once for each branch of the first states.
+      EXPECT_LE(executions, whole.hashes.size() * 16);
     }
   }
 }

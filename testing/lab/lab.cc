@@ -22,13 +22,16 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "quiesce/runtime/base/check.h"
+#include "quiesce/runtime/base/version.h"
 #include "quiesce/testing/explore/bounded.h"
 #include "quiesce/testing/explore/dpor.h"
 #include "quiesce/testing/explore/estimate.h"
 #include "quiesce/testing/explore/exploration.h"
 #include "quiesce/testing/explore/sampler.h"
 #include "quiesce/testing/explore/schedule.h"
+#include "quiesce/testing/explore/shard.h"
 #include "quiesce/testing/explore/trace.h"
+#include "quiesce/testing/lab/certificate.h"
 #include "quiesce/testing/lab/hottest_loop.h"
 #include "quiesce/testing/lab/lab_runtime.h"
 #include "quiesce/testing/lab/numbers.h"
@@ -146,9 +149,15 @@ class Lab {
   }
 
   LabResult Run() {
+    const bool can_be_sharded = how_.strategy() == Explore::Strategy::kExhaustive ||
+                                how_.strategy() == Explore::Strategy::kReplay;
+    if (how_.shards() != 0 && !can_be_sharded) {
+      result_.failure = "only Explore::Exhaustive can be explored in shards\n";
+      return std::move(result_);
+    }
     switch (how_.strategy()) {
       case Explore::Strategy::kExhaustive:
-        Exhaust();
+        how_.shards() == 0 ? Exhaust() : ExploreShard();
         break;
       case Explore::Strategy::kBounded:
         ExploreWithinBound();
@@ -248,6 +257,42 @@ class Lab {
       absl::StrAppend(&text, " to ", Roughly(estimates.back()));
     }
     return absl::StrCat(", of perhaps ", text, " in all");
+  }
+
+  void ExploreShard() {
+    const explore::Shard shard = {.index = how_.shard(), .count = how_.shards()};
+    explore::ShardExplorer explorer(runtime_.model(), shard, Options());
+    estimate_ = [&explorer] { return explorer.EstimateClasses(); };
+    const explore::Exploration some = RunAll(explorer);
+    estimate_ = nullptr;
+    const std::string name = absl::StrCat("SHARD ", shard.index, " OF ", shard.count);
+    if (!Conclude(some, name + " EXHAUSTED: ", "what the other shards explore", "",
+                  explorer.trace())) {
+      result_.failure = absl::StrCat(
+          name, " is not exhausted after ", WithSeparators(result_.executions),
+          " executions. Let more shards explore less, or say by WithMaxExecutions how many there "
+          "may be in each\n");
+    }
+    lab::Certificate& certificate = result_.certificate.emplace();
+    certificate.version = kVersion;
+    certificate.program = explorer.program();
+    certificate.options = how_.Options();
+    certificate.not_covered = NotCovered(how_);
+    certificate.split = explorer.split().hash();
+    certificate.parts_in_all = explorer.split().parts();
+    certificate.shard = shard.index;
+    certificate.shards = shard.count;
+    certificate.parts = explorer.parts();
+    certificate.exhausted = some.complete && wrong_.empty();
+    certificate.verdict = result_.verdict;
+    certificate.classes = some.classes;
+    certificate.deadlocks = some.deadlocks;
+    certificate.executions = Executions(some);
+    certificate.digest = explorer.digest();
+    for (const auto& [hash, deadlock] : explorer.strays()) {
+      certificate.strays.push_back({hash, deadlock});
+    }
+    std::ranges::sort(certificate.strays, {}, &lab::Certificate::Stray::hash);
   }
 
   void ExploreWithinBound() {
@@ -480,6 +525,10 @@ Explore& Explore::WithWorkers(uint32_t workers) {
   if (workers == 0) Fatal("Explore::WithWorkers(0): nobody would run anything");
   workers_ = workers;
   return *this;
+std::string Explore::Options() const {
+  return absl::StrCat("seed=", seed_, " max_steps=", max_steps_, " cancel_sweep=", cancels_,
+                      " early_timers=", early_, " deadlocks=", deadlocks_,
+                      " reports=", reports_ != nullptr);
 }
 
 LabResult RunLab(const Explore& how, const LabMain& main) { return Lab(how, main).Run(); }

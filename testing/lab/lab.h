@@ -29,6 +29,7 @@
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/testing/lab/faults.h"
+#include "quiesce/testing/lab/certificate.h"
 #include "quiesce/testing/lab/lab_trace.h"
 
 namespace quiesce {
@@ -61,6 +62,14 @@ class Explore {
   // The one that a failure has printed; all else as `how`.
   static Explore Replay(std::string schedule, Explore how = Exhaustive());
 
+  // Of an exhaustive one, the `index`th of so many parts, from 0, of which each explores its own without knowing of the
+  // others; LabResult::certificate says what it was, and lab::AddUp whether all together are all there is. See
+  // LAB_TEST_SHARDED.
+  Explore& AsShard(uint32_t index, uint32_t shards) {
+    shard_ = index;
+    shards_ = shards;
+    return *this;
+  }
   // Of the choices, and of Cx's randomness.
   Explore& WithSeed(uint64_t seed) {
     seed_ = seed;
@@ -140,6 +149,8 @@ class Explore {
   Strategy strategy() const { return strategy_; }
   uint64_t executions() const { return executions_; }
   bool limited() const { return limited_; }
+  uint32_t shard() const { return shard_; }
+  uint32_t shards() const { return shards_; }
   uint64_t seed() const { return seed_; }
   uint32_t preemptions() const { return preemptions_; }
   int depth() const { return depth_; }
@@ -154,6 +165,8 @@ class Explore {
   ReportSink* reports() const { return reports_; }
   bool deadlocks() const { return deadlocks_; }
   bool repeats() const { return repeats_; }
+  // What two shards have to agree on.
+  std::string Options() const;
   const std::string& schedule() const { return schedule_; }
   const std::function<void()>& begin() const { return begin_; }
   const std::function<std::optional<std::string>()>& failed() const { return failed_; }
@@ -171,6 +184,8 @@ class Explore {
 
   Strategy strategy_;
   uint64_t executions_;
+  uint32_t shard_ = 0;
+  uint32_t shards_ = 0;  // 0: all of it is explored here
   uint64_t seed_ = 1;
   uint32_t preemptions_ = 0;
   int depth_ = 3;
@@ -214,6 +229,8 @@ struct LabResult {
   // Of the last execution.
   uint64_t permits_leaked = 0;
   uint64_t permits_revoked = 0;
+  // Of a shard; its test has no name yet.
+  std::optional<lab::Certificate> certificate;
   // Of the failure, or of the replay.
   std::optional<lab::LabTrace> trace;
 };
