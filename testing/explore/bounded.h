@@ -77,8 +77,8 @@ class BoundedExplorer {
   bool stopped_ = false;
   uint64_t executions_ = 0;
   std::vector<Step> steps_;
-  std::vector<Branch> todo_;   // with as many preemptions as now
-  std::vector<Branch> later_;  // with one more
+  std::vector<Branch> todo_;            // with as many preemptions as now
+  std::vector<Branch> later_;           // with one more
   absl::flat_hash_set<uint64_t> seen_;  // prefixes, each with the task of its last step
   // Scratch.
   std::vector<uint32_t> path_;

@@ -145,7 +145,8 @@ void Explorer::CountEnd(Model::Ended how) {
 }
 
 double Explorer::EstimateClasses() const {
-  double classes = 1;  // from the state at hand, by way of what is being explored: at the end, the latest execution
+  double classes =
+      1;  // from the state at hand, by way of what is being explored: at the end, the latest execution
   for (size_t at = trace_.length(); at-- > 0;) {
     const State& state = states_[at];
     classes += static_cast<double>(state.executions);

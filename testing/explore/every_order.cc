@@ -30,8 +30,9 @@ EveryOrder RunEveryOrder(Model* model) {
       trace.Step(model, task);
     }
     const bool deadlock = !model->live().empty();
-    uint32_t& least =
-        (deadlock ? all.deadlocks : all.classes).try_emplace(trace.ClassHash(), preemptions).first->second;
+    uint32_t& least = (deadlock ? all.deadlocks : all.classes)
+                          .try_emplace(trace.ClassHash(), preemptions)
+                          .first->second;
     least = std::min(least, preemptions);
     model->End(deadlock ? Model::Ended::kDeadlock : Model::Ended::kComplete);
     while (!choices.empty() && choices.back() + 1 == ways[choices.size() - 1]) choices.pop_back();

@@ -44,9 +44,10 @@ void Trace::FindNewTasks(Model* model, size_t made_by) {
     TaskState& task = tasks_[live[first]];
     task.age = static_cast<uint32_t>(by_age_.size());
     task.made_by = made_by;
-    task.origin = made_by == kNowhere
-                      ? Mix(0, ++siblings)
-                      : Mix(Mix(OriginOf(events_[made_by].task), events_[made_by].index), ++siblings);
+    task.origin =
+        made_by == kNowhere
+            ? Mix(0, ++siblings)
+            : Mix(Mix(OriginOf(events_[made_by].task), events_[made_by].index), ++siblings);
     by_age_.push_back(live[first]);
   }
 }

@@ -22,12 +22,15 @@ using quiesce::lab::Certificate;
 
 constexpr char kUsage[] =
     "aggregate PATH…\n"
-    "  Reads the certificates (*.quiesce-shard) that the shards of LAB_TEST_SHARDED have left: each PATH is one, or a folder\n"
-    "  in which they are, at any depth. Prints a verdict for each test: EXHAUSTIVE if all its shards are there, are of the\n"
+    "  Reads the certificates (*.quiesce-shard) that the shards of LAB_TEST_SHARDED have left: "
+    "each PATH is one, or a folder\n"
+    "  in which they are, at any depth. Prints a verdict for each test: EXHAUSTIVE if all its "
+    "shards are there, are of the\n"
     "  same program, explored in the same way, and each has come to its end.\n\n"
     "    bazel test --nozip_undeclared_test_outputs //my:test    # shard_count = 4\n"
     "    aggregate bazel-testlogs/my/test\n\n"
-    "  Exits with 0: each test is exhausted. 1: one is not; what is wrong is printed. 2: there is nothing to read, or it\n"
+    "  Exits with 0: each test is exhausted. 1: one is not; what is wrong is printed. 2: there is "
+    "nothing to read, or it\n"
     "  cannot be read.\n";
 
 int Misuse(const std::string& what) {

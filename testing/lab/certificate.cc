@@ -112,8 +112,8 @@ absl::StatusOr<Certificate> Certificate::Parse(absl::string_view text) {
   };
   const absl::string_view first_line = text.substr(0, text.find('\n'));
   if (first_line != kFirstLine) {
-    return malformed(absl::StrCat("its first line is '", first_line.substr(0, 60), "', not '",
-                                  kFirstLine, "'"));
+    return malformed(
+        absl::StrCat("its first line is '", first_line.substr(0, 60), "', not '", kFirstLine, "'"));
   }
   const size_t end = text.rfind("checksum: ");
   if (end == absl::string_view::npos) return malformed("it has no checksum; it was cut off");
@@ -170,8 +170,7 @@ Aggregate AddUp(absl::Span<const Certificate> certificates) {
       all.problems.push_back(absl::StrCat("shard ", one.shard, " is there twice"));
     }
     if (!one.exhausted) {
-      all.problems.push_back(
-          absl::StrCat("shard ", one.shard, " is not exhausted: ", one.verdict));
+      all.problems.push_back(absl::StrCat("shard ", one.shard, " is not exhausted: ", one.verdict));
     }
     sum.parts += one.parts;
     sum.classes += one.classes;
@@ -186,8 +185,8 @@ Aggregate AddUp(absl::Span<const Certificate> certificates) {
     }
   }
   if (all.ok() && sum.parts != first.parts_in_all) {
-    all.problems.push_back(absl::StrCat("the shards have ", sum.parts, " parts, of ",
-                                        first.parts_in_all));
+    all.problems.push_back(
+        absl::StrCat("the shards have ", sum.parts, " parts, of ", first.parts_in_all));
   }
   for (const auto& [hash, deadlock] : strays) {
     ++(deadlock ? sum.deadlocks : sum.classes);

@@ -25,18 +25,18 @@ struct Certificate {
     bool operator==(const Stray&) const = default;
   };
 
-  std::string test;     // "Suite.Name", without the shard
-  std::string version;  // of Quiesce
-  uint64_t program = 0; // a hash of its first execution
-  std::string options;  // Explore::Options
+  std::string test;      // "Suite.Name", without the shard
+  std::string version;   // of Quiesce
+  uint64_t program = 0;  // a hash of its first execution
+  std::string options;   // Explore::Options
   std::string not_covered;
-  uint64_t split = 0;   // a hash of all parts
+  uint64_t split = 0;  // a hash of all parts
   uint64_t parts_in_all = 0;
-  uint32_t shard = 0;   // from 0
+  uint32_t shard = 0;  // from 0
   uint32_t shards = 1;
-  uint64_t parts = 0;   // that are this shard's
+  uint64_t parts = 0;  // that are this shard's
   bool exhausted = false;
-  std::string verdict;  // one line
+  std::string verdict;      // one line
   uint64_t classes = 0;     // of this shard's parts, that came to their end
   uint64_t deadlocks = 0;   // … that did not
   uint64_t executions = 0;  // those that are counted elsewhere, too, among them

@@ -55,7 +55,8 @@ TEST(CertificateTest, IsTheSameAfterItWasWrittenAndRead) {
 TEST(CertificateTest, WhatWasCutOffOrChangedIsRefused) {
   const std::string text = Some(0, 2).ToString();
   EXPECT_THAT(Refusal(""), HasSubstr("its first line is ''"));
-  EXPECT_THAT(Refusal("quiesce-shard-certificate 0\n"), HasSubstr("not 'quiesce-shard-certificate 1'"));
+  EXPECT_THAT(Refusal("quiesce-shard-certificate 0\n"),
+              HasSubstr("not 'quiesce-shard-certificate 1'"));
   EXPECT_THAT(Refusal(text.substr(0, 100)), HasSubstr("cut off"));
   EXPECT_THAT(Refusal(text.substr(0, text.size() - 3)), HasSubstr("checksum is another"));
   EXPECT_THAT(Refusal(absl::StrReplaceAll(text, {{"classes: 10", "classes: 11"}})),
@@ -69,7 +70,8 @@ TEST(AggregateTest, OfAllShardsIsExhaustiveAndCountsAStrayOnce) {
   all[1].strays = {{5, false}};
   const Aggregate together = AddUp(all);
   EXPECT_THAT(together.problems, ElementsAre());
-  EXPECT_THAT(together.verdict, HasSubstr("EXHAUSTIVE: 21 classes and 3 deadlocks in 2 shards, 1.00 "));
+  EXPECT_THAT(together.verdict,
+              HasSubstr("EXHAUSTIVE: 21 classes and 3 deadlocks in 2 shards, 1.00 "));
   EXPECT_THAT(together.verdict, HasSubstr("; not covered: other inputs"));
 }
 

@@ -23,7 +23,9 @@
 #include "quiesce/testing/explore/exploration.h"
 #include "quiesce/testing/explore/mix.h"
 #include "quiesce/testing/explore/sampler.h"
+#include "quiesce/testing/explore/schedule.h"
 #include "quiesce/testing/explore/shard.h"
+#include "quiesce/testing/explore/trace.h"
 #include "quiesce/testing/lab/atomic.h"
 #include "quiesce/testing/lab/blocking.h"
 #include "quiesce/testing/lab/golden_programs.h"
@@ -127,9 +129,9 @@ TEST(EstimateTest, AtTheEndTheRecursiveOneIsTheTruth) {
 
 // As estimate.h says.
 TEST(EstimateTest, AreAsRoughAsItSays) {
-  for (const auto& [program, n] : {std::pair("writers", 7), std::pair("three_tasks", 3),
-                                   std::pair("readers", 10), std::pair("lastzero", 9),
-                                   std::pair("wcas", 8), std::pair("philosophers", 8)}) {
+  for (const auto& [program, n] :
+       {std::pair("writers", 7), std::pair("three_tasks", 3), std::pair("readers", 10),
+        std::pair("lastzero", 9), std::pair("wcas", 8), std::pair("philosophers", 8)}) {
     const auto [by_recursion, by_recapture] = EstimateErrors(program, n, 0.1);
     EXPECT_GT(std::max(by_recursion, by_recapture), 0.3) << program;
     EXPECT_LT(std::min(by_recursion, by_recapture), 5) << program;
@@ -455,6 +457,28 @@ TEST(BoundedExplorerTest, FindsTheClassesOfRandomProgramsThatTakeSoFewPreemption
   }
   EXPECT_GT(classes, kPrograms);
   EXPECT_GT(left_out, kPrograms);
+}
+
+// What a machine calls its tasks depends on what it has done before; two shards have done different things.
+TEST(ShardTest, ClassesHaveTheSameHashesWhereTasksHaveOtherNumbers) {
+  const auto build = [](Machine& to) {
+    auto x = std::make_shared<Atomic<int>>(0);
+    for (int i = 0; i < 2; ++i) {
+      to.Spawn([x] {
+        x->fetch_add(1);
+        for (int j = 0; j < 2; ++j) Machine::Current().Spawn([x] { x->fetch_add(1); });
+      });
+    }
+  };
+  ExploreOptions options;
+  options.tell_classes_apart = true;
+  Machine one(build);
+  const Exploration usual = Explorer(&one, options).Run();
+  ASSERT_TRUE(usual.exhausted);
+  Machine other(build);
+  explore::Trace trace;
+  explore::Follow(&other, &trace, {{.step = 0, .age = 1}});
+  EXPECT_EQ(Explorer(&other, options).Run().hashes, usual.hashes);
 }
 
 TEST(ShardTest, TogetherFindTheClassesOfRandomProgramsEachOnce) {

@@ -2,6 +2,9 @@
 #ifndef QUIESCE_TESTING_LAB_FAULTS_H_
 #define QUIESCE_TESTING_LAB_FAULTS_H_
 
+#include <string>
+
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 
 namespace quiesce {
@@ -48,8 +51,12 @@ class Faults {
   int no_descriptors() const { return no_descriptors_; }
   int delays() const { return delays_; }
   absl::Duration delay() const { return delay_; }
-  bool any() const {
-    return resets_ + short_reads_ + short_writes_ + refusals_ + no_descriptors_ + delays_ > 0;
+  // "resets=1 …", all of them.
+  std::string ToString() const {
+    return absl::StrCat("resets=", resets_, " short_reads=", short_reads_,
+                        " short_writes=", short_writes_, " refusals=", refusals_,
+                        " no_descriptors=", no_descriptors_, " delays=", delays_, " by ",
+                        absl::FormatDuration(delay_));
   }
 
  private:

@@ -56,9 +56,9 @@ void Deliver(Certificate certificate) {
   certificate.test.resize(certificate.test.rfind('/'));
   std::optional<std::string> folder = FindFlag("--quiesce_certificates=");
   if (!folder.has_value()) folder = OutputFolder();
-  const std::string name = absl::StrCat(absl::StrReplaceAll(certificate.test, {{"/", "_"}}), "_",
-                                        certificate.shard, "_of_", certificate.shards,
-                                        kCertificateEnding);
+  const std::string name =
+      absl::StrCat(absl::StrReplaceAll(certificate.test, {{"/", "_"}}), "_", certificate.shard,
+                   "_of_", certificate.shards, kCertificateEnding);
   if (folder.has_value() && !Write(*folder, name, certificate.ToString())) {
     ADD_FAILURE() << "the shard's certificate cannot be written to " << *folder << "/" << name;
   }
@@ -139,8 +139,8 @@ void RunLabTest(Explore how, const LabMain& main) {
   if (!result.ok()) ADD_FAILURE() << result.failure << result.verdict;
 }
 
-bool RegisterShards(const char* suite, const char* name, const char* file, int line, uint32_t shards,
-                    const Explore& how, LabMain main) {
+bool RegisterShards(const char* suite, const char* name, const char* file, int line,
+                    uint32_t shards, const Explore& how, LabMain main) {
   class Shard final : public testing::Test {
    public:
     Shard(Explore how, LabMain main) : how_(std::move(how)), main_(std::move(main)) {}
@@ -151,11 +151,11 @@ bool RegisterShards(const char* suite, const char* name, const char* file, int l
     const LabMain main_;
   };
   for (uint32_t shard = 0; shard < shards; ++shard) {
-    testing::RegisterTest(
-        suite, absl::StrCat(name, "/", shard).c_str(), nullptr, nullptr, file, line,
-        [how = Explore(how).AsShard(shard, shards), main]() -> testing::Test* {
-          return new Shard(how, main);
-        });
+    testing::RegisterTest(suite, absl::StrCat(name, "/", shard).c_str(), nullptr, nullptr, file,
+                          line,
+                          [how = Explore(how).AsShard(shard, shards), main]() -> testing::Test* {
+                            return new Shard(how, main);
+                          });
   }
   return true;
 }

@@ -29,8 +29,8 @@ namespace quiesce::lab {
 void RunLabTest(Explore how, const LabMain& main);
 
 // One test for each shard: suite.name/0, suite.name/1 …
-bool RegisterShards(const char* suite, const char* name, const char* file, int line, uint32_t shards,
-                    const Explore& how, LabMain main);
+bool RegisterShards(const char* suite, const char* name, const char* file, int line,
+                    uint32_t shards, const Explore& how, LabMain main);
 
 }  // namespace quiesce::lab
 
@@ -44,11 +44,10 @@ bool RegisterShards(const char* suite, const char* name, const char* file, int l
 // have left whether together they are EXHAUSTIVE. In one process they run one after the other, and say so themselves.
 //
 //   LAB_TEST_SHARDED(TransferTest, NeverLosesMoney, 4, Explore::Exhaustive()) { … }
-#define LAB_TEST_SHARDED(suite, name, shards, ...)                                                \
-  static ::quiesce::Task<void> suite##_##name##_InLab(::quiesce::Cx cx);                          \
-  [[maybe_unused]] static const bool suite##_##name##_registered =                                \
-      ::quiesce::lab::RegisterShards(#suite, #name, __FILE__, __LINE__, shards, __VA_ARGS__,      \
-                                     &suite##_##name##_InLab);                                    \
+#define LAB_TEST_SHARDED(suite, name, shards, ...)                                                 \
+  static ::quiesce::Task<void> suite##_##name##_InLab(::quiesce::Cx cx);                           \
+  [[maybe_unused]] static const bool suite##_##name##_registered = ::quiesce::lab::RegisterShards( \
+      #suite, #name, __FILE__, __LINE__, shards, __VA_ARGS__, &suite##_##name##_InLab);            \
   static ::quiesce::Task<void> suite##_##name##_InLab([[maybe_unused]] ::quiesce::Cx cx)
 
 #endif  // QUIESCE_TESTING_LAB_GOOGLETEST_H_

@@ -86,14 +86,16 @@ std::string HottestLoops(const LabTrace& log) {
   }
   std::vector<size_t> hottest(by_task.size());
   std::iota(hottest.begin(), hottest.end(), size_t{0});
-  std::ranges::sort(hottest, {}, [&](size_t task) { return std::pair(~by_task[task].size(), task); });
+  std::ranges::sort(hottest, {},
+                    [&](size_t task) { return std::pair(~by_task[task].size(), task); });
   std::string text;
   for (size_t line = 0; line < std::min(hottest.size(), kMostLines); ++line) {
     const LabTrace::TaskInfo& task = log.tasks[hottest[line]];
     const std::vector<const LabTrace::Step*>& steps = by_task[hottest[line]];
     if (steps.size() * 10 < half) break;
-    absl::StrAppend(&text, line == 0 ? "the hottest loop, " : "then, ", WithSeparators(steps.size()),
-                    " of the last ", WithSeparators(half), " steps: '", task.name, "'",
+    absl::StrAppend(&text, line == 0 ? "the hottest loop, " : "then, ",
+                    WithSeparators(steps.size()), " of the last ", WithSeparators(half),
+                    " steps: '", task.name, "'",
                     task.spawned_at.empty() ? "" : absl::StrCat(" (", task.spawned_at, ")"), ": ",
                     Describe(steps), "\n");
   }

@@ -32,9 +32,10 @@ TEST(HottestLoopTest, OneTaskThatGoesRound) {
     Add(log, 1, "Mutex 1: TryLock");
     Add(log, 1, "looks whether it is cancelled");
   }
-  EXPECT_EQ(HottestLoops(log),
-            "the hottest loop, 500 of the last 500 steps: 'poller' (server.cc:12): Mutex 1: TryLock "
-            "-> looks whether it is cancelled\n");
+  EXPECT_EQ(
+      HottestLoops(log),
+      "the hottest loop, 500 of the last 500 steps: 'poller' (server.cc:12): Mutex 1: TryLock "
+      "-> looks whether it is cancelled\n");
 }
 
 TEST(HottestLoopTest, TwoThatTakeTurnsAndObjectsThatAreMadeAnew) {
@@ -58,9 +59,10 @@ TEST(HottestLoopTest, WhatHasNoPeriodIsCounted) {
     random = random * 1664525 + 1013904223;
     Add(log, 0, random >> 30 == 0 ? "Queue 1: Send" : random >> 30 == 1 ? "ends" : "starts");
   }
-  EXPECT_EQ(HottestLoops(log),
-            "the hottest loop, 200 of the last 200 steps: 'main': in no fixed order, most often starts "
-            "(109 times), ends (53 times), Queue 1: Send (38 times)\n");
+  EXPECT_EQ(
+      HottestLoops(log),
+      "the hottest loop, 200 of the last 200 steps: 'main': in no fixed order, most often starts "
+      "(109 times), ends (53 times), Queue 1: Send (38 times)\n");
 }
 
 TEST(HottestLoopTest, OfNothingNothingIsSaid) { EXPECT_EQ(HottestLoops(LabTrace()), ""); }

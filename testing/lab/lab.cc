@@ -84,8 +84,8 @@ std::string NotCovered(const Explore& how, absl::string_view more = "") {
                              : how.early()             ? "; timers that are late"
                              : how.late()              ? "; timers that are early"
                                                        : "; timers that are late or early";
-  return absl::StrCat("not covered: ", more, more.empty() ? "" : "; ", "other inputs", orders, timers,
-                      "; memory that no primitive guards; weak memory");
+  return absl::StrCat("not covered: ", more, more.empty() ? "" : "; ", "other inputs", orders,
+                      timers, "; memory that no primitive guards; weak memory");
 }
 
 LabRuntime::Options OptionsOf(const Explore& how) {
@@ -229,7 +229,8 @@ class Lab {
     if (Conclude(all, "EXHAUSTIVE: ", "", there_may_be, explorer.trace())) return;
     result_.failure = absl::StrCat(
         "not exhausted after ", WithSeparators(result_.executions), " executions", there_may_be,
-        ". Try Explore::Bounded(2), which is complete for what takes so few preemptions; or sample: "
+        ". Try Explore::Bounded(2), which is complete for what takes so few preemptions; or "
+        "sample: "
         "Explore::Pct, Pos or Walk. Or let fewer tasks do less, or say by WithMaxExecutions how "
         "many there may be\n");
   }
@@ -300,13 +301,11 @@ class Lab {
     explore::BoundedExplorer explorer(runtime_.model(), most, Options());
     const explore::Exploration some = RunAll(explorer);
     const std::string not_covered =
-        some.exhausted ? ""
-                       : absl::StrCat("executions with more than ", most, " preemptions");
+        some.exhausted ? "" : absl::StrCat("executions with more than ", most, " preemptions");
     const std::string so_far = absl::StrCat(
         ": of those with at most ", most, " preemptions, ",
-        explorer.preemptions() == 0
-            ? "not even all without any"
-            : absl::StrCat("all with at most ", explorer.preemptions() - 1),
+        explorer.preemptions() == 0 ? "not even all without any"
+                                    : absl::StrCat("all with at most ", explorer.preemptions() - 1),
         " have been explored");
     if (Conclude(some, absl::StrCat("BOUNDED(", most, "): "), not_covered, so_far,
                  explorer.trace())) {
@@ -351,8 +350,8 @@ class Lab {
     } else if (all.complete) {
       result_.verdict = absl::StrCat(complete, numbers, "; ", NotCovered(how_, not_covered));
     } else {
-      result_.verdict = absl::StrCat("STOPPED: ", numbers, ", and there are more", more, "; ",
-                                     NotCovered(how_));
+      result_.verdict =
+          absl::StrCat("STOPPED: ", numbers, ", and there are more", more, "; ", NotCovered(how_));
     }
     result_.peak_memory_bytes = PeakMemoryBytes();
     absl::StrAppend(&result_.verdict, "\npeak memory of the process: ",
@@ -380,8 +379,8 @@ class Lab {
     result_.verdict = absl::StrCat("SAMPLED(", result_.executions, ", ", NameOf(how_.strategy()),
                                    "): ", result_.steps, " steps; ", NotCovered(how_));
     if (too_long) {
-      result_.failure = absl::StrCat(explore::TooLong(how_.max_steps()), "\n",
-                                     FindHottestLoops(sampler.trace()));
+      result_.failure =
+          absl::StrCat(explore::TooLong(how_.max_steps()), "\n", FindHottestLoops(sampler.trace()));
     } else if (!wrong_.empty()) {
       Explain(sampler.trace());
     }
@@ -464,8 +463,8 @@ class Lab {
       return;
     }
     explore::Trace trace;
-    const explore::Execution again = explore::FollowSteps(
-        runtime_.model(), &trace, StepsOf(failing), how_.max_steps());
+    const explore::Execution again =
+        explore::FollowSteps(runtime_.model(), &trace, StepsOf(failing), how_.max_steps());
     if (wrong_.empty()) {
       result_.failure =
           "nondeterminism: what failed does not fail when the same steps are made again. Does the "
@@ -494,8 +493,8 @@ class Lab {
     if (!how_.repeats()) return "";
     explore::Trace trace;
     runtime_.StartLog();
-    const explore::Execution again = explore::FollowSteps(
-        runtime_.model(), &trace, StepsOf(endless), how_.max_steps());
+    const explore::Execution again =
+        explore::FollowSteps(runtime_.model(), &trace, StepsOf(endless), how_.max_steps());
     return lab::HottestLoops(runtime_.StopLog(again.schedule, trace));
   }
 
@@ -525,9 +524,13 @@ Explore& Explore::WithWorkers(uint32_t workers) {
   if (workers == 0) Fatal("Explore::WithWorkers(0): nobody would run anything");
   workers_ = workers;
   return *this;
+}
+
 std::string Explore::Options() const {
   return absl::StrCat("seed=", seed_, " max_steps=", max_steps_, " cancel_sweep=", cancels_,
-                      " early_timers=", early_, " deadlocks=", deadlocks_,
+                      " spent_drains=", spent_drains_, " early_timers=", early_,
+                      " late_timers=", late_, " split_waits=", split_waits_, " workers=", workers_,
+                      " ", faults_.ToString(), " deadlocks=", deadlocks_,
                       " reports=", reports_ != nullptr);
 }
 

@@ -28,8 +28,8 @@
 
 #include "quiesce/runtime/cx/cx.h"
 #include "quiesce/runtime/task/task.h"
-#include "quiesce/testing/lab/faults.h"
 #include "quiesce/testing/lab/certificate.h"
+#include "quiesce/testing/lab/faults.h"
 #include "quiesce/testing/lab/lab_trace.h"
 
 namespace quiesce {
@@ -216,8 +216,9 @@ struct LabResult {
   // For Explore::Replay.
   std::string replay;
 
-  uint64_t executions = 0;  // that came to an end, or to a deadlock; of an exhaustive or bounded one, the classes
-  uint64_t deadlocks = 0;   // of these
+  uint64_t executions =
+      0;  // that came to an end, or to a deadlock; of an exhaustive or bounded one, the classes
+  uint64_t deadlocks = 0;  // of these
   uint64_t steps = 0;
   size_t longest = 0;  // of an execution, in steps
   // The most that the process had in memory so far, of an exhaustive or bounded exploration. (What other tests took before is

@@ -455,7 +455,8 @@ TEST(LabTest, ABoundThatLeavesNothingOutIsExhaustive) {
 TEST(LabTest, ABoundedExplorationThatIsTooLongSaysHowFarItCame) {
   const LabResult set = RunLab(Explore::Bounded(3).WithMaxExecutions(2000), Contend);
   EXPECT_TRUE(set.ok()) << set.failure;
-  EXPECT_THAT(set.verdict, HasSubstr("and there are more: of those with at most 3 preemptions, all with at most 0 have been explored"));
+  EXPECT_THAT(set.verdict, HasSubstr("and there are more: of those with at most 3 preemptions, all "
+                                     "with at most 0 have been explored"));
 }
 
 TEST(LabTest, ALimitThatWasSetIsNoFailureAndIsSaid) {
@@ -546,7 +547,8 @@ TEST(LabTest, TheLoopOfAnExecutionThatDoesNotEndIsNamed) {
   for (const Explore& how : {Explore::Exhaustive(), Explore::Bounded(1), Explore::Walk(1),
                              Explore::Pct(1), Explore::Pos(1)}) {
     const LabResult result = RunLab(Explore(how).WithMaxSteps(1000), Poll);
-    EXPECT_THAT(result.failure, HasSubstr("an execution of more than 1000 steps\nthe hottest loop, 5"));
+    EXPECT_THAT(result.failure,
+                HasSubstr("an execution of more than 1000 steps\nthe hottest loop, 5"));
     EXPECT_THAT(result.failure, HasSubstr(" of the last 500 steps: 'poller' ("));
     EXPECT_THAT(result.failure, HasSubstr("lab_test.cc:"));
     EXPECT_THAT(result.failure, HasSubstr("Mutex 1: TryTake -> Mutex 1: Unlock -> "));

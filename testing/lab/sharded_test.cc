@@ -65,9 +65,8 @@ TEST(ShardTest, TogetherFindWhatOneFinds) {
     }
     const Aggregate together = AddUp(all);
     EXPECT_THAT(together.problems, ::testing::ElementsAre());
-    EXPECT_THAT(together.verdict,
-                HasSubstr("EXHAUSTIVE: " + std::to_string(whole.executions) + " classes in " +
-                          std::to_string(shards) + " shards"));
+    EXPECT_THAT(together.verdict, HasSubstr("EXHAUSTIVE: " + std::to_string(whole.executions) +
+                                            " classes in " + std::to_string(shards) + " shards"));
     // The same classes, however they were found.
     const std::string digest = together.verdict.substr(together.verdict.find("digest"), 23);
     if (digests.empty()) digests = digest;
@@ -78,25 +77,24 @@ TEST(ShardTest, TogetherFindWhatOneFinds) {
 TEST(ShardTest, AFailureOfOneIsSaidInItsCertificate) {
   int failures = 0;
   for (uint32_t shard = 0; shard < 2; ++shard) {
-    const LabResult some =
-        RunLab(Explore::Exhaustive().AsShard(shard, 2), [](Cx cx) -> Task<void> {
-          Mutex mutex;
-          int order = 0;
-          auto body = [&](Cx cx) -> Task<void> {
-            for (int i = 1; i <= 2; ++i) {
-              cx.Spawn("digit", [&, i](Cx cx) -> Task<void> {
-                const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
-                order = order * 10 + i;
-                co_return Ok();
-              });
-            }
+    const LabResult some = RunLab(Explore::Exhaustive().AsShard(shard, 2), [](Cx cx) -> Task<void> {
+      Mutex mutex;
+      int order = 0;
+      auto body = [&](Cx cx) -> Task<void> {
+        for (int i = 1; i <= 2; ++i) {
+          cx.Spawn("digit", [&, i](Cx cx) -> Task<void> {
+            const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+            order = order * 10 + i;
             co_return Ok();
-          };
-          co_await OrReturn(Region::Open(cx, "digits", body));
-          EXPECT_TRUE(order == 12 || order == 21);
-          if (order == 21) co_return absl::InternalError("the wrong order");
-          co_return Ok();
-        });
+          });
+        }
+        co_return Ok();
+      };
+      co_await OrReturn(Region::Open(cx, "digits", body));
+      EXPECT_TRUE(order == 12 || order == 21);
+      if (order == 21) co_return absl::InternalError("the wrong order");
+      co_return Ok();
+    });
     ASSERT_TRUE(some.certificate.has_value());
     EXPECT_EQ(some.certificate->exhausted, some.ok());
     if (some.ok()) continue;
@@ -108,17 +106,17 @@ TEST(ShardTest, AFailureOfOneIsSaidInItsCertificate) {
 }
 
 TEST(ShardTest, ALimitIsNotAll) {
-  const LabResult some =
-      RunLab(Explore::Exhaustive().AsShard(0, 2).WithMaxExecutions(2),
-             [](Cx cx) { return TakeTurns(cx, 4); });
+  const LabResult some = RunLab(Explore::Exhaustive().AsShard(0, 2).WithMaxExecutions(2),
+                                [](Cx cx) { return TakeTurns(cx, 4); });
   EXPECT_TRUE(some.ok()) << some.failure;
   EXPECT_THAT(some.verdict, HasSubstr("STOPPED: "));
   EXPECT_FALSE(some.certificate->exhausted);
 }
 
 TEST(ShardTest, ASampleHasNoShards) {
-  EXPECT_THAT(RunLab(Explore::Walk(10).AsShard(0, 2), [](Cx cx) { return TakeTurns(cx, 2); }).failure,
-              HasSubstr("only Explore::Exhaustive"));
+  EXPECT_THAT(
+      RunLab(Explore::Walk(10).AsShard(0, 2), [](Cx cx) { return TakeTurns(cx, 2); }).failure,
+      HasSubstr("only Explore::Exhaustive"));
 }
 
 }  // namespace
