@@ -190,8 +190,13 @@ void Explorer::FindRaces(const Event& late, size_t late_at) {
 void Explorer::Reverse(size_t early, Event late) {
   // To the end of the execution, not only to `late`: who cuts it there says less of what this execution was, and what
   // two branches are then taken for may be done by neither.
+  // (Source sets are about what comes before `late`.)
   word_.clear();
-  for (size_t at = early + 1; at < trace_.length(); ++at) {
+  const bool has_come = late.index <= trace_.CountOf(late.task);
+  const size_t end = options_.keep_wakeup_trees || !has_come
+                         ? trace_.length()
+                         : trace_.Find({late.task, late.index});
+  for (size_t at = early + 1; at < end; ++at) {
     if (!trace_.ComesBefore(early, at)) word_.push_back({&trace_[at], at});
   }
   if (late.op.may_block && !Probe(early, &late)) return;
@@ -200,7 +205,16 @@ void Explorer::Reverse(size_t early, Event late) {
   State& state = states_[early];
   size_t at;
   for (const Asleep& asleep : state.sleep) {
-    if (MayStartWith(asleep.task, asleep.op, &at)) return;  // it has been explored
+    if (MayStartWith(asleep.task, asleep.op, &at) && (options_.keep_wakeup_trees || at != kNowhere)) {
+      return;  // it has been explored
+    }
+  }
+  if (!options_.keep_wakeup_trees) {
+    for (Node node = state.todo.first; node != WakeupNodes::kNone; node = nodes_[node].next) {
+      if (MayStartWith(nodes_[node].task, nodes_[node].op, &at) && at != kNowhere) return;
+    }
+    nodes_.Append(state.todo, word_[0].event->task, word_[0].event->op);
+    return;
   }
   Node parent = WakeupNodes::kNone;  // the root
   const auto children = [&]() -> WakeupNodes::List& {

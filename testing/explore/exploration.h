@@ -31,6 +31,8 @@ struct ExploreOptions {
   size_t max_steps = kMostSteps;  // of one execution
   // Counts duplicates, for which it remembers a hash of each class.
   bool tell_classes_apart = false;
+  // Else only source sets: less memory, and executions that are given up half-way (`blocked`).
+  bool keep_wakeup_trees = true;
   // Only executions that begin with these steps; and what nobody else explores of those that race with them.
   std::vector<PartStep> part;
   // Is the class of this execution counted here? Null: each is.

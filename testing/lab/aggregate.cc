@@ -27,7 +27,8 @@ constexpr char kUsage[] =
     "  in which they are, at any depth. Prints a verdict for each test: EXHAUSTIVE if all its "
     "shards are there, are of the\n"
     "  same program, explored in the same way, and each has come to its end.\n\n"
-    "    bazel test --nozip_undeclared_test_outputs //my:test    # shard_count = 4\n"
+    "    bazel test //my:test    # shard_count = 4\n"
+    "    find -L bazel-testlogs/my/test -name outputs.zip -execdir unzip -o {} ';'    # where Bazel zips them\n"
     "    aggregate bazel-testlogs/my/test\n\n"
     "  Exits with 0: each test is exhausted. 1: one is not; what is wrong is printed. 2: there is "
     "nothing to read, or it\n"
@@ -81,7 +82,7 @@ int main(int argc, char** argv) {
   }
   if (files.empty() && !zipped.empty()) {
     return Misuse(absl::StrCat("the certificates may be in ", zipped.front().string(),
-                               "; unzip it, or test with --nozip_undeclared_test_outputs"));
+                               "; unzip it first"));
   }
   if (files.empty()) {
     return Misuse(absl::StrCat("no certificate (*", quiesce::lab::kCertificateEnding, ") below ",
