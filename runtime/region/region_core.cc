@@ -163,7 +163,13 @@ RegionCore* RegionCore::Open(const CxBase& cx, const char* name, const char* fil
       core->RearmAlarm();
     }
   }
-  Emit(EventKind::kRegionOpen, core->id, opener->id, parent->id, name);
+  if (EventsWanted()) [[unlikely]] {
+    Emit(EventKind::kRegionOpen, core->id, opener->id, parent->id, name);
+    if (budget.deadline() < parent->deadline) {
+      Emit(EventKind::kRegionDeadline, core->id, opener->id,
+           static_cast<uint64_t>(budget.deadline().nanos()), name);
+    }
+  }
   if (budget.polls() == 0) core->Cancel(CancelKind::kQuota, "the poll quota is zero", Budget());
   if (budget.cost() == 0) core->Cancel(CancelKind::kQuota, "the cost quota is zero", Budget());
   return core;

@@ -65,6 +65,8 @@ const char* EventKindName(EventKind kind) {
       return "scope-request";
     case EventKind::kDefer:
       return "defer";
+    case EventKind::kRegionDeadline:
+      return "region-deadline";
   }
   return "unknown";
 }

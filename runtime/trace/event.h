@@ -95,8 +95,11 @@ enum class EventKind : uint8_t {
 
   // A finalizer of `region` was registered. task: its opener; name: the finalizer's.
   kDefer,
+  // `region` was opened with a deadline of its own, before those from there up. arg: the instant, in nanoseconds; name: the
+  // region's.
+  kRegionDeadline,
 };
-inline constexpr int kEventKindCount = static_cast<int>(EventKind::kDefer) + 1;
+inline constexpr int kEventKindCount = static_cast<int>(EventKind::kRegionDeadline) + 1;
 // Nobody but an observer sees it.
 constexpr bool IsPoint(EventKind kind) {
   return (kind >= EventKind::kWaitArm && kind <= EventKind::kWaitSettle) ||
