@@ -98,6 +98,7 @@ LabRuntime::Options OptionsOf(const Explore& how) {
   options.early_timers = how.early();
   options.late_timers = how.late();
   options.split_waits = how.split_waits();
+  options.parked_closers = how.parked_closers();
   options.workers = how.workers();
   return options;
 }
@@ -529,7 +530,8 @@ Explore& Explore::WithWorkers(uint32_t workers) {
 std::string Explore::Options() const {
   return absl::StrCat("seed=", seed_, " max_steps=", max_steps_, " cancel_sweep=", cancels_,
                       " spent_drains=", spent_drains_, " early_timers=", early_,
-                      " late_timers=", late_, " split_waits=", split_waits_, " workers=", workers_,
+                      " late_timers=", late_, " split_waits=", split_waits_,
+                      " parked_closers=", parked_closers_, " workers=", workers_,
                       " ", faults_.ToString(), " deadlocks=", deadlocks_,
                       " reports=", reports_ != nullptr);
 }

@@ -8,8 +8,9 @@
 //               …
 //             });
 //             if (!result.ok()) std::puts(result.failure.c_str());
-// What fails: a body that ends with anything but Ok; a deadlock; a guarantee that does not hold (oracles.h); a data race
-//             on a lab::Var; what the runtime would report (a stall, a leak); a socket that is left open; what
+// What fails: a body that ends with anything but Ok; a deadlock; a guarantee that does not hold (oracles.h), where the
+//             execution ends; a data race on a lab::Var; what the runtime would report (a stall, a leak); a socket that
+//             is left open; what
 //             Explore::WithCheck finds.
 // Covers:     every schedule of one worker or of many, since each switch that many could make is a decision here;
 //             sequential consistency; time that moves only when nothing else can go on, unless timers may be early or
@@ -115,6 +116,12 @@ class Explore {
     split_waits_ = true;
     return *this;
   }
+  // The opener of a region may also come to its close before the tasks have ended, and then parks. Else it comes when they
+  // have, which is the same to all but the close, and far fewer executions.
+  Explore& WithParkedClosers() {
+    parked_closers_ = true;
+    return *this;
+  }
   // Only what so many workers do that take from production's queue, lanes and all. Each may still be slower than the
   // others. Positive.
   Explore& WithWorkers(uint32_t workers);
@@ -160,6 +167,7 @@ class Explore {
   bool late() const { return late_; }
   bool spent_drains() const { return spent_drains_; }
   bool split_waits() const { return split_waits_; }
+  bool parked_closers() const { return parked_closers_; }
   uint32_t workers() const { return workers_; }
   const Faults& faults() const { return faults_; }
   ReportSink* reports() const { return reports_; }
@@ -196,6 +204,7 @@ class Explore {
   bool late_ = false;
   bool spent_drains_ = false;
   bool split_waits_ = false;
+  bool parked_closers_ = false;
   uint32_t workers_ = 0;
   Faults faults_;
   ReportSink* reports_ = nullptr;

@@ -84,8 +84,9 @@ void LabRuntime::Begin() {
   used_tasks_.clear();
   order_.Begin();
   oracles_.Begin();
+  graph_.Begin();
   made_by_.clear();
-  over_ = false;
+  over_ = broken_ = false;
   failed_at_.reset();
   task_failed_at_.reset();
   race_.clear();
@@ -135,8 +136,9 @@ LabRuntime* LabRuntime::Current() { return current; }
 
 void LabRuntime::End(Ended how) {
   leaks_ = how == Ended::kComplete ? network_.Leaks() : "";
-  if (how == Ended::kComplete) oracles_.OnEnd();
+  if (how == Ended::kComplete) oracles_.OnEnd(armed_.size());
   if (how == Ended::kDeadlock) oracles_.OnQuiet();
+  if (!oracles_.violation().empty()) broken_ = true;
   deadlock_ = how == Ended::kDeadlock;
   waiting_.clear();
   for (const explore::TaskId id : machine_.live()) {
@@ -150,15 +152,17 @@ void LabRuntime::End(Ended how) {
 }
 
 void LabRuntime::CancelRest() {
-  if (root_ == nullptr) return;
-  // Whatever is left is cancelled, and gets the time that it has for that.
-  RegionRef(root_, &root_->authority()).Cancel();
-  machine_.RunOn();
-  if (root_ == nullptr) return;
-  // Nothing of it may be touched again: it, and what waits in it, stays where it is.
-  (void)stats_.release();
-  root_ = nullptr;
-  running_main_.reset();
+  if (root_ != nullptr && !broken_) {
+    // Whatever is left is cancelled, and gets the time that it has for that.
+    RegionRef(root_, &root_->authority()).Cancel();
+    machine_.RunOn();
+  }
+  if (root_ != nullptr) {
+    // Nothing of it may be touched again: it, and what waits in it, stays where it is.
+    (void)stats_.release();
+    root_ = nullptr;
+    running_main_.reset();
+  }
   while (timers_.PopFront() != nullptr) {
   }
 }
@@ -252,7 +256,16 @@ void LabRuntime::RunTask(LabTask* task, Runnable* runnable) {
     Point(task, Doing::kResume);
     if (task->woken_by.index != 0) machine_.After(task->woken_by);
     task->waits = false;
+    if (task->closes != nullptr) ComeAfterEnds(task);
   }
+}
+
+void LabRuntime::ComeAfterEnds(LabTask* task) {
+  for (const explore::EventRef end : task->closes->ends) {
+    machine_.After(end);
+    order_.Join(task->id, end.task);
+  }
+  if (task->closes->live == 0) task->closes = nullptr;
 }
 
 // ---- time -------------------------------------------------------------------------------------------
@@ -301,7 +314,7 @@ void LabRuntime::RunClock(LabTask* clock) {
   while (true) {
     Point(clock, Doing::kTime);
     crowded_ = options_.early_timers || options_.late_timers;
-    if (!crowded_) oracles_.OnQuiet();
+    if (!crowded_) Watch([this] { oracles_.OnQuiet(); });
     for (const LabTask* other : used_tasks_) {
       if (crowded_) break;  // nobody had to come before
       if (other->bystander) continue;
@@ -324,6 +337,7 @@ void LabRuntime::RunClock(LabTask* clock) {
       first = std::min(first, timer->when);
     }
     now_ = std::max(now_, std::min(first.nanos(), network_.NextInstant()));
+    if (!crowded_) Watch([this] { oracles_.OnTime(now_); });
     std::vector<Timer*> due;
     for (Timer* timer = timers_.front(); timer != nullptr; timer = timers_.Next(timer)) {
       if (timer->when.nanos() <= now_) due.push_back(timer);
@@ -421,13 +435,17 @@ LabRuntime::Object LabRuntime::FindObject(uintptr_t address) {
 void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, uint64_t arg,
                          const char* name) {
   if (logs_ && !IsPoint(kind)) Log(kind, region_id, task_id, arg, name);
-  if (kind < EventKind::kObjectMade || kind == EventKind::kScopeLook || !IsPoint(kind)) {
-    const bool fine = oracles_.violation().empty();
+  const auto watch = [&] {
     if (kind == EventKind::kPermitReserve && !InCancelledWait(task_id))
       oracles_.OnWaitLeft(task_id);
     oracles_.OnEvent(kind, region_id, task_id, arg, name);
-    if (fine && !oracles_.violation().empty()) NoteFailure();
-  }
+  };
+  LabTask* task = Running();
+  if (logs_) graph_.OnEvent(kind, region_id, task_id, arg, name, task ? task->runtime_id : 0);
+  const bool is_step = task != nullptr && !task->ended && !fires_;
+  // Of the end of a task they hear when it is one to others, too: after the point.
+  const bool hears_later = is_step && kind == EventKind::kTaskEnd;
+  if (kind != EventKind::kObjectMade && !hears_later) Watch(watch);
   switch (kind) {
     case EventKind::kObjectMade:
       objects_[arg] = Object{machine_.NewObject(), name, ++of_kind_[name]};
@@ -453,9 +471,8 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
     default:
       break;
   }
-  LabTask* task = Running();
   if (task == nullptr) return;
-  if (task->ended || fires_) {
+  if (!is_step) {
     // Within one step; but what it does is ordered all the same.
     if (kind == EventKind::kObjectUse)
       Order(task, FindObject(arg >> 2), static_cast<ObjectUse>(arg & 3));
@@ -496,27 +513,19 @@ void LabRuntime::OnEvent(EventKind kind, uint64_t region_id, uint64_t task_id, u
         task->used.push_back(task->target_region->admission);
         task->target_region->admits = true;
       }
-      // An opener that has to wait for its tasks leaves its worker to them.
-      const bool leaves = task->request == ScopeRequest::kClose && task->target_region->live != 0;
-      if (leaves) LeaveWorker(task);
       Point(task, Doing::kRequest);
-      if (leaves && queue_.has_value()) {
-        ++busy_;
-        task->on_worker = true;
-      }
       if (task->request == ScopeRequest::kClaim) ++task->target_region->claims;
       if (task->request == ScopeRequest::kResolve) --task->target_region->claims;
       if (task->request == ScopeRequest::kClose) {
-        for (const explore::EventRef end : task->target_region->ends) {
-          machine_.After(end);
-          order_.Join(task->id, end.task);
-        }
+        task->closes = task->target_region;
+        ComeAfterEnds(task);
       }
       return;
     }
     case EventKind::kTaskEnd:
       task->severity = static_cast<Severity>(arg);
       Point(task, Doing::kEnd);
+      Watch(watch);
       if (IsFailure(task->severity) && !task_failed_at_.has_value() && !over_) {
         task_failed_at_ = latest_step();
       }
@@ -539,6 +548,19 @@ bool LabRuntime::InCancelledWait(uint64_t task_id) const {
   const uint32_t state =
       found->second->core->word.load(std::memory_order_relaxed) & task_word::kStateMask;
   return state == task_word::kDecidedCancelled || state == task_word::kDecidedSpent;
+}
+
+template <class Hear>
+void LabRuntime::Watch(Hear hear) {
+  const bool fine = oracles_.violation().empty();
+  hear();
+  if (!fine || oracles_.violation().empty()) return;
+  NoteFailure();
+  const LabTask* task = Running();
+  if (over_ || task == nullptr) return;
+  broken_ = true;
+  (void)StepState::Take();
+  machine_.Visit([](const void*, explore::Pending& pending) { pending.enabled = false; }, task);
 }
 
 void LabRuntime::Log(EventKind kind, uint64_t region, uint64_t task, uint64_t arg,
@@ -589,6 +611,7 @@ void LabRuntime::Point(LabTask* task, Doing doing) {
 void LabRuntime::Look(const void* argument, explore::Pending& pending) {
   const auto& task = *static_cast<const LabTask*>(argument);
   task.lab->AddAccesses(task, pending);
+  if (task.lab->broken_) pending.enabled = false;
 }
 
 void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
@@ -654,10 +677,10 @@ void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
           AddChain(nullptr, task.target_region, op);
           break;
         case ScopeRequest::kClose:
-          Touch(op, task.target_region->life, Effect::kAcquire);
+          Touch(op, task.target_region->life, ClosersPark() ? Effect::kWhole : Effect::kAcquire);
           Touch(op, task.target_region->cancel, Effect::kRead);
           op.may_block = task.target_region->admits;  // it could go before what came from outside
-          pending.enabled = task.target_region->live == 0;
+          pending.enabled = ClosersPark() || task.target_region->live == 0;
           break;
         case ScopeRequest::kDefer:
           Touch(op, task.target_region->finalizers, Effect::kWrite);

@@ -12,8 +12,7 @@
 //             Timers of the same instant fire in any order; where they may be late, those of several instants do.
 //             Where workers are modelled, who goes next depends on all that was posted before: all steps on all others.
 // Workers:    take from one RunQueue, production's, as soon as they are idle. Which of those that run makes the next
-//             step is the lab's choice. What one steals from another is not modelled; an opener whose tasks have ended
-//             goes on without being queued.
+//             step is the lab's choice. What one steals from another is not modelled.
 // Not told apart: which of several equally severe outcomes, none of them an Error or a Panic, came first; which lane a
 //             task is in, unless workers are modelled.
 // Threads:    the one that explores.
@@ -53,6 +52,7 @@
 #include "quiesce/testing/lab/lab_trace.h"
 #include "quiesce/testing/lab/machine.h"
 #include "quiesce/testing/lab/oracles.h"
+#include "quiesce/testing/lab/wait_graph.h"
 
 namespace quiesce::lab {
 
@@ -77,6 +77,7 @@ class LabRuntime final : private Scheduler,
     bool early_timers = false;
     bool late_timers = false;
     bool split_waits = false;
+    bool parked_closers = false;
     uint32_t workers = 0;  // 0: any order
   };
 
@@ -110,8 +111,8 @@ class LabRuntime final : private Scheduler,
   const RuntimeCounters& counters() const { return counters_; }
   // On the clock of the execution.
   Instant now() const { return Instant::FromNanos(now_); }
-  // The region tree: who waits for what.
-  std::string Dump() const { return root_ == nullptr ? "" : root_->Dump(); }
+  // Who waits for what that who has, where that is written down (StartLog); and the region tree.
+  std::string Dump() const { return graph_.Describe() + (root_ == nullptr ? "" : root_->Dump()); }
 
   // Who has made the steps so far, each by its age; and what they did, if that is written down. For who ends the process.
   const std::vector<uint32_t>& made_by() const { return made_by_; }
@@ -191,6 +192,7 @@ class LabRuntime final : private Scheduler,
     ScopeRequest request = ScopeRequest::kCancel;
     ObjectUse use = ObjectUse::kLook;
     Object object;                       // kUse
+    LabRegion* closes = nullptr;         // it waits for the tasks of this one
     LabRegion* target_region = nullptr;  // kRequest
     LabTask* target_task = nullptr;
     Severity severity = Severity::kOk;  // kEnd
@@ -245,12 +247,17 @@ class LabRuntime final : private Scheduler,
   void Begin();
   void End(Ended how);
   void CancelRest();
+  // Lets the oracles look. Once a guarantee is broken nothing goes on in this execution: what a broken runtime would do next,
+  // with what it has freed perhaps, tells nobody anything.
+  template <class Hear>
+  void Watch(Hear hear);
   size_t latest_step() const { return made_by_.empty() ? 0 : made_by_.size() - 1; }
   void NameTasks();
   void Log(EventKind kind, uint64_t region, uint64_t task, uint64_t arg, const char* name);
   Task<void> Drive(Cx cx);
   LabTask* NewTask(std::function<void(LabTask*)> run);
   void RunTask(LabTask* task, Runnable* first);
+  void ComeAfterEnds(LabTask* task);
   void RunClock(LabTask* clock);
   void StartCanceller(const char* name, const Budget& drain);
   void RunCanceller(LabTask* canceller, const Budget& drain);
@@ -260,6 +267,8 @@ class LabRuntime final : private Scheduler,
   void Fire(Timer* timer);
   void RunSteps();
   bool OthersCanGo();
+  // With workers an opener that waits leaves its worker to others, as in production.
+  bool ClosersPark() const { return options_.parked_closers || options_.workers != 0; }
   // Not a timer that time itself has armed: each time that what is overdue has been reported, it is to be once more, and a
   // drain would be late before it could be in time.
   bool MayBeEarly();
@@ -331,6 +340,7 @@ class LabRuntime final : private Scheduler,
   };
   std::optional<Spawned> spawned_;  // announced, and not posted yet
   Oracles oracles_;
+  WaitGraph graph_;
   HappensBefore order_;
   std::string race_;
   std::string leaks_;
@@ -339,6 +349,7 @@ class LabRuntime final : private Scheduler,
   std::optional<size_t>
       task_failed_at_;  // … with which the first task ended with an Error or a Panic
   bool over_ = false;
+  bool broken_ = false;
   bool deadlock_ = false;
   std::vector<explore::TaskId> waiting_;  // at the end
   bool logs_ = false;

@@ -21,6 +21,7 @@
 #include "quiesce/runtime/outcome/outcome.h"
 #include "quiesce/runtime/random/random.h"
 #include "quiesce/runtime/region/region.h"
+#include "quiesce/runtime/region/task_handle.h"
 #include "quiesce/runtime/sync/mutex.h"
 #include "quiesce/runtime/sync/notify.h"
 #include "quiesce/runtime/sync/semaphore.h"
@@ -34,6 +35,7 @@ namespace quiesce::lab {
 namespace {
 
 using testing::HasSubstr;
+using testing::MatchesRegex;
 using testing::Not;
 
 LabResult Exhaust(const LabMain& main) { return RunLab(Explore::Exhaustive(), main); }
@@ -146,6 +148,100 @@ TEST(LabTest, WhatALockOrdersIsNoRace) {
   const LabResult result = Exhaust(main);
   EXPECT_TRUE(result.ok()) << result.failure;
   EXPECT_TRUE(result.exhausted) << result.verdict;
+}
+
+// ---- who waits for whom ---------------------------------------------------------------------------
+
+TEST(LabTest, ADeadlockOfLocksIsPrintedAsACycle) {
+  const LabResult result = Exhaust([](Cx cx) -> Task<void> {
+    Mutex a, b;
+    auto body = [&](Cx cx) -> Task<void> {
+      const auto both = [](Cx cx, Mutex* first, Mutex* second) -> Task<void> {
+        const MutexGuard one = co_await OrReturn(first->Lock(cx));
+        const MutexGuard two = co_await OrReturn(second->Lock(cx));
+        co_return Ok();
+      };
+      cx.Spawn("a before b", both, &a, &b);
+      cx.Spawn("b before a", both, &b, &a);
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "both", body);
+  });
+  EXPECT_THAT(result.failure,
+              MatchesRegex("DEADLOCK: nothing can go on.\n"
+                           "In a cycle:\n"
+                           "  'a before b' \\([0-9]+\\) waits in Mutex::Lock for Mutex 2, which is "
+                           "held by 'b before a' \\([0-9]+\\)\n"
+                           "  'b before a' \\([0-9]+\\) waits in Mutex::Lock for Mutex 1, which is "
+                           "held by 'a before b' \\([0-9]+\\)\n"
+                           "Beside it:\n"
+                           "  'main' \\([0-9]+\\) waits for the tasks of region 'both': "
+                           "'a before b' \\([0-9]+\\), 'b before a' \\([0-9]+\\)\n"
+                           "(.|\n)*"));
+}
+
+TEST(LabTest, ADeadlockMayPassThroughAClose) {
+  const LabResult result = Exhaust([](Cx cx) -> Task<void> {
+    Mutex mutex;
+    const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+    auto body = [&](Cx cx) -> Task<void> {
+      cx.Spawn("wants", [&](Cx cx) -> Task<void> {
+        const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+        co_return Ok();
+      });
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "under a lock", body);
+  });
+  EXPECT_THAT(result.failure, HasSubstr("In a cycle:\n  'main' "));
+  EXPECT_THAT(result.failure, HasSubstr("waits for the tasks of region 'under a lock': 'wants' "));
+  EXPECT_THAT(result.failure, HasSubstr("for Mutex 1, which is held by 'main' "));
+}
+
+TEST(LabTest, ADeadlockMayPassThroughPermitsAndJoins) {
+  const LabResult result = Exhaust([](Cx cx) -> Task<void> {
+    Semaphore seats(1);
+    auto body = [&](Cx cx) -> Task<void> {
+      const SemaphorePermit seat = co_await OrReturn(seats.Acquire(cx));
+      TaskHandle<void> wants = cx.Spawn("wants a seat", [&](Cx cx) -> Task<void> {
+        SemaphorePermit seat = co_await OrReturn(seats.Acquire(cx));
+        std::move(seat).Release();
+        co_return Ok();
+      });
+      co_return co_await OrReturn(wants.Join(cx));
+    };
+    co_return co_await Region::Open(cx, "seats", body);
+  });
+  EXPECT_THAT(result.failure, HasSubstr("waits in TaskHandle::Join for 'wants a seat' "));
+  EXPECT_THAT(result.failure, HasSubstr("for Semaphore 1, which has given permits to 'main' "));
+}
+
+TEST(LabTest, WhoIsAwaitedMayBeUnknown) {
+  const LabResult result = Exhaust([](Cx cx) -> Task<void> {
+    Notify notify;
+    co_await OrReturn(notify.Wait(cx));
+    co_return Ok();
+  });
+  EXPECT_THAT(result.failure,
+              HasSubstr("waits in Notify::Wait for Notify 1, which nobody is known to have"));
+}
+
+// The close as production does it: the opener parks, and who ends last wakes it.
+TEST(LabTest, AnOpenerThatParksIsWokenByTheLast) {
+  const auto main = [](Cx cx) -> Task<void> {
+    auto body = [](Cx cx) -> Task<void> {
+      for (int i = 0; i < 3; ++i) {
+        cx.Spawn("yields", [](Cx cx) -> Task<void> { co_return co_await Yield(cx); });
+      }
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "three", body);
+  };
+  const LabResult parks = RunLab(Explore::Exhaustive().WithParkedClosers(), main);
+  EXPECT_TRUE(parks.ok()) << parks.failure;
+  EXPECT_TRUE(parks.exhausted) << parks.verdict;
+  const LabResult waits = Exhaust(main);
+  EXPECT_GT(parks.executions, waits.executions);
 }
 
 // ---- cancel ---------------------------------------------------------------------------------------
