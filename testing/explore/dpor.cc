@@ -64,12 +64,15 @@ bool Explorer::BeginPart() {
       model_->End(Model::Ended::kGivenUp);
       return false;
     }
-    for (const PartStep::Other& other : step.others) {
-      states_[trace_.length()].sleep.push_back({other.task, other.op});
-    }
+    const size_t at = trace_.length();
+    const auto sleep = [&](const std::vector<PartStep::Other>& others) {
+      for (const PartStep::Other& other : others) {
+        states_[at].sleep.push_back({other.task, other.op});
+      }
+    };
+    sleep(step.before);
     Step(step.task, WakeupNodes::List());
-    // Who sleeps here is woken: a race that is found in its part may be one of what comes here.
-    states_[trace_.length()].sleep.clear();
+    sleep(step.after);
   }
   return true;
 }
@@ -193,9 +196,8 @@ void Explorer::Reverse(size_t early, Event late) {
   // (Source sets are about what comes before `late`.)
   word_.clear();
   const bool has_come = late.index <= trace_.CountOf(late.task);
-  const size_t end = options_.keep_wakeup_trees || !has_come
-                         ? trace_.length()
-                         : trace_.Find({late.task, late.index});
+  const size_t end = options_.keep_wakeup_trees || !has_come ? trace_.length()
+                                                             : trace_.Find({late.task, late.index});
   for (size_t at = early + 1; at < end; ++at) {
     if (!trace_.ComesBefore(early, at)) word_.push_back({&trace_[at], at});
   }
@@ -205,7 +207,8 @@ void Explorer::Reverse(size_t early, Event late) {
   State& state = states_[early];
   size_t at;
   for (const Asleep& asleep : state.sleep) {
-    if (MayStartWith(asleep.task, asleep.op, &at) && (options_.keep_wakeup_trees || at != kNowhere)) {
+    if (MayStartWith(asleep.task, asleep.op, &at) &&
+        (options_.keep_wakeup_trees || at != kNowhere)) {
       return;  // it has been explored
     }
   }

@@ -16,14 +16,16 @@
 
 namespace quiesce::explore {
 
-// A step of each execution of a part (split.h). In its stead those of `others` are made by other parts.
+// A step of each execution of a part (split.h). Others are made there in its stead, each in parts of its own. What comes to
+// one of `before` is left to that one's; one of `after` leaves to this one what comes to it.
 struct PartStep {
   struct Other {
     TaskId task;
     Op op;
   };
   TaskId task = 0;
-  std::vector<Other> others;
+  std::vector<Other> before;
+  std::vector<Other> after;
 };
 
 struct ExploreOptions {

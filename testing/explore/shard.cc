@@ -36,6 +36,7 @@ Exploration ShardExplorer::Run() {
     ExploreOptions options = options_;
     options.max_executions -= Executions(result_);
     options.tell_classes_apart = true;
+    options.keep_wakeup_trees = false;
     options.part = split_->part(part);
     options.counts = [&](const Trace& trace) {
       const std::optional<size_t> in = split_->FindPart(trace);

@@ -38,7 +38,13 @@ Split::Split(Model* model, size_t at_least) {
         PartStep& step = next.steps.emplace_back();
         step.task = branch.task;
         for (const Branch& other : node.branches) {
-          if (other.task != branch.task) step.others.push_back({other.task, other.op});
+          if (other.task == branch.task) continue;
+          (&other < &branch ? step.before : step.after).push_back({other.task, other.op});
+        }
+        for (const std::vector<PartStep::Other>* some : {&node.sleep, &step.before}) {
+          for (const PartStep::Other& other : *some) {
+            if (Commute(other.op, branch.op)) next.sleep.push_back(other);
+          }
         }
         next.hash = Mix(node.hash, trace_.OriginOf(branch.task));
       }
@@ -79,13 +85,14 @@ bool Split::FindBranches(Model* model, Node& node) {
     steps_ += trace_.length();
     model->End(Model::Ended::kGivenUp);
     done.resize(trace_.width());
-    const auto comes_next = [&](const Branch& b) { return ComesNext(trace_, done, b.task); };
+    const auto comes_next = [&](const auto& b) { return ComesNext(trace_, done, b.task); };
+    if (std::ranges::any_of(node.sleep, comes_next)) continue;
     if (std::ranges::any_of(node.branches, comes_next)) continue;
     const auto first = std::ranges::find_if(can_go, comes_next);
     if (first != can_go.end()) node.branches.push_back(*first);
   }
   std::ranges::sort(node.branches, {}, [this](const Branch& b) { return trace_.OriginOf(b.task); });
-  return !can_go.empty();
+  return !node.branches.empty();
 }
 
 std::optional<size_t> Split::FindPart(const Trace& trace) const {

@@ -51,6 +51,7 @@ class Split {
   };
   struct Node {
     std::vector<PartStep> steps;
+    std::vector<PartStep::Other> sleep;
     uint64_t hash = 0;
     std::vector<Branch> branches;  // by Trace::OriginOf
     size_t part = 0;               // if it has none

@@ -28,7 +28,8 @@ constexpr char kUsage[] =
     "shards are there, are of the\n"
     "  same program, explored in the same way, and each has come to its end.\n\n"
     "    bazel test //my:test    # shard_count = 4\n"
-    "    find -L bazel-testlogs/my/test -name outputs.zip -execdir unzip -o {} ';'    # where Bazel zips them\n"
+    "    find -L bazel-testlogs/my/test -name outputs.zip -execdir unzip -o {} ';'    # where "
+    "Bazel zips them\n"
     "    aggregate bazel-testlogs/my/test\n\n"
     "  Exits with 0: each test is exhausted. 1: one is not; what is wrong is printed. 2: there is "
     "nothing to read, or it\n"
@@ -81,8 +82,8 @@ int main(int argc, char** argv) {
     if (!Find(path, &files, &zipped)) return 2;
   }
   if (files.empty() && !zipped.empty()) {
-    return Misuse(absl::StrCat("the certificates may be in ", zipped.front().string(),
-                               "; unzip it first"));
+    return Misuse(
+        absl::StrCat("the certificates may be in ", zipped.front().string(), "; unzip it first"));
   }
   if (files.empty()) {
     return Misuse(absl::StrCat("no certificate (*", quiesce::lab::kCertificateEnding, ") below ",

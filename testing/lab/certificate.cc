@@ -192,6 +192,7 @@ Aggregate AddUp(absl::Span<const Certificate> certificates) {
     ++(deadlock ? sum.deadlocks : sum.classes);
     sum.digest += explore::Mix(1, hash);
   }
+  all.classes = sum.classes + sum.deadlocks;
   const std::string numbers = absl::StrCat(
       WithSeparators(sum.classes), " classes",
       sum.deadlocks == 0 ? "" : absl::StrCat(" and ", WithSeparators(sum.deadlocks), " deadlocks"),
@@ -201,10 +202,10 @@ Aggregate AddUp(absl::Span<const Certificate> certificates) {
                                all.problems.size() == 1 ? " problem, " : " problems, ", numbers);
     return all;
   }
-  const auto counted = static_cast<double>(sum.classes + sum.deadlocks);
   all.verdict =
       absl::StrCat("EXHAUSTIVE: ", numbers, ", ",
-                   absl::StrFormat("%.2f", static_cast<double>(sum.executions) / counted),
+                   absl::StrFormat("%.2f", static_cast<double>(sum.executions) /
+                                               static_cast<double>(all.classes)),
                    " executions for each, digest ", Hex(sum.digest), "; ", first.not_covered);
   return all;
 }

@@ -58,6 +58,7 @@ struct Aggregate {
 
   std::string verdict;  // "EXHAUSTIVE: 120 classes in 4 shards …"; or what it is instead
   std::vector<std::string> problems;
+  uint64_t classes = 0;  // with the deadlocks, each once
 };
 // Of certificates that all claim to be of one test; at least one.
 Aggregate AddUp(absl::Span<const Certificate> certificates);

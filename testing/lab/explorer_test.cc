@@ -201,8 +201,7 @@ TEST(ShardTest, TogetherFindTheClassesOfGoldensEachOnce) {
             Machine machine([&](Machine& to) { golden->build(to, n); });
             return ExploreShard(machine, shard, strays);
           });
-      // Where all conflict, nothing is explored twice; elsewhere up to once for each branch of the first states.
-      EXPECT_LE(executions, whole.hashes.size() * 16);
+      EXPECT_LE(executions, whole.hashes.size() * 3);
     }
   }
 }
@@ -404,6 +403,7 @@ class RandomProgram {
 
 // The sanitizers take ten times as long.
 constexpr uint32_t kPrograms = QUIESCE_ASAN || QUIESCE_TSAN ? 60 : 1000;
+constexpr uint32_t kFewerPrograms = kPrograms / 5;
 
 TEST(ExplorerTest, FindsTheClassesAndOutcomesOfEveryOrderOfRandomPrograms) {
   uint64_t deadlocks = 0;
@@ -433,7 +433,7 @@ TEST(ExplorerTest, FindsTheClassesAndOutcomesOfEveryOrderOfRandomPrograms) {
 TEST(BoundedExplorerTest, FindsTheClassesOfRandomProgramsThatTakeSoFewPreemptionsAndNoOthers) {
   uint64_t classes = 0;
   uint64_t left_out = 0;
-  for (uint32_t seed = 0; seed < kPrograms; ++seed) {
+  for (uint32_t seed = 0; seed < kFewerPrograms; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
     RandomProgram program(seed);
     const explore::EveryOrder every = program.RunEveryOrder();
@@ -454,8 +454,8 @@ TEST(BoundedExplorerTest, FindsTheClassesOfRandomProgramsThatTakeSoFewPreemption
       left_out += all - expected.size();
     }
   }
-  EXPECT_GT(classes, kPrograms);
-  EXPECT_GT(left_out, kPrograms);
+  EXPECT_GT(classes, kFewerPrograms);
+  EXPECT_GT(left_out, kFewerPrograms);
 }
 
 // What a machine calls its tasks depends on what it has done before; two shards have done different things.
@@ -481,7 +481,7 @@ TEST(ShardTest, ClassesHaveTheSameHashesWhereTasksHaveOtherNumbers) {
 }
 
 TEST(ShardTest, TogetherFindTheClassesOfRandomProgramsEachOnce) {
-  for (uint32_t seed = 0; seed < kPrograms && !testing::Test::HasFailure(); ++seed) {
+  for (uint32_t seed = 0; seed < kFewerPrograms && !testing::Test::HasFailure(); ++seed) {
     RandomProgram program(seed);
     const Exploration whole = program.Explore();
     const std::set<std::vector<int>> outcomes = program.TakeOutcomes();
@@ -496,7 +496,7 @@ TEST(ShardTest, TogetherFindTheClassesOfRandomProgramsEachOnce) {
 }
 
 TEST(BoundedExplorerTest, WithoutABoundThatMattersItIsExhaustive) {
-  for (uint32_t seed = 0; seed < kPrograms / 10; ++seed) {
+  for (uint32_t seed = 0; seed < kFewerPrograms / 4; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
     RandomProgram program(seed);
     const Exploration all = program.Explore();
@@ -567,7 +567,8 @@ TEST(SourceSetsTest, FindTheClassesOfEveryOrderOfRandomPrograms) {
   ExploreOptions options;
   options.keep_wakeup_trees = false;
   uint64_t blocked = 0;
-  for (uint32_t seed = 0; seed < kPrograms; ++seed) {
+  uint64_t classes = 0;
+  for (uint32_t seed = 0; seed < kFewerPrograms; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
     RandomProgram program(seed);
     const explore::EveryOrder every = program.RunEveryOrder();
@@ -580,8 +581,10 @@ TEST(SourceSetsTest, FindTheClassesOfEveryOrderOfRandomPrograms) {
     ASSERT_EQ(program.TakeOutcomes(), outcomes);
     ASSERT_EQ(all.duplicates, 0u);
     blocked += all.blocked;
+    classes += all.classes;
   }
-  std::printf("blocked %d\n", int(blocked));
+  // Seldom, in programs as small as these.
+  EXPECT_LT(blocked, classes / 10);
 }
 
 TEST_P(GoldenTest, HasThemAllWithoutWakeupTrees) {
@@ -596,7 +599,6 @@ TEST_P(GoldenTest, HasThemAllWithoutWakeupTrees) {
   EXPECT_EQ(all.classes, expected.classes);
   EXPECT_EQ(all.deadlocks, expected.deadlocks);
   EXPECT_EQ(all.duplicates, 0u);
-  if (all.blocked) std::printf("%s %d blocked %d\n", expected.program, expected.n, int(all.blocked));
 }
 
 // What the programs below share.

@@ -26,6 +26,7 @@
 #include "quiesce/runtime/task/select.h"
 #include "quiesce/runtime/task/yield.h"
 #include "quiesce/runtime/time/sleep.h"
+#include "quiesce/testing/lab/certificate.h"
 #include "quiesce/testing/lab/lab.h"
 
 namespace quiesce::lab {
@@ -208,6 +209,18 @@ std::string NameOf(const Program& program) {
 
 constexpr bool kSlow = QUIESCE_TSAN || QUIESCE_ASAN;
 
+Program RandomProgram(std::mt19937_64& random) {
+  // Of a few kinds, so that they meet.
+  std::array<Do, 4> kinds;
+  for (Do& kind : kinds) kind = static_cast<Do>(random() % static_cast<uint64_t>(Do::kLast));
+  Program program(2 + random() % 2);
+  for (std::vector<Do>& task : program) {
+    task.resize(1 + random() % 3);
+    for (Do& what : task) what = kinds[random() % kinds.size()];
+  }
+  return program;
+}
+
 // False: there are more executions than `most`.
 bool Compare(const Program& program, uint64_t seed, uint64_t most = 5'000) {
   bool exhausted = false;
@@ -238,6 +251,28 @@ TEST(ProgramsTest, TimersOfTheSameInstant) {
   EXPECT_TRUE(Compare({{kSleep, kTrySend}, {kSleep, kCancelOther}}, 1));
 }
 
+// False: there are more executions than `most`.
+bool CompareShards(const Program& program, uint64_t most) {
+  std::string seen;
+  const auto main = [&](Cx cx) { return RunProgram(cx, &program, &seen); };
+  const auto explore = [&](Explore how) {
+    return RunLab(how.WithMaxExecutions(most).WithDeadlocks().WithoutRepeating(), main);
+  };
+  const LabResult whole = explore(Explore::Exhaustive());
+  if (!whole.exhausted) return false;
+  std::vector<Certificate> all;
+  for (uint32_t shard = 0; shard < 3; ++shard) {
+    LabResult some = explore(Explore::Exhaustive().AsShard(shard, 3));
+    if (!some.certificate->exhausted)
+      return false;  // in a shard, some of the others' count as well
+    all.push_back(*std::move(some.certificate));
+  }
+  const Aggregate together = AddUp(all);
+  EXPECT_TRUE(together.ok()) << NameOf(program);
+  EXPECT_EQ(together.classes, whole.executions) << NameOf(program);
+  return true;
+}
+
 TEST(RandomProgramsTest, TheExhaustiveExplorationHasSeenWhatAWalkSees) {
   std::mt19937_64 random(1);
   int compared = 0;
@@ -245,15 +280,19 @@ TEST(RandomProgramsTest, TheExhaustiveExplorationHasSeenWhatAWalkSees) {
   const char* const more = std::getenv("QUIESCE_LAB_PROGRAMS");
   const int programs = more != nullptr ? std::atoi(more) : kSlow ? 10 : 60;
   for (int i = 0; i < programs && !HasFailure(); ++i) {
-    // Of a few kinds, so that they meet.
-    std::array<Do, 4> kinds;
-    for (Do& kind : kinds) kind = static_cast<Do>(random() % static_cast<uint64_t>(Do::kLast));
-    Program program(2 + random() % 2);
-    for (std::vector<Do>& task : program) {
-      task.resize(1 + random() % 3);
-      for (Do& what : task) what = kinds[random() % kinds.size()];
-    }
+    const Program program = RandomProgram(random);
     if (Compare(program, random(), kSlow ? 200 : 1'000)) ++compared;
+  }
+  EXPECT_GT(compared, programs / 4);
+}
+
+TEST(RandomProgramsTest, ShardsHaveTogetherWhatTheExhaustiveExplorationHas) {
+  std::mt19937_64 random(2);
+  int compared = 0;
+  const char* const more = std::getenv("QUIESCE_LAB_PROGRAMS");
+  const int programs = more != nullptr ? std::atoi(more) : kSlow ? 5 : 20;
+  for (int i = 0; i < programs && !HasFailure(); ++i) {
+    if (CompareShards(RandomProgram(random), kSlow ? 200 : 1'000)) ++compared;
   }
   EXPECT_GT(compared, programs / 4);
 }
