@@ -528,12 +528,11 @@ Explore& Explore::WithWorkers(uint32_t workers) {
 }
 
 std::string Explore::Options() const {
-  return absl::StrCat("seed=", seed_, " max_steps=", max_steps_, " cancel_sweep=", cancels_,
-                      " spent_drains=", spent_drains_, " early_timers=", early_,
-                      " late_timers=", late_, " split_waits=", split_waits_,
-                      " parked_closers=", parked_closers_, " workers=", workers_,
-                      " ", faults_.ToString(), " deadlocks=", deadlocks_,
-                      " reports=", reports_ != nullptr);
+  return absl::StrCat(
+      "seed=", seed_, " max_steps=", max_steps_, " cancel_sweep=", cancels_,
+      " spent_drains=", spent_drains_, " early_timers=", early_, " late_timers=", late_,
+      " split_waits=", split_waits_, " parked_closers=", parked_closers_, " workers=", workers_,
+      " ", faults_.ToString(), " deadlocks=", deadlocks_, " reports=", reports_ != nullptr);
 }
 
 LabResult RunLab(const Explore& how, const LabMain& main) { return Lab(how, main).Run(); }

@@ -239,6 +239,13 @@ TEST_F(OraclesTest, G8AWaitThatIsGrantedAfterItsCancel) {
   See(EventKind::kWake, kRegion, kTask, 0);
   EXPECT_THAT(violation(), StartsWith("G8"));
 }
+TEST_F(OraclesTest, G8APermitAfterACancelledWaitIsNotItsDoing) {
+  Park(task_word::kParkedOrdinary);
+  See(EventKind::kWake, kRegion, kTask, 1);
+  oracles_.OnWaitLeft(kTask);
+  See(EventKind::kPermitReserve, kRegion, kTask);
+  EXPECT_EQ(violation(), "");
+}
 TEST_F(OraclesTest, G9ALoserThatIsLeft) {
   See(EventKind::kCancelRequest, kRegion, 0, static_cast<uint64_t>(CancelKind::kRaceLost));
   See(EventKind::kRegionClose, kRegion, kMain);

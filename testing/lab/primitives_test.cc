@@ -106,7 +106,7 @@ LAB_TEST(MutexLabTest, ACancelledOneIsPassedOver, Exhaustive()) {
 
 // ---- RwLock -----------------------------------------------------------------------------------------
 
-Task<void> ReadersAndAWriter(Cx cx) {
+LAB_TEST(RwLockLabTest, NobodyReadsWhatIsBeingWritten, Exhaustive()) {
   RwLock lock;
   Var<int> value(0, "value");
   int written = 0;
@@ -129,12 +129,6 @@ Task<void> ReadersAndAWriter(Cx cx) {
   EXPECT_EQ(value.Get(), written);
   EXPECT_TRUE(lock.TryWriteLock().has_value());
   co_return ended;
-}
-LAB_TEST(RwLockLabTest, NobodyReadsWhatIsBeingWritten, Exhaustive()) {
-  return ReadersAndAWriter(cx);
-}
-LAB_TEST(RwLockLabTest, NobodyReadsWhatIsBeingWrittenUnderCancels, WithCancels()) {
-  return ReadersAndAWriter(cx);
 }
 
 Task<void> WritersAndAReader(Cx cx) {
