@@ -10,10 +10,11 @@
 //             64(4), 2017. Beyond it: of an operation that may block every conflicting predecessor that does not come
 //             before the task's previous operation is a race, not only the last; those that wait when the execution
 //             ends race too (without this, deadlocks are missed); and it is tried out whether it can go earlier.
+//             Without wakeup trees (ExploreOptions): source sets, of the same paper.
 // Invariants: (1) each class is explored, as long as the model says of each operation all that it touches; if it says
 //             less, classes are missed; if it says more, `duplicates` and `blocked` count what that has cost;
-//             (2) none is explored twice, and no execution is given up half-way, where no operation waits; where some do
-//             it is seldom; (3) a prefix that is executed again must do the same: what differs first is named.
+//             (2) none is explored twice, and no execution is given up half-way, where no operation waits and wakeup
+//             trees are kept; else some are; (3) a prefix that is executed again must do the same: what differs first is named.
 // Threads:    none.
 #ifndef QUIESCE_TESTING_EXPLORE_DPOR_H_
 #define QUIESCE_TESTING_EXPLORE_DPOR_H_

@@ -3,14 +3,15 @@
 // Why:        processes on several machines explore one program, each some of its parts, and need not talk.
 // How:        a tree of beginnings. From each state of it branch the tasks of which one can go first in each execution that
 //             was tried from there, of some random ones (a source set, as far as one knows: Abdulla, Aronis, Jonsson,
-//             Sagonas, JACM 2017). What begins at a leaf is a part. It is explored with nothing asleep: a race that is
-//             found in what sleeps may be one of what does not, and classes would be lost. A race that
-//             reverses above the leaf is left to the other branches there if one of them can go first; if none can, the
-//             random executions have not shown it, and who finds it explores it.
+//             Sagonas, JACM 2017). What begins at a leaf is a part. Branches that come before it sleep there, as in an
+//             exploration by one process. A race that reverses above the leaf is left to the other branches there if
+//             one of them can go first; if none can, the random executions have not shown it, and who finds it
+//             explores it.
 // Invariants: (1) each class is explored in its part, or with one in which the race was found that leads to it; (2) it is in one
 //             part at most, found by way of the first branch of each state that can go first in it; (3) two processes
 //             that run the same program split it in the same way.
-//             A class of which several branches can go first is explored more than once, and counted once.
+//             Only for an explorer that keeps no wakeup trees: with them, what sleeps would have to write down for
+//             what comes later how it goes on, and classes would be lost.
 // Threads:    none.
 #ifndef QUIESCE_TESTING_EXPLORE_SPLIT_H_
 #define QUIESCE_TESTING_EXPLORE_SPLIT_H_
