@@ -7,6 +7,7 @@
 //             the buffer is empty; the release of a lock is a store.
 // Example:    StoreBuffers buffers;  // for each execution
 //             StoreBufferMemory::Atomic<int> x;
+// Contract:   what a task stores to outlives the task: its buffer may be the last to write there.
 // Covers:     no loads that overtake loads, as Arm's do: `acquire` and `release` cannot be missed.
 #ifndef QUIESCE_TESTING_LAB_STORE_BUFFER_H_
 #define QUIESCE_TESTING_LAB_STORE_BUFFER_H_

@@ -76,6 +76,7 @@ struct Queues {
 
   Queue mine;
   Queue thief;
+  Queue second_thief;
   std::array<Item, 7> items;
 };
 
@@ -94,7 +95,7 @@ class RunQueueTest : public ::testing::Test {
     while (shared.Take(shared.mine.Pop(false)) || shared.Take(shared.thief.Pop(false))) {
     }
     for (const Item& item : shared.items) EXPECT_EQ(item.taken, item.posted ? 1 : 0);
-    for (auto* queue : {&shared.mine, &shared.thief}) {
+    for (auto* queue : {&shared.mine, &shared.thief, &shared.second_thief}) {
       EXPECT_EQ(queue->shared_lanes(), 0u);
       EXPECT_TRUE(queue->private_empty());
     }
@@ -126,13 +127,13 @@ TYPED_TEST(RunQueueTest, WhatIsSharedIsTakenBackOrStolen) {
       while (shared.Pop(/*hungry=*/false)) {
       }
     });
-    for (int thief = 0; thief < 2; ++thief)
-      machine.Spawn([&] {
-        Runnable* stolen = nullptr;
-        BasicRunQueue<TypeParam> own;
-        if (own.StealFrom(shared.mine, Lane::kReady)) stolen = own.Pop(false);
-        while (shared.Take(stolen)) stolen = own.Pop(false);
+    for (auto* own : {&shared.thief, &shared.second_thief}) {
+      machine.Spawn([&shared, own] {
+        if (!own->StealFrom(shared.mine, Lane::kReady)) return;
+        while (shared.Take(own->Pop(false))) {
+        }
       });
+    }
   });
 }
 
