@@ -403,7 +403,7 @@ class RandomProgram {
 
 // The sanitizers take ten times as long.
 constexpr uint32_t kPrograms = QUIESCE_ASAN || QUIESCE_TSAN ? 60 : 1000;
-constexpr uint32_t kFewerPrograms = kPrograms / 5;
+constexpr uint32_t kFewerPrograms = kPrograms / 10;
 
 TEST(ExplorerTest, FindsTheClassesAndOutcomesOfEveryOrderOfRandomPrograms) {
   uint64_t deadlocks = 0;
