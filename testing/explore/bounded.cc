@@ -45,7 +45,7 @@ bool BoundedExplorer::Execute(Branch branch) {
   for (size_t i = path_.size(); i-- > 0;) {
     const uint32_t step = path_[i];
     if (!Repeat(step)) {
-      result_.problem = DoesNotRepeat(path_.size() - 1 - i, steps_[step].task);
+      result_.SetNotRepeated(path_.size() - 1 - i, steps_[step].task);
       model_->End(Model::Ended::kGivenUp);
       return false;
     }
@@ -53,7 +53,7 @@ bool BoundedExplorer::Execute(Branch branch) {
   }
   TaskId next = branch.task;
   if (!CanGo(model_, next)) {
-    result_.problem = DoesNotRepeat(trace_.length(), next);
+    result_.SetNotRepeated(trace_.length(), next);
     model_->End(Model::Ended::kGivenUp);
     return false;
   }

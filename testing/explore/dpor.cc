@@ -34,7 +34,7 @@ bool Explorer::Execute(size_t known, Node next) {
   for (size_t i = 0; i < known; ++i) {
     ++result_.steps;
     if (trace_.Repeat(model_)) continue;
-    result_.problem = DoesNotRepeat(i, trace_[i].task);
+    result_.SetNotRepeated(i, trace_[i].task);
     model_->End(Model::Ended::kGivenUp);
     return false;
   }
@@ -60,7 +60,7 @@ bool Explorer::Execute(size_t known, Node next) {
 bool Explorer::BeginPart() {
   for (const PartStep& step : options_.part) {
     if (!CanGo(model_, step.task)) {
-      result_.problem = DoesNotRepeat(trace_.length(), step.task);
+      result_.SetNotRepeated(trace_.length(), step.task);
       model_->End(Model::Ended::kGivenUp);
       return false;
     }

@@ -4,9 +4,10 @@
 
 namespace quiesce::explore {
 
-std::string DoesNotRepeat(size_t step, TaskId task) {
-  return absl::StrCat("nondeterminism: step ", step + 1, " of an execution, of task ", task,
-                      ", does something else when it is repeated");
+void Exploration::SetNotRepeated(size_t step, TaskId task) {
+  problem = absl::StrCat("nondeterminism: step ", step + 1, " of an execution, of task ", task,
+                         ", does something else when it is repeated");
+  not_repeated = task;
 }
 
 std::string TooLong(size_t max_steps) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -59,7 +60,10 @@ struct Exploration {
   // Not empty: it stopped there. A prefix that does something else when it is executed again, or an execution of
   // more than max_steps.
   std::string problem;
-  bool too_long = false;  // … which is the latter
+  bool too_long = false;                // … which is the latter
+  std::optional<TaskId> not_repeated;   // … the former: whose step it is
+
+  void SetNotRepeated(size_t step, TaskId task);
   // Of the classes and deadlocks that are counted here, if they were told apart (Trace::ClassHash).
   absl::flat_hash_set<uint64_t> hashes;
 };
@@ -70,7 +74,6 @@ inline uint64_t Executions(const Exploration& all) {
 }
 
 // For Exploration::problem.
-std::string DoesNotRepeat(size_t step, TaskId task);
 std::string TooLong(size_t max_steps);
 
 }  // namespace quiesce::explore

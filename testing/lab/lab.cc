@@ -344,6 +344,9 @@ class Lab {
     if (!all.problem.empty()) {
       result_.failure = absl::StrCat(all.problem, "\n");
       if (all.too_long) result_.failure += FindHottestLoops(latest);
+      if (all.not_repeated.has_value()) {
+        result_.failure += DescribeNext(latest, *all.not_repeated);
+      }
       result_.verdict = absl::StrCat("STOPPED: ", numbers);
     } else if (!wrong_.empty()) {
       result_.verdict = absl::StrCat("FAILED after ", numbers);
@@ -487,6 +490,30 @@ class Lab {
     std::vector<uint32_t> made_by;
     for (size_t at = 0; at < trace.length(); ++at) made_by.push_back(trace.AgeOf(trace[at].task));
     return made_by;
+  }
+
+  // What `task` does after the steps of `before` when they are made once more, and what went before.
+  std::string DescribeNext(const explore::Trace& before, explore::TaskId task) {
+    if (!how_.repeats()) return "";
+    std::vector<uint32_t> made_by = StepsOf(before);
+    made_by.push_back(before.AgeOf(task));
+    explore::Trace trace;
+    runtime_.StartLog();
+    const explore::Execution again =
+        explore::FollowSteps(runtime_.model(), &trace, made_by, made_by.size());
+    const lab::LabTrace log = runtime_.StopLog(again.schedule, trace);
+    std::string text = "When its steps are made once more, it ends so:\n";
+    const size_t shown = std::min<size_t>(log.steps.size(), 5);
+    for (size_t at = log.steps.size() - shown; at < log.steps.size(); ++at) {
+      const lab::LabTrace::Step& step = log.steps[at];
+      const lab::LabTrace::TaskInfo& by = log.tasks[step.task];
+      absl::StrAppend(&text, "  step ", at + 1, ": '", by.name, "'",
+                      by.spawned_at.empty() ? "" : absl::StrCat(" (", by.spawned_at, ")"), " ",
+                      step.what, "\n");
+    }
+    return absl::StrCat(text,
+                        "Does the body use real time, threads, randomness that is not of its Cx, or "
+                        "what is left of the execution before?\n");
   }
 
   // Of an execution that had too many steps.

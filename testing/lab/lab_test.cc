@@ -685,5 +685,28 @@ TEST(LabMacroTest, AnAssertionThatFailsInOneExecutionFailsTheTest) {
   EXPECT_NONFATAL_FAILURE(RunLabTest(Explore::Exhaustive(), main), "--quiesce_replay=");
 }
 
+// ---- what does not repeat ---------------------------------------------------------------------------
+
+TEST(LabTest, WhatDependsOnAnExecutionBeforeIsNamed) {
+  int executions = 0;
+  const LabResult result = Exhaust([&](Cx cx) -> Task<void> {
+    ++executions;
+    Mutex one, other;
+    auto both = [&](Cx cx) -> Task<void> {
+      for (int i = 0; i < 2; ++i) {
+        cx.Spawn("locks", [&](Cx cx) -> Task<void> {
+          MutexGuard guard = co_await OrReturn((executions > 1 ? other : one).Lock(cx));
+          co_return Ok();
+        });
+      }
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "both", both);
+  });
+  EXPECT_THAT(result.failure, HasSubstr("nondeterminism: step "));
+  EXPECT_THAT(result.failure, HasSubstr("When its steps are made once more, it ends so:"));
+  EXPECT_THAT(result.failure, HasSubstr("Mutex 2: "));
+}
+
 }  // namespace
 }  // namespace quiesce::lab
