@@ -1,8 +1,10 @@
 #include "quiesce/testing/lab/lab.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -15,7 +17,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
@@ -110,27 +111,73 @@ int64_t PeakMemoryBytes() {
   return int64_t{usage.ru_maxrss} * 1024;  // it counts in KiB
 }
 
-// While it lives, a process that ends (a failed check, a debug check of the runtime, an assertion) says in which execution
-// that was: all the steps, since there is nobody left to make them fewer.
+// While it lives, a process that ends (a failed check, an assertion, a bad access) says in which execution that was: all
+// the steps, since there is nobody left to make them fewer.
 class SaysWhereItEnds {
  public:
-  SaysWhereItEnds() : before_(std::signal(SIGABRT, &OnAbort)) {}
-  ~SaysWhereItEnds() { std::signal(SIGABRT, before_); }
+  SaysWhereItEnds() {
+    struct sigaction action = {};
+    action.sa_flags = SA_ONSTACK;
+    for (size_t i = 0; i < kSignals.size(); ++i) {
+      action.sa_handler = kSignals[i] == SIGABRT ? &OnAbort : &OnFault;
+      sigaction(kSignals[i], &action, &before_[i]);
+    }
+  }
+  ~SaysWhereItEnds() {
+    for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &before_[i], nullptr);
+  }
   SaysWhereItEnds(const SaysWhereItEnds&) = delete;
   SaysWhereItEnds& operator=(const SaysWhereItEnds&) = delete;
 
  private:
+  static constexpr std::array kSignals = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+  static constexpr absl::string_view kWhere =
+      "\nquiesce lab: the process ends in this execution. Once more: --quiesce_replay=2:";
+
   // Of abort(), which was called by a step: so it may do what that might have done.
-  static void OnAbort(int) {
-    std::signal(SIGABRT, SIG_DFL);
+  static void OnAbort(int signal) {
+    GiveBack(signal);
+    LabRuntime* const runtime = LabRuntime::Current();
+    if (runtime != nullptr) std::fputs(runtime->log_so_far().ToText().c_str(), stderr);
+    WriteSteps();
+  }
+  // Anywhere in a step: it may only write. What was at fault is done once more when this returns, and whoever was
+  // listening before (a sanitizer) hears of it.
+  static void OnFault(int signal) {
+    GiveBack(signal);
+    WriteSteps();
+  }
+  static void GiveBack(int signal) {
+    for (size_t i = 0; i < kSignals.size(); ++i) {
+      if (kSignals[i] == signal) sigaction(signal, &before_[i], nullptr);
+    }
+  }
+  static void WriteSteps() {
     LabRuntime* const runtime = LabRuntime::Current();
     if (runtime == nullptr) return;
-    const std::string steps = absl::StrJoin(runtime->made_by(), ",");
-    std::fprintf(stderr, "%s\nquiesce lab: the process ends in this execution. Once more: %s%s%s\n",
-                 runtime->log_so_far().ToText().c_str(), "--quiesce_replay=", kStepByStep,
-                 steps.c_str());
+    Write(kWhere);
+    bool first = true;
+    for (uint32_t age : runtime->made_by()) {
+      char digits[16];
+      size_t at = sizeof digits;
+      do {
+        digits[--at] = static_cast<char>('0' + age % 10);
+        age /= 10;
+      } while (age != 0);
+      if (!std::exchange(first, false)) digits[--at] = ',';
+      Write({digits + at, sizeof digits - at});
+    }
+    Write("\n");
   }
-  void (*const before_)(int);
+  static void Write(absl::string_view text) {
+    while (!text.empty()) {
+      const ssize_t n = write(STDERR_FILENO, text.data(), text.size());
+      if (n <= 0) return;
+      text.remove_prefix(static_cast<size_t>(n));
+    }
+  }
+
+  static inline struct sigaction before_[kSignals.size()];
 };
 
 // Runs executions of one program, and knows what was wrong with the last.

@@ -708,5 +708,15 @@ TEST(LabTest, WhatDependsOnAnExecutionBeforeIsNamed) {
   EXPECT_THAT(result.failure, HasSubstr("Mutex 2: "));
 }
 
+// ---- the end of the process ------------------------------------------------------------------------
+
+TEST(LabDeathTest, BadAccessSaysInWhichExecution) {
+  EXPECT_DEATH(Exhaust([](Cx cx) -> Task<void> {
+                 co_await OrReturn(Yield(cx));
+                 __builtin_trap();
+               }),
+               "the process ends in this execution. Once more: --quiesce_replay=2:[0-9]");
+}
+
 }  // namespace
 }  // namespace quiesce::lab
