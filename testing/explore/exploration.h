@@ -60,8 +60,8 @@ struct Exploration {
   // Not empty: it stopped there. A prefix that does something else when it is executed again, or an execution of
   // more than max_steps.
   std::string problem;
-  bool too_long = false;                // … which is the latter
-  std::optional<TaskId> not_repeated;   // … the former: whose step it is
+  bool too_long = false;               // … which is the latter
+  std::optional<TaskId> not_repeated;  // … the former: whose step it is
 
   void SetNotRepeated(size_t step, TaskId task);
   // Of the classes and deadlocks that are counted here, if they were told apart (Trace::ClassHash).

@@ -558,9 +558,10 @@ class Lab {
                       by.spawned_at.empty() ? "" : absl::StrCat(" (", by.spawned_at, ")"), " ",
                       step.what, "\n");
     }
-    return absl::StrCat(text,
-                        "Does the body use real time, threads, randomness that is not of its Cx, or "
-                        "what is left of the execution before?\n");
+    return absl::StrCat(
+        text,
+        "Does the body use real time, threads, randomness that is not of its Cx, or "
+        "what is left of the execution before?\n");
   }
 
   // Of an execution that had too many steps.

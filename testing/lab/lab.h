@@ -88,13 +88,14 @@ class Explore {
     return *this;
   }
   // In each execution somebody also cancels the body's region, at some moment; with Exhaustive at every one that can be
-  // told from the others. The body may then end Cancelled, but has to end in the time that a drain has.
+  // told from the others. The body may then end Cancelled, but has to end in the time that a drain has. Since the cancel comes
+  // in any case, a wait that nobody would have granted is no deadlock here: explore without it, too.
   Explore& WithCancelSweep() {
     cancels_ = true;
     return *this;
   }
   // A timer may also fire before tasks that could go on: slow work, as a timeout sees it. Else time stands still for as
-  // long as anything can go on.
+  // long as anything can go on. Not one that was armed by another's firing.
   Explore& WithEarlyTimers() {
     early_ = true;
     return *this;
