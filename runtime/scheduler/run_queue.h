@@ -171,6 +171,7 @@ class BasicRunQueue {
   size_t PrivateSize() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_) {
     return urgent_ + (slot_ != nullptr ? 1 : 0) + ready_.size();
   }
+  static void PrefetchStep(const Runnable* runnable);
   bool PushUrgent(Runnable* runnable, Lane lane, Instant deadline)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
   Runnable* PopHungry() ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);

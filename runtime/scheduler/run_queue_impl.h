@@ -14,7 +14,8 @@ inline namespace v0 {
 
 // A cancel wakes tasks that have slept long: what the next step will touch, its record and its frame, is in
 // no cache. They lie in one block.
-inline void PrefetchStep(const Runnable* runnable) {
+template <class Memory>
+void BasicRunQueue<Memory>::PrefetchStep(const Runnable* runnable) {
   constexpr int kLines = 6;
   const char* at = reinterpret_cast<const char*>(runnable);
   if (at == nullptr) return;

@@ -116,15 +116,15 @@ class WaiterWord {
     const uint32_t before = word_.fetch_and(~task_word::kWaitMask, std::memory_order_acq_rel);
     return (before & task_word::kPinned) != 0;
   }
-  bool IsPinned() const {
-    return (word_.load(std::memory_order_acquire) & task_word::kPinned) != 0;
-  }
   // The same, for a wait that was never parked. Only in a Select can somebody have granted it: the word is nobody's else
   // while the task runs, but for marks that stay.
   void Disarm() {
     if ((word_.load(std::memory_order_acquire) & task_word::kWaitMask) != 0) {
       word_.fetch_and(~task_word::kWaitMask, std::memory_order_acq_rel);
     }
+  }
+  bool IsPinned() const {
+    return (word_.load(std::memory_order_acquire) & task_word::kPinned) != 0;
   }
 
   // ---- a primitive's, under its lock ----

@@ -44,7 +44,7 @@ class Explorer {
   const Trace& trace() const { return trace_; }
   // How many classes there may be, deadlocks among them: what is left at each state of the latest execution is taken for as
   // much as what has been explored from there, on the average. From the model's End, or after Run.
-  // Rough: what only later executions will find is not in it, so it is too low at first (README.md has numbers).
+  // Rough: what only later executions will find is not in it, so it is too low at first (estimate.h has numbers).
   // Source: the recursive estimator of Kilby, Slaney, Thiebaux, Walsh, AAAI 2006; for partial order reduction, where what
   // is left grows while one explores: Simsa, Bryant, Gibson, CMU-PDL-12-113, 2012 (its lazy strategy).
   double EstimateClasses() const;

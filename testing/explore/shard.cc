@@ -28,7 +28,7 @@ Exploration ShardExplorer::Run() {
     result_.too_long = true;
   }
   const bool alone = shard_.count == 1;
-  split_.emplace(model_, alone || stopped_ ? 1 : size_t{shard_.parts_each} * shard_.count);
+  split_.emplace(model_, alone || stopped_ ? 1 : size_t{shard_.count}, options_.max_steps);
   if (stopped_ || result_.too_long) return std::move(result_);
   result_.steps = first_.length() + split_->steps();
   for (size_t part = shard_.index; part < split_->parts(); part += shard_.count) {

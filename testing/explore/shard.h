@@ -28,8 +28,6 @@ namespace quiesce::explore {
 struct Shard {
   uint32_t index = 0;  // from 0
   uint32_t count = 1;
-  // At least so many. More of them make shards more alike in size, and what is given up half-way more.
-  uint32_t parts_each = 1;
 };
 
 class ShardExplorer {

@@ -20,7 +20,7 @@ bool ComesNext(const Trace& trace, const std::vector<uint32_t>& done, TaskId tas
 
 }  // namespace
 
-Split::Split(Model* model, size_t at_least) {
+Split::Split(Model* model, size_t at_least, size_t max_steps) : max_steps_(max_steps) {
   nodes_.emplace_back();
   std::vector<size_t> leaves = {0};  // which may branch
   std::vector<size_t> ends;
@@ -78,7 +78,7 @@ bool Split::FindBranches(Model* model, Node& node) {
     for (const TaskId task : trace_.by_age()) {
       done[task] = static_cast<uint32_t>(trace_.CountOf(task));
     }
-    while (!can.empty() && trace_.length() < kMostSteps) {
+    while (!can.empty() && trace_.length() < max_steps_) {
       trace_.Step(model, can[random() % can.size()]);
       FindEnabled(model, &can);
     }

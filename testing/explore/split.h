@@ -30,8 +30,9 @@ namespace quiesce::explore {
 
 class Split {
  public:
-  // Into at least so many parts, if there are so many within the first kLongestPart steps.
-  Split(Model* model, size_t at_least);
+  // Into at least so many parts, if there are so many within the first kLongestPart steps. `max_steps`: of the executions
+  // by which it finds them.
+  Split(Model* model, size_t at_least, size_t max_steps);
 
   static constexpr size_t kLongestPart = 200;
   static constexpr int kTries = 32;  // random executions from each state of the tree
@@ -60,6 +61,7 @@ class Split {
   // Finds the branches of a node. False: it is the end of an execution.
   bool FindBranches(Model* model, Node& node);
 
+  const size_t max_steps_;
   std::vector<Node> nodes_;
   std::vector<std::vector<PartStep>> parts_;
   uint64_t hash_ = 0;

@@ -1,6 +1,6 @@
 // atomic.h: std::atomic's interface, with each operation visible to an explorer.
 //
-// Covers:     sequential consistency. A memory order is taken and not looked at.
+// Covers:     sequential consistency. A memory order is taken and makes no difference.
 #ifndef QUIESCE_TESTING_LAB_ATOMIC_H_
 #define QUIESCE_TESTING_LAB_ATOMIC_H_
 

@@ -1,6 +1,6 @@
 // blocking.h: a lock and a queue on which tasks of a machine wait: the least that a program needs to have deadlocks.
 //
-// Why:        for programs that are explored without a runtime: goldens, and the explorer's own tests.
+// Why:        for programs that are explored without a runtime: goldens, the explorer's own tests, and the locks of what is lock-free (memory.h).
 #ifndef QUIESCE_TESTING_LAB_BLOCKING_H_
 #define QUIESCE_TESTING_LAB_BLOCKING_H_
 

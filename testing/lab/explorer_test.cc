@@ -428,35 +428,7 @@ TEST(ExplorerTest, FindsTheClassesAndOutcomesOfEveryOrderOfRandomPrograms) {
   EXPECT_GT(classes, kPrograms);
 }
 
-// ---- within a bound -----------------------------------------------------------------------------------
-
-TEST(BoundedExplorerTest, FindsTheClassesOfRandomProgramsThatTakeSoFewPreemptionsAndNoOthers) {
-  uint64_t classes = 0;
-  uint64_t left_out = 0;
-  for (uint32_t seed = 0; seed < kFewerPrograms; ++seed) {
-    SCOPED_TRACE(absl::StrCat("seed ", seed));
-    RandomProgram program(seed);
-    const explore::EveryOrder every = program.RunEveryOrder();
-    for (uint32_t most = 0; most < 4; ++most) {
-      absl::flat_hash_set<uint64_t> expected;
-      for (const auto* all : {&every.classes, &every.deadlocks}) {
-        for (const auto& [hash, preemptions] : *all) {
-          if (preemptions <= most) expected.insert(hash);
-        }
-      }
-      const Exploration some = program.ExploreBounded(most);
-      ASSERT_EQ(some.problem, "");
-      ASSERT_EQ(some.hashes, expected) << "preemptions: " << most;
-      ASSERT_EQ(some.classes + some.deadlocks, expected.size());
-      const size_t all = every.classes.size() + every.deadlocks.size();
-      ASSERT_TRUE(!some.exhausted || expected.size() == all);
-      classes += expected.size();
-      left_out += all - expected.size();
-    }
-  }
-  EXPECT_GT(classes, kFewerPrograms);
-  EXPECT_GT(left_out, kFewerPrograms);
-}
+// ---- shards of random programs ------------------------------------------------------------------------
 
 // What a machine calls its tasks depends on what it has done before; two shards have done different things.
 TEST(ShardTest, ClassesHaveTheSameHashesWhereTasksHaveOtherNumbers) {
@@ -493,6 +465,36 @@ TEST(ShardTest, TogetherFindTheClassesOfRandomProgramsEachOnce) {
       EXPECT_EQ(program.TakeOutcomes(), outcomes);
     }
   }
+}
+
+// ---- within a bound -----------------------------------------------------------------------------------
+
+TEST(BoundedExplorerTest, FindsTheClassesOfRandomProgramsThatTakeSoFewPreemptionsAndNoOthers) {
+  uint64_t classes = 0;
+  uint64_t left_out = 0;
+  for (uint32_t seed = 0; seed < kFewerPrograms; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    RandomProgram program(seed);
+    const explore::EveryOrder every = program.RunEveryOrder();
+    for (uint32_t most = 0; most < 4; ++most) {
+      absl::flat_hash_set<uint64_t> expected;
+      for (const auto* all : {&every.classes, &every.deadlocks}) {
+        for (const auto& [hash, preemptions] : *all) {
+          if (preemptions <= most) expected.insert(hash);
+        }
+      }
+      const Exploration some = program.ExploreBounded(most);
+      ASSERT_EQ(some.problem, "");
+      ASSERT_EQ(some.hashes, expected) << "preemptions: " << most;
+      ASSERT_EQ(some.classes + some.deadlocks, expected.size());
+      const size_t all = every.classes.size() + every.deadlocks.size();
+      ASSERT_TRUE(!some.exhausted || expected.size() == all);
+      classes += expected.size();
+      left_out += all - expected.size();
+    }
+  }
+  EXPECT_GT(classes, kFewerPrograms);
+  EXPECT_GT(left_out, kFewerPrograms);
 }
 
 TEST(BoundedExplorerTest, WithoutABoundThatMattersItIsExhaustive) {
@@ -559,8 +561,6 @@ TEST(BoundedExplorerTest, StopsWhereItIsToldAndReportsWhatDoesNotRepeat) {
             "repeated");
 }
 
-// ---- what was missed once -----------------------------------------------------------------------------
-
 // ---- without wakeup trees -----------------------------------------------------------------------------
 
 TEST(SourceSetsTest, FindTheClassesOfEveryOrderOfRandomPrograms) {
@@ -600,6 +600,8 @@ TEST_P(GoldenTest, HasThemAllWithoutWakeupTrees) {
   EXPECT_EQ(all.deadlocks, expected.deadlocks);
   EXPECT_EQ(all.duplicates, 0u);
 }
+
+// ---- what was missed once -----------------------------------------------------------------------------
 
 // What the programs below share.
 struct Small {

@@ -51,9 +51,12 @@ std::string TestName() {
 
 // Leaves it where it is looked for. The one who has the last shard of a test says what they are together.
 void Deliver(Certificate certificate) {
-  // "Suite.Name/2" without the shard.
+  // "Suite.Name/2" without the shard, if it is LAB_TEST_SHARDED that has made it one.
   certificate.test = TestName();
-  certificate.test.resize(certificate.test.rfind('/'));
+  const std::string ending = absl::StrCat("/", certificate.shard);
+  if (certificate.test.ends_with(ending)) {
+    certificate.test.resize(certificate.test.size() - ending.size());
+  }
   std::optional<std::string> folder = FindFlag("--quiesce_certificates=");
   if (!folder.has_value()) folder = OutputFolder();
   const std::string name =

@@ -95,9 +95,7 @@ std::string HottestLoops(const LabTrace& log) {
     if (steps.size() * 10 < half) break;
     absl::StrAppend(&text, line == 0 ? "the hottest loop, " : "then, ",
                     WithSeparators(steps.size()), " of the last ", WithSeparators(half),
-                    " steps: '", task.name, "'",
-                    task.spawned_at.empty() ? "" : absl::StrCat(" (", task.spawned_at, ")"), ": ",
-                    Describe(steps), "\n");
+                    " steps: ", task.ToText(), ": ", Describe(steps), "\n");
   }
   return text;
 }

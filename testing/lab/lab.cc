@@ -225,7 +225,7 @@ class Lab {
     if (ended == EndedHow::kGivenUp) return "";
     if (!runtime_.violation().empty()) return runtime_.violation();
     if (ended == EndedHow::kDeadlock) {
-      ++result_.deadlocks;
+      if (!estimates_) ++result_.deadlocks;
       if (how_.deadlocks()) return "";
       return absl::StrCat("DEADLOCK: nothing can go on.\n", runtime_.Dump());
     }
@@ -288,10 +288,11 @@ class Lab {
   std::string EstimateAll(const explore::Exploration& all, double by_recursion,
                           explore::Sampler& sampler) {
     std::vector<double> estimates = {by_recursion};
-    if (!all.hashes.empty()) {
+    if (!all.hashes.empty() && how_.repeats()) {
       uint64_t caught = 0;
       uint64_t recaught = 0;
-      for (uint64_t i = 0; i < kWalksForAnEstimate && wrong_.empty(); ++i) {
+      estimates_ = true;
+      for (uint64_t i = 0; i < WalksForAnEstimate() && wrong_.empty(); ++i) {
         if (sampler.Next().ended == explore::Execution::Ended::kTooLong) continue;
         ++caught;
         if (all.hashes.contains(sampler.trace().ClassHash())) ++recaught;
@@ -333,7 +334,7 @@ class Lab {
     certificate.shards = shard.count;
     certificate.parts = explorer.parts();
     certificate.exhausted = some.complete && wrong_.empty();
-    certificate.verdict = result_.verdict;
+    certificate.verdict = result_.verdict.substr(0, result_.verdict.find('\n'));
     certificate.classes = some.classes;
     certificate.deadlocks = some.deadlocks;
     certificate.executions = Executions(some);
@@ -539,24 +540,27 @@ class Lab {
     return made_by;
   }
 
+  // What an execution with these steps does.
+  lab::LabTrace LogOf(const std::vector<uint32_t>& made_by, size_t max_steps) {
+    explore::Trace trace;
+    runtime_.StartLog();
+    const explore::Execution execution =
+        explore::FollowSteps(runtime_.model(), &trace, made_by, max_steps);
+    return runtime_.StopLog(execution.schedule, trace);
+  }
+
   // What `task` does after the steps of `before` when they are made once more, and what went before.
   std::string DescribeNext(const explore::Trace& before, explore::TaskId task) {
     if (!how_.repeats()) return "";
     std::vector<uint32_t> made_by = StepsOf(before);
     made_by.push_back(before.AgeOf(task));
-    explore::Trace trace;
-    runtime_.StartLog();
-    const explore::Execution again =
-        explore::FollowSteps(runtime_.model(), &trace, made_by, made_by.size());
-    const lab::LabTrace log = runtime_.StopLog(again.schedule, trace);
+    const lab::LabTrace log = LogOf(made_by, made_by.size());
     std::string text = "When its steps are made once more, it ends so:\n";
     const size_t shown = std::min<size_t>(log.steps.size(), 5);
     for (size_t at = log.steps.size() - shown; at < log.steps.size(); ++at) {
       const lab::LabTrace::Step& step = log.steps[at];
-      const lab::LabTrace::TaskInfo& by = log.tasks[step.task];
-      absl::StrAppend(&text, "  step ", at + 1, ": '", by.name, "'",
-                      by.spawned_at.empty() ? "" : absl::StrCat(" (", by.spawned_at, ")"), " ",
-                      step.what, "\n");
+      absl::StrAppend(&text, "  step ", at + 1, ": ", log.tasks[step.task].ToText(), " ", step.what,
+                      "\n");
     }
     return absl::StrCat(
         text,
@@ -567,14 +571,12 @@ class Lab {
   // Of an execution that had too many steps.
   std::string FindHottestLoops(const explore::Trace& endless) {
     if (!how_.repeats()) return "";
-    explore::Trace trace;
-    runtime_.StartLog();
-    const explore::Execution again =
-        explore::FollowSteps(runtime_.model(), &trace, StepsOf(endless), how_.max_steps());
-    return lab::HottestLoops(runtime_.StopLog(again.schedule, trace));
+    return lab::HottestLoops(LogOf(StepsOf(endless), how_.max_steps()));
   }
 
-  static constexpr uint64_t kWalksForAnEstimate = 1'000;
+  // As many as what they are for has had, but not for ever.
+  uint64_t WalksForAnEstimate() const { return std::min<uint64_t>(how_.executions(), 1'000); }
+
   static constexpr absl::Duration kShowEvery = absl::Seconds(10);
 
   const Explore& how_;
@@ -584,6 +586,7 @@ class Lab {
   std::string wrong_;  // of the last execution
   std::function<void()> on_end_;
   std::function<double()> estimate_;  // how many executions there may be
+  bool estimates_ = false;            // executions are made to estimate that
   uint64_t ended_ = 0;
   absl::Time show_at_ = absl::Now() + kShowEvery;
 };

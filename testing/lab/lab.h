@@ -76,7 +76,8 @@ class Explore {
     seed_ = seed;
     return *this;
   }
-  // An exhaustive or bounded one ends after so many, and its verdict says so.
+  // An exhaustive or bounded one ends after so many, and its verdict says so, with an estimate of how many there are. For
+  // that up to 1,000 more are made at random (none WithoutRepeating); one that fails is a failure like any other.
   Explore& WithMaxExecutions(uint64_t executions) {
     limited_ = true;
     executions_ = executions;
@@ -219,7 +220,8 @@ class Explore {
 struct LabResult {
   bool ok() const { return failure.empty(); }
 
-  // "EXHAUSTIVE: 10 classes …", "BOUNDED(2): …", "SAMPLED(1000, pos): …", and what that does not cover.
+  // "EXHAUSTIVE: 10 classes …", "BOUNDED(2): …", "SAMPLED(1000, pos): …", "SHARD 1 OF 4 EXHAUSTED: …", and what that does
+  // not cover; or "STOPPED: …", "FAILED after …", "REPLAYED: …". A second line has the peak memory.
   std::string verdict;
   // What is wrong, and the shortest way to it that was found. Empty: nothing.
   std::string failure;

@@ -9,6 +9,7 @@
 #include "quiesce/runtime/region/spawn.h"
 #include "quiesce/runtime/task/step_state.h"
 #include "quiesce/runtime/task/task_core.h"
+#include "quiesce/testing/explore/mix.h"
 
 namespace quiesce::lab {
 namespace {
@@ -19,14 +20,6 @@ thread_local LabRuntime* current = nullptr;
 
 // Virtual time begins here: late enough for what has happened "an hour ago".
 constexpr int64_t kBeginNanos = int64_t{1'000'000} * 1'000'000'000;
-
-// Sebastiano Vigna's splitmix64: the `index`th number of a sequence is had without those before it.
-uint64_t Mix(uint64_t seed, uint64_t index) {
-  uint64_t z = seed + index * 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
 
 bool IsFailure(Severity severity) {
   return severity == Severity::kError || severity == Severity::kPanicked;
@@ -382,7 +375,7 @@ void LabRuntime::RunSteps() {
 uint64_t LabRuntime::Next() {
   const LabTask* task = Running();
   const uint32_t by = task == nullptr ? ~uint32_t{0} : task->id;
-  return Mix(Mix(options_.seed, by), draws_[by]++);
+  return explore::Mix(draws_[by]++, explore::Mix(by, options_.seed));
 }
 
 // ---- the network ------------------------------------------------------------------------------------

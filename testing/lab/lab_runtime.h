@@ -67,7 +67,7 @@ class LabRuntime final : private Scheduler,
   using Main = std::function<Task<void>(Cx)>;
   using Ended = explore::Model::Ended;
 
-  // What explore.h's options of the same names say.
+  // What Explore's options of the same names say.
   struct Options {
     uint64_t seed = 1;
     Faults faults;

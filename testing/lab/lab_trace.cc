@@ -55,6 +55,11 @@ std::string Quote(absl::string_view text) {
 
 }  // namespace
 
+std::string LabTrace::TaskInfo::ToText() const {
+  return absl::StrCat("'", name, "'",
+                      spawned_at.empty() ? "" : absl::StrCat(" (", spawned_at, ")"));
+}
+
 std::string LabTrace::ToText() const {
   const auto cancel = std::ranges::find(events, EventKind::kCancelRequest, &Event::kind);
   const size_t cancelled_at =

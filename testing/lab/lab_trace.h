@@ -14,8 +14,9 @@ namespace quiesce::lab {
 struct LabTrace {
   struct TaskInfo {
     std::string name;
-    std::string spawned_at;  // "file.cc:12"; empty: it is the lab's
-    uint64_t id = 0;         // in events; 0: none of the runtime's
+    std::string spawned_at;      // "file.cc:12"; empty: it is the lab's
+    uint64_t id = 0;             // in events; 0: none of the runtime's
+    std::string ToText() const;  // "'worker' (file.cc:12)"
   };
   struct Step {
     uint32_t task = 0;  // an index of tasks
