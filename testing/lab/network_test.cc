@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "quiesce/runtime/base/sanitizers.h"
 #include "quiesce/runtime/combinator/timeout.h"
 #include "quiesce/runtime/net/tcp_listener.h"
 #include "quiesce/runtime/net/tcp_stream.h"
@@ -200,6 +201,7 @@ std::set<std::string> SeenOfAMessage(Explore how, bool two_nodes) {
 
 // What a network declares of its operations leaves nothing out that a random walk sees.
 TEST(NetworkTest, ResetsAndShortReadsAreSeenByExhaustionAsByWalks) {
+  if (QUIESCE_ASAN || QUIESCE_TSAN) GTEST_SKIP() << "would take minutes";
   for (const Faults& faults :
        {Faults().WithResets(1), Faults().WithShortReads(1), Faults().WithShortWrites(1)}) {
     const std::set<std::string> all =
