@@ -22,8 +22,6 @@ inline namespace v0 {
 
 class SocketCalls {
  public:
-  virtual ~SocketCalls() = default;
-
   // A TCP socket that does nothing yet. Its descriptor.
   virtual int Open(int family) = 0;
   virtual void Close(int fd) = 0;
@@ -41,6 +39,7 @@ class SocketCalls {
   virtual int ConnectResult(int fd) = 0;
 
   // Comes before a Send of so many bytes, and before what belongs to it: others may do something here, and not in between.
+  // (Who reads waits, without suspending, for a send that is under way; in a lab it would wait for ever.)
   virtual void BeforeSend(int fd, size_t bytes) = 0;
   // The number of bytes; -EAGAIN: none now. No SIGPIPE.
   virtual ssize_t Send(int fd, absl::Span<const std::byte> data) = 0;
@@ -59,6 +58,10 @@ class SocketCalls {
   // 0.
   virtual int LocalAddress(int fd, Address* address) = 0;
   virtual int PeerAddress(int fd, Address* address) = 0;
+
+ protected:
+  ~SocketCalls() =
+      default;  // so that those of the process are there for what is destroyed at its end
 };
 
 // Those of the process. One for all.

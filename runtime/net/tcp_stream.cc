@@ -82,7 +82,10 @@ absl::Status ConnectOp::Begin() {
                                         RegionRef::Of(cx_));
   const int result = calls.Connect(fd, *address);
   connected_ = result == 0;
-  if (result < 0 && result != -EINPROGRESS) return ConnectError(-result, kName, address_);
+  if (result < 0 && result != -EINPROGRESS) {
+    socket_.reset();
+    return ConnectError(-result, kName, address_);
+  }
   // Into the poller only now: a socket that does not connect yet counts as hung up.
   if (!connected_) socket_->SetNotReady(Socket::kWrite);
   return socket_->Register();
@@ -111,6 +114,7 @@ bool ConnectOp::Try(Waiter&, std::optional<Outcome<TcpStream>>& result) {
     if (connected == 0) {
       Finish(result);
     } else {
+      socket_.reset();
       result.emplace(ConnectError(-connected, kName, address_));
     }
     return true;

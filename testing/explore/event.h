@@ -48,6 +48,7 @@ struct Access {
 
 struct Op {
   bool operator==(const Op&) const = default;
+  void Touch(ObjectId object, Effect effect) { accesses.push_back({object, effect}); }
 
   absl::InlinedVector<Access, 2> accesses;
   // It may have to wait for another one: what it could overtake is then not only what comes just before it. Where it

@@ -9,40 +9,21 @@
 
 namespace quiesce {
 
-// How often each may happen in one execution. It need not.
+// How often each may happen in one execution. It need not. Fatal if negative.
 class Faults {
  public:
   // A connection ends with a reset for both of its ends.
-  Faults& WithResets(int times) {
-    resets_ = times;
-    return *this;
-  }
+  Faults& WithResets(int times);
   // A Read gets one byte, although there are more.
-  Faults& WithShortReads(int times) {
-    short_reads_ = times;
-    return *this;
-  }
+  Faults& WithShortReads(int times);
   // A Write takes one byte, although there is room for more.
-  Faults& WithShortWrites(int times) {
-    short_writes_ = times;
-    return *this;
-  }
+  Faults& WithShortWrites(int times);
   // A Connect is refused.
-  Faults& WithRefusals(int times) {
-    refusals_ = times;
-    return *this;
-  }
+  Faults& WithRefusals(int times);
   // The process has no descriptor left: a Connect or Bind fails, an Accept waits.
-  Faults& WithoutDescriptors(int times) {
-    no_descriptors_ = times;
-    return *this;
-  }
+  Faults& WithoutDescriptors(int times);
   // What is under way on a link takes longer by that, so that timers may be first.
-  Faults& WithDelays(int times, absl::Duration by) {
-    delays_ = times;
-    delay_ = by;
-    return *this;
-  }
+  Faults& WithDelays(int times, absl::Duration by);
 
   int resets() const { return resets_; }
   int short_reads() const { return short_reads_; }

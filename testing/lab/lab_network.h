@@ -55,16 +55,19 @@ class LabNetwork final : public SocketCalls {
     // A task of the network's. `fault`: it may do its one step at any moment, and nobody waits for that.
     virtual void Start(const char* name, bool fault, std::function<void()> run) = 0;
     virtual explore::ObjectId NewObject() = 0;
+    // One that is there before each execution.
+    virtual explore::ObjectId NewObjectForAll() = 0;
     // That which a runtime's object at this address is.
     virtual explore::ObjectId ObjectAt(const void* address) = 0;
     virtual int64_t NowNanos() const = 0;
-    virtual explore::EventRef latest_tick() const = 0;
+    // The step that is running came after time had come there.
+    virtual void AfterTick(int64_t nanos) = 0;
     // The region whose code runs, and those above it; the innermost first.
     virtual std::vector<uint64_t> Regions() const = 0;
   };
 
   LabNetwork(Host* host, const Faults& faults) : host_(host), faults_(faults) {}
-  ~LabNetwork() override;
+  ~LabNetwork();
 
   // Before each execution: nobody is connected.
   void Begin();
@@ -105,12 +108,13 @@ class LabNetwork final : public SocketCalls {
   struct Node {
     std::string name;
     explore::ObjectId ports = 0;  // who listens where
-    absl::flat_hash_map<uint16_t, Endpoint*> listeners;
+    std::vector<Endpoint*> listeners;
   };
   struct Wire {  // between two nodes
     Link link;
     bool cut = false;
-    int64_t cut_at = 0;
+    bool was_cut = false;
+    int64_t cut_at = 0;  // the latest time
     explore::ObjectId state = 0;
   };
   struct Segment {
@@ -125,8 +129,11 @@ class LabNetwork final : public SocketCalls {
   struct Pipe {
     Endpoint* from = nullptr;
     Endpoint* to = nullptr;  // null: nobody has taken the connection yet
-    Wire* wire = nullptr;    // null: within a node
+    Endpoint* client = nullptr;
+    Wire* wire = nullptr;  // null: within a node
     size_t room = 0;
+    int64_t latency = 0;
+    int64_t connect_gives_up = 0;  // when it has taken too long
     std::deque<Segment> flight;
     size_t in_flight = 0;  // bytes
     std::string arrived;   // and not read
@@ -149,6 +156,7 @@ class LabNetwork final : public SocketCalls {
     explore::ObjectId condition = 0;
     // Listening.
     size_t backlog = 0;
+    bool was_full = false;
     std::deque<Endpoint*> queue;       // connections that nobody has accepted
     std::deque<Endpoint*> not_let_in;  // those for which it had no room; within a node
     // Connected.
@@ -170,18 +178,29 @@ class LabNetwork final : public SocketCalls {
   static constexpr size_t kFaults = 6;
 
   Endpoint& Of(int fd);
-  Endpoint* NewEndpoint();
-  Node* FindNode(absl::string_view name);
+  Endpoint* NewEndpoint(Node* node);
+  static std::string HostOf(const Address& address);
+  static std::string NodeName(absl::string_view host);
+  // The same in all executions.
+  explore::ObjectId Named(const std::string& name);
+  Node* MakeNode(const std::string& name);
+  Node* FindNode(const std::string& name) const;
+  // For who may make it.
+  void DeclareNode(const std::string& name, explore::Pending& pending) const;
   Node* Here();
-  Wire* WireBetween(const Node* one, const Node* other);
-  std::pair<std::string, std::string> Pair(absl::string_view one, absl::string_view other) const;
-  // The node on which somebody at `from` finds that address; null: there is none.
-  Node* Find(Node* from, const Address& address);
+  Wire* WireBetween(const std::string& one, const std::string& other);
+  // Null: there is none.
+  Node* NodeReachedBy(Node* from, const Address& address) const;
+  static Endpoint* ListenerAt(const Node& node, const Address& address);
 
   void MakePipes(Endpoint* client, Node* server, Wire* wire);
   void Append(const std::shared_ptr<Pipe>& pipe, Segment::Kind kind, std::string bytes);
   void StartWire(std::shared_ptr<Pipe> pipe);
+  // Of what makes a connection.
+  static bool IsHandshake(const Pipe& pipe, const Segment& segment);
   bool HasArrived(const Pipe& pipe) const;
+  // It cannot arrive, for no reason that only time takes away.
+  bool IsHeld(const Pipe& pipe) const;
   bool IsGivenUp(const Pipe& pipe) const;
   int64_t GivenUpAt(const Pipe& pipe) const;
   Endpoint* ListenerFor(const Pipe& pipe) const;
@@ -196,6 +215,7 @@ class LabNetwork final : public SocketCalls {
   std::string Name(const Endpoint& endpoint) const;
   ssize_t Take(Endpoint& endpoint, size_t most, std::byte* into);
   void SendEnd(Endpoint& endpoint);
+  void End(Endpoint& endpoint);
   int TellError(Endpoint& endpoint);
   void Break(Endpoint* endpoint, int error);
   void Notify(Endpoint* endpoint, uint32_t events);
@@ -209,7 +229,10 @@ class LabNetwork final : public SocketCalls {
 
   Host* const host_;
   const Faults faults_;
+  absl::flat_hash_map<std::string, explore::ObjectId> named_;
   bool over_ = false;
+  Node* here_ = nullptr;  // where code is that was put nowhere
+  explore::ObjectId known_nodes_ = 0;
   absl::flat_hash_map<int, std::unique_ptr<Endpoint>> endpoints_;
   absl::flat_hash_map<std::string, std::unique_ptr<Node>> nodes_;
   absl::flat_hash_map<std::pair<std::string, std::string>, std::unique_ptr<Wire>> wires_;
@@ -218,7 +241,7 @@ class LabNetwork final : public SocketCalls {
   // Faults.
   std::array<int, kFaults> struck_ = {};  // how often each has
   explore::ObjectId strikes_ = 0;
-  explore::ObjectId whole_ = 0;  // refusals, descriptors
+  explore::ObjectId process_faults_ = 0;  // refusals, descriptors
   bool refuses_ = false;
   bool no_descriptor_ = false;
 };

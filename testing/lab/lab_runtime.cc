@@ -25,10 +25,6 @@ bool IsFailure(Severity severity) {
   return severity == Severity::kError || severity == Severity::kPanicked;
 }
 
-void Touch(explore::Op& op, explore::ObjectId object, Effect effect) {
-  op.accesses.push_back({object, effect});
-}
-
 }  // namespace
 
 LabRuntime::LabRuntime(Main main, const Options& options)
@@ -74,6 +70,7 @@ void LabRuntime::Begin() {
   of_kind_.clear();
   draws_.clear();
   timers_armed_.clear();
+  ticks_.clear();
   used_tasks_.clear();
   order_.Begin();
   oracles_.Begin();
@@ -158,6 +155,8 @@ void LabRuntime::CancelRest() {
   }
   while (timers_.PopFront() != nullptr) {
   }
+  while (stray_steps_.PopFront() != nullptr) {
+  }
 }
 
 // ---- tasks ------------------------------------------------------------------------------------------
@@ -220,9 +219,9 @@ void LabRuntime::TakeWork() {
   while (busy_ < options_.workers) {
     Runnable* const next = queue_->Pop(/*hungry=*/false);
     if (next == nullptr) return;
-    oracles_.OnTaken(next);
     by_runnable_[next]->taken = true;
     ++busy_;
+    Watch([&] { oracles_.OnTaken(next); });
   }
 }
 
@@ -330,6 +329,7 @@ void LabRuntime::RunClock(LabTask* clock) {
       first = std::min(first, timer->when);
     }
     now_ = std::max(now_, std::min(first.nanos(), network_.NextInstant()));
+    ticks_.push_back({now_, machine_.now()});
     if (!crowded_) Watch([this] { oracles_.OnTime(now_); });
     std::vector<Timer*> due;
     for (Timer* timer = timers_.front(); timer != nullptr; timer = timers_.Next(timer)) {
@@ -382,14 +382,20 @@ uint64_t LabRuntime::Next() {
 
 void LabRuntime::Do(LabNetwork::Declare declare, LabNetwork::Describe describe) {
   LabTask* const task = Running();
-  // While the runtime is made, and while it ends, nobody comes in between.
-  if (task == nullptr || task->ended || fires_) return;
+  // While the runtime is made, and while a timer fires, nobody comes in between.
+  if (task == nullptr || fires_) return;
   task->declare = &declare;
   task->describe = &describe;
   Point(task, Doing::kNetwork);
   explore::Pending done;
   declare(done);
   for (const explore::Access& access : done.op.accesses) order_.Use(task->id, access.object);
+}
+
+void LabRuntime::AfterTick(int64_t nanos) {
+  const auto tick =
+      std::ranges::find_if(ticks_, [nanos](const Tick& tick) { return tick.now >= nanos; });
+  if (tick != ticks_.end()) machine_.After(tick->step);
 }
 
 void LabRuntime::Start(const char* name, bool fault, std::function<void()> run) {
@@ -419,8 +425,8 @@ LabRuntime::LabRegion* LabRuntime::FindRegion(uint64_t id) {
 LabRuntime::Object LabRuntime::FindObject(uintptr_t address) {
   const auto found = objects_.find(address);
   if (found != objects_.end()) return found->second;
-  const auto [older, fresh] =
-      older_objects_.try_emplace(address, static_cast<uint32_t>(older_objects_.size()));
+  const auto [older, fresh] = older_objects_.try_emplace(address, older_);
+  if (fresh) ++older_;
   return Object{machine_.OlderObject(older->second), "object from outside of the lab",
                 older->second + 1};
 }
@@ -556,18 +562,6 @@ void LabRuntime::Watch(Hear hear) {
   machine_.Visit([](const void*, explore::Pending& pending) { pending.enabled = false; }, task);
 }
 
-void LabRuntime::Log(EventKind kind, uint64_t region, uint64_t task, uint64_t arg,
-                     const char* name) {
-  const LabTask* running = Running();
-  log_.events.push_back({.time_ns = static_cast<int64_t>(latest_step()),
-                         .region = region,
-                         .task = task,
-                         .arg = arg,
-                         .name = name,
-                         .worker = running == nullptr ? 0 : running->age,
-                         .kind = kind});
-}
-
 void LabRuntime::Order(LabTask* task, const Object& object, ObjectUse use) {
   switch (use) {
     case ObjectUse::kLook:
@@ -609,12 +603,12 @@ void LabRuntime::Look(const void* argument, explore::Pending& pending) {
 
 void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
   explore::Op& op = pending.op;
-  if (crowded_) Touch(op, time_, task.doing == Doing::kFire ? Effect::kWrite : Effect::kRead);
-  if (queue_.has_value()) Touch(op, order_of_steps_, Effect::kWrite);
+  if (crowded_) op.Touch(time_, task.doing == Doing::kFire ? Effect::kWrite : Effect::kRead);
+  if (queue_.has_value()) op.Touch(order_of_steps_, Effect::kWrite);
   switch (task.doing) {
     case Doing::kTime:
       op.accesses.clear();
-      if (bystanders_ || crowded_) Touch(op, time_, Effect::kWrite);
+      if (bystanders_ || crowded_) op.Touch(time_, Effect::kWrite);
       op.may_block = options_.early_timers;  // before the timer is armed, say
       pending.enabled = (quiescent_ || !timers_.empty() || !stray_steps_.empty() ||
                          network_.NextInstant() != Instant::InfiniteFuture().nanos()) &&
@@ -623,7 +617,7 @@ void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
     case Doing::kFire:
       return;
     case Doing::kNetwork:
-      if (task.bystander) Touch(op, time_, Effect::kRead);
+      if (task.bystander) op.Touch(time_, Effect::kRead);
       (*task.declare)(pending);
       break;
     case Doing::kResume:
@@ -637,22 +631,23 @@ void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
     case Doing::kLook:
       break;
     case Doing::kUse:
-      Touch(op, task.object.number,
-            task.use == ObjectUse::kChange || task.use == ObjectUse::kPlainChange ? Effect::kWrite
-                                                                                  : Effect::kRead);
+      op.Touch(task.object.number,
+               task.use == ObjectUse::kChange || task.use == ObjectUse::kPlainChange
+                   ? Effect::kWrite
+                   : Effect::kRead);
       break;
     case Doing::kEnd:
-      Touch(op, task.end, Effect::kWrite);
-      Touch(op, task.home->life, Effect::kRelease);
+      op.Touch(task.end, Effect::kWrite);
+      op.Touch(task.home->life, Effect::kRelease);
       // The first that ends lets somebody in.
-      Touch(op, task.home->admission,
-            AnyWaitsFor(task.home->admission) ? Effect::kWrite : Effect::kRelease);
+      op.Touch(task.home->admission,
+               AnyWaitsFor(task.home->admission) ? Effect::kWrite : Effect::kRelease);
       if (IsFailure(task.severity) || IsListened(task.core)) {
         AddRequest(task.home, nullptr, op);
       }
       break;
     case Doing::kRequest:
-      if (task.bystander) Touch(op, time_, Effect::kRead);
+      if (task.bystander) op.Touch(time_, Effect::kRead);
       switch (task.request) {
         case ScopeRequest::kCancel:
         case ScopeRequest::kCancelTask:
@@ -665,35 +660,35 @@ void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
           }
           break;
         case ScopeRequest::kAdmit:
-          Touch(op, task.target_region->life, Effect::kWhole);
-          Touch(op, task.target_region->admission, Effect::kWrite);
+          op.Touch(task.target_region->life, Effect::kWhole);
+          op.Touch(task.target_region->admission, Effect::kWrite);
           AddChain(nullptr, task.target_region, op);
           break;
         case ScopeRequest::kClose:
-          Touch(op, task.target_region->life, ClosersPark() ? Effect::kWhole : Effect::kAcquire);
-          Touch(op, task.target_region->cancel, Effect::kRead);
+          op.Touch(task.target_region->life, ClosersPark() ? Effect::kWhole : Effect::kAcquire);
+          op.Touch(task.target_region->cancel, Effect::kRead);
           op.may_block = task.target_region->admits;  // it could go before what came from outside
           pending.enabled = ClosersPark() || task.target_region->live == 0;
           break;
         case ScopeRequest::kDefer:
-          Touch(op, task.target_region->finalizers, Effect::kWrite);
+          op.Touch(task.target_region->finalizers, Effect::kWrite);
           break;
         case ScopeRequest::kClaim:
         case ScopeRequest::kResolve:
-          Touch(op, task.target_region->permits, Effect::kRelease);
+          op.Touch(task.target_region->permits, Effect::kRelease);
           break;
         case ScopeRequest::kSettle:
-          Touch(op, task.target_region->permits, Effect::kWhole);
-          Touch(op, task.target_region->cancel, Effect::kRead);
+          op.Touch(task.target_region->permits, Effect::kWhole);
+          op.Touch(task.target_region->cancel, Effect::kRead);
           break;
         case ScopeRequest::kRevoke:
-          Touch(op, task.target_region->permits, Effect::kWhole);
+          op.Touch(task.target_region->permits, Effect::kWhole);
           op.may_block = true;
           pending.enabled = task.target_region->claims == 0;
           break;
         case ScopeRequest::kAsk:
-          Touch(op, task.target_region->cancel, Effect::kRead);
-          Touch(op, task.target_region->life, Effect::kWhole);
+          op.Touch(task.target_region->cancel, Effect::kRead);
+          op.Touch(task.target_region->life, Effect::kWhole);
           break;
       }
       break;
@@ -702,11 +697,11 @@ void LabRuntime::AddAccesses(const LabTask& task, explore::Pending& pending) {
 }
 
 void LabRuntime::AddChain(const LabTask* task, const LabRegion* region, explore::Op& op) {
-  if (task != nullptr && task->core != nullptr) Touch(op, task->cancel, Effect::kRead);
+  if (task != nullptr && task->core != nullptr) op.Touch(task->cancel, Effect::kRead);
   for (; region != nullptr; region = region->parent) {
-    Touch(op, region->cancel, Effect::kRead);
+    op.Touch(region->cancel, Effect::kRead);
     if (region->opener != nullptr && region->opener != task) {
-      Touch(op, region->opener->cancel, Effect::kRead);
+      op.Touch(region->opener->cancel, Effect::kRead);
     }
   }
 }
@@ -721,17 +716,17 @@ bool LabRuntime::LiesBelow(const LabTask& task, const LabRegion* region, const L
 
 void LabRuntime::AddRequest(const LabRegion* region, const LabTask* only, explore::Op& op) {
   if (only != nullptr) {
-    Touch(op, only->cancel, Effect::kWrite);
+    op.Touch(only->cancel, Effect::kWrite);
     region = nullptr;
   } else if (region != nullptr) {
-    Touch(op, region->cancel, Effect::kWrite);
+    op.Touch(region->cancel, Effect::kWrite);
   } else {
     return;  // of what has ended
   }
   // Who waits, also if it was granted and has not gone on: whoever does that might have come after the request.
   for (const LabTask* task : used_tasks_) {
     if (!task->waits || !LiesBelow(*task, region, only)) continue;
-    for (const explore::ObjectId object : task->used) Touch(op, object, Effect::kWrite);
+    for (const explore::ObjectId object : task->used) op.Touch(object, Effect::kWrite);
   }
 }
 
@@ -747,99 +742,6 @@ bool LabRuntime::AnyWaitsFor(explore::ObjectId object) const {
 bool LabRuntime::IsListened(const TaskCore* core) {
   return (core->flags & kListened) != 0 ||
          (core->joiner.load(std::memory_order_relaxed) & TaskCore::kJoinListener) != 0;
-}
-
-void LabRuntime::StartLog() {
-  logs_ = true;
-  log_ = LabTrace();
-}
-
-void LabRuntime::NameTasks() {
-  log_.tasks.clear();
-  for (const LabTask* task : used_tasks_) {
-    const std::string at =
-        task->site == nullptr ? "" : absl::StrCat(task->site->file, ":", task->site->line);
-    log_.tasks.push_back({task->name, at, task->runtime_id});
-  }
-}
-
-const LabTrace& LabRuntime::log_so_far() {
-  NameTasks();
-  return log_;
-}
-
-LabTrace LabRuntime::StopLog(const explore::Schedule& decisions, const explore::Trace& trace) {
-  logs_ = false;
-  NameTasks();
-  for (const explore::Deviation& deviation : decisions.deviations) {
-    if (deviation.step < log_.steps.size()) log_.steps[deviation.step].decision = true;
-  }
-  std::vector<size_t> ends;  // what matters is what comes before these
-  if (failed_at_.has_value()) {
-    ends.push_back(*failed_at_);
-  } else if (deadlock_) {
-    for (const explore::TaskId task : waiting_) ends.push_back(trace.Find(machine_.latest(task)));
-  } else if (task_failed_at_.has_value()) {
-    ends.push_back(*task_failed_at_);
-  }
-  for (size_t step = 0; step < log_.steps.size() && !ends.empty(); ++step) {
-    log_.steps[step].matters = std::ranges::any_of(ends, [&](size_t end) {
-      return step == end || (step < end && trace.ComesBefore(step, end));
-    });
-  }
-  return std::exchange(log_, LabTrace());
-}
-
-std::string LabRuntime::Describe(const LabTask& task) const {
-  switch (task.doing) {
-    case Doing::kStart:
-      return "starts";
-    case Doing::kResume:
-      return absl::StrCat(task.ready ? "goes on after " : "waits in ", task.operation);
-    case Doing::kLook:
-      return "looks whether it is cancelled";
-    case Doing::kUse:
-      return absl::StrCat(task.object.what, " ", task.object.ordinal, ": ", task.function);
-    case Doing::kRequest:
-      switch (task.request) {
-        case ScopeRequest::kCancel:
-          return task.target_region == nullptr
-                     ? "cancels"
-                     : absl::StrCat("cancels region ", task.target_region->name);
-        case ScopeRequest::kCancelTask:
-          return task.target_task == nullptr
-                     ? "cancels a task"
-                     : absl::StrCat("cancels task ", task.target_task->name);
-        case ScopeRequest::kCharge:
-          return "charges";
-        case ScopeRequest::kAdmit:
-          return "is admitted";
-        case ScopeRequest::kClose:
-          return absl::StrCat("closes ", task.target_region->name);
-        case ScopeRequest::kDefer:
-          return "registers a finalizer";
-        case ScopeRequest::kClaim:
-          return "claims a permit";
-        case ScopeRequest::kResolve:
-          return "has resolved a permit";
-        case ScopeRequest::kSettle:
-          return absl::StrCat("looks whether ", task.target_region->name, " owes permits");
-        case ScopeRequest::kRevoke:
-          return "revokes permits";
-        case ScopeRequest::kAsk:
-          return absl::StrCat("looks at ", task.target_region->name);
-      }
-      return "";
-    case Doing::kEnd:
-      return "ends";
-    case Doing::kTime:
-      return "time passes";
-    case Doing::kFire:
-      return "fires";
-    case Doing::kNetwork:
-      return (*task.describe)();
-  }
-  return "";
 }
 
 }  // namespace quiesce::lab

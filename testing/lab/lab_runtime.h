@@ -234,11 +234,12 @@ class LabRuntime final : private Scheduler,
   explore::EventRef now_running() const override { return machine_.now(); }
   void Start(const char* name, bool fault, std::function<void()> run) override;
   explore::ObjectId NewObject() override { return machine_.NewObject(); }
+  explore::ObjectId NewObjectForAll() override { return machine_.OlderObject(older_++); }
   explore::ObjectId ObjectAt(const void* address) override {
     return FindObject(reinterpret_cast<uintptr_t>(address)).number;
   }
   int64_t NowNanos() const override { return now_; }
-  explore::EventRef latest_tick() const override { return machine_.latest(clock_->id); }
+  void AfterTick(int64_t nanos) override;
   std::vector<uint64_t> Regions() const override;
   // EventObserver
   void OnEvent(EventKind kind, uint64_t region, uint64_t task, uint64_t arg,
@@ -317,6 +318,11 @@ class LabRuntime final : private Scheduler,
   explore::ObjectId time_ = 0;
   std::optional<RunQueue> queue_;  // of the workers, where they are modelled
   uint32_t busy_ = 0;              // of these
+  struct Tick {
+    int64_t now;
+    explore::EventRef step;
+  };
+  std::vector<Tick> ticks_;
   explore::ObjectId order_of_steps_ = 0;
   IntrusiveList<Timer> timers_;
   absl::flat_hash_map<Timer*, ArmedTimer> armed_;
@@ -356,6 +362,7 @@ class LabRuntime final : private Scheduler,
   LabTrace log_;
   // Of all executions.
   absl::flat_hash_map<uintptr_t, uint32_t> older_objects_;
+  uint32_t older_ = 0;  // of these, and others
 };
 
 }  // namespace quiesce::lab

@@ -17,12 +17,14 @@
 //             these moments are choices of the lab's.
 //             A segment is what one Write has sent; a Read gets all that has arrived. Nothing is lost or sent twice.
 // Not there:  loss and reordering (TCP hides both), congestion, the sizes of packets, TIME_WAIT, names, UDP. A send buffer
-//             that was full has room again as soon as a segment has arrived.
+//             that was full has room again as soon as a segment has arrived. Within a node who connects waits for a
+//             full backlog for ever.
 // Threads:    from the body of a lab.
 #ifndef QUIESCE_TESTING_LAB_NETWORK_H_
 #define QUIESCE_TESTING_LAB_NETWORK_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -37,7 +39,7 @@ namespace quiesce::lab {
 // Between two nodes, in each direction.
 class Link {
  public:
-  // Between sending and arriving, at least. Fatal if negative.
+  // Between sending and arriving, at least. From nothing to a year.
   Link& WithLatency(absl::Duration latency);
   // What a connection has room for at either end, in bytes; so that with 1 each byte waits for the reader. Positive.
   Link& WithBuffer(size_t bytes);
@@ -50,15 +52,15 @@ class Link {
   size_t buffer_ = size_t{1} << 16;
 };
 
-// For connections that are made from now on. One address twice: those within that node.
+// For connections that are made from now on. One address twice: those within that node, which have no latency.
 void SetLink(absl::string_view one, absl::string_view other, Link link);
 
-// Nothing arrives from one of the two at the other any more. As with Linux, who connects is told after 127 s of it
-// (kUnavailable), and who sends after 924 s; what was under way arrives after Heal.
+// Nothing arrives from one of the two at the other any more. As with Linux, who connects is told when it has taken 127 s
+// (kUnavailable), and who sends after 924 s of it; what was under way arrives after Heal.
 void Partition(absl::string_view one, absl::string_view other);
 void Heal(absl::string_view one, absl::string_view other);
 
-// The tasks of `region`, and of all below it, are on that node from now on.
+// The tasks of `region`, and of all below it, are on that node. Before it has any.
 void PlaceOn(absl::string_view address, uint64_t region);
 
 // `body`, as that of a region on the node with that address, "10.0.0.1".

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -21,6 +22,8 @@
 #include "quiesce/runtime/region/region.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/time/sleep.h"
+#include "quiesce/runtime/trace/event.h"
+#include "quiesce/runtime/trace/shared_object.h"
 #include "quiesce/testing/lab/googletest.h"
 #include "quiesce/testing/lab/lab.h"
 
@@ -66,6 +69,10 @@ Task<std::string> Ask(Cx cx, std::string address, std::string question) {
   co_await OrReturn(stream.WriteAll(cx, Bytes(question)));
   if (absl::Status ended = stream.ShutdownWrite(); !ended.ok()) co_return ended;
   co_return co_await OrReturn(ReadAll(cx, stream));
+}
+
+Task<TcpStream> ConnectTo(Cx cx, std::string address) {
+  co_return co_await OrReturn(TcpStream::Connect(cx, address));
 }
 
 // A server on one node; once it listens, `client` on another.
@@ -364,6 +371,154 @@ LAB_TEST(NetworkTest, AnswerIsNotLostByTheEndOfItsStream, Explore::Walk(1000)) {
   co_return co_await Region::Open(cx, "both", both);
 }
 
+// ---- connections ------------------------------------------------------------------------------------
+
+// What is written in all executions that come to their end.
+std::set<std::string> Written(Explore how,
+                              const std::function<Task<void>(Cx, std::string&)>& body) {
+  std::set<std::string> all;
+  std::string seen;
+  how.WithCheck([&] { seen.clear(); },
+                [&]() -> std::optional<std::string> {
+                  all.insert(seen);
+                  return std::nullopt;
+                });
+  const LabResult result = RunLab(how, [&](Cx cx) { return body(cx, seen); });
+  EXPECT_TRUE(result.ok()) << result.failure;
+  return all;
+}
+void Note(std::string& seen, const std::string& what) {
+  BeforeUse(&seen, ObjectUse::kChange);  // so that the order counts
+  seen += what;
+}
+
+// Two clients, a backlog of one, and a server that takes both.
+Task<void> TwoClients(Cx cx, bool two_nodes, std::string& seen) {
+  auto server = [&](Cx cx) -> Task<void> {
+    TcpListener listener =
+        co_await OrReturn(TcpListener::Bind(cx, kAt, TcpListenOptions().WithBacklog(1)));
+    auto all = [&](Cx cx) -> Task<void> {
+      for (const char* name : {"1", "2"}) {
+        auto client = [&seen, name](Cx cx) -> Task<void> {
+          TcpStream stream = co_await OrReturn(TcpStream::Connect(cx, kAt));
+          Note(seen, name);
+          co_return Ok();
+        };
+        if (two_nodes) {
+          cx.Spawn("client", [client](Cx cx) { return lab::OnNode(cx, kClient, client); });
+        } else {
+          cx.Spawn("client", client);
+        }
+      }
+      for (int i = 0; i < 2; ++i) {
+        TcpStream stream = co_await OrReturn(listener.Accept(cx));
+        Note(seen, "a");
+      }
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "all", all);
+  };
+  co_return co_await lab::OnNode(cx, kServer, server);
+}
+
+TEST(NetworkTest, FullBacklogHoldsConnectionsBack) {
+  for (const bool two_nodes : {false, true}) {
+    const auto body = [&](Cx cx, std::string& seen) { return TwoClients(cx, two_nodes, seen); };
+    const std::set<std::string> some = Written(Explore::Walk(2000), body);
+    EXPECT_TRUE(some.contains("1a2a"));
+    EXPECT_TRUE(some.contains("2a1a"));
+  }
+}
+
+// Cut while the connection is made: whoever connects is told in the end, with a listener and without.
+TEST(NetworkTest, PartitionWhileConnecting) {
+  for (const bool listens : {false, true}) {
+    const LabResult result = RunLab(Explore::Walk(100), [&](Cx cx) -> Task<void> {
+      lab::SetLink(kServer, kClient, lab::Link().WithLatency(absl::Milliseconds(3)));
+      auto client = [](Cx cx) -> Task<void> {
+        const Instant begun = cx.Now();
+        const Outcome<TcpStream> stream = co_await TcpStream::Connect(cx, kAt);
+        EXPECT_TRUE(absl::IsUnavailable(StatusOf(stream))) << stream.ToString();
+        EXPECT_EQ(cx.Now() - begun, absl::Seconds(127));
+        co_return Ok();
+      };
+      auto server = [&](Cx cx) -> Task<void> {
+        std::optional<TcpListener> listener;
+        if (listens) listener.emplace(co_await OrReturn(TcpListener::Bind(cx, kAt)));
+        auto all = [&](Cx cx) -> Task<void> {
+          cx.Spawn("client", [&](Cx cx) { return lab::OnNode(cx, kClient, client); });
+          co_await OrReturn(Sleep(cx, absl::Milliseconds(4)));
+          lab::Partition(kServer, kClient);
+          co_return Ok();
+        };
+        co_return co_await Region::Open(cx, "all", all);
+      };
+      co_return co_await lab::OnNode(cx, kServer, server);
+    });
+    EXPECT_TRUE(result.ok()) << result.failure;
+  }
+}
+
+// As with Linux: who was told the end goes on being told that, also if what it sent was answered by a reset.
+LAB_TEST(NetworkTest, EndStaysTheEnd, Explore::Walk(200)) {
+  TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, "127.0.0.1:80"));
+  TcpStream client = co_await OrReturn(TcpStream::Connect(cx, "127.0.0.1:80"));
+  {
+    TcpStream gone = co_await OrReturn(listener.Accept(cx));
+  }
+  const std::string nothing = co_await OrReturn(ReadAll(cx, client));
+  EXPECT_EQ(nothing, "");
+  (void)co_await client.Write(cx, Bytes(std::string("ab")));
+  const std::string nothing_still = co_await OrReturn(ReadAll(cx, client));
+  EXPECT_EQ(nothing_still, "");
+  EXPECT_TRUE(absl::IsUnavailable(StatusOf(co_await client.Write(cx, Bytes(std::string("ab"))))));
+  co_return Ok();
+}
+
+LAB_TEST(NetworkTest, ListenerIsWhereItWasBound, Explore::Exhaustive()) {
+  auto on_server = [](Cx cx) -> Task<void> {
+    TcpListener local = co_await OrReturn(TcpListener::Bind(cx, "127.0.0.1:80"));
+    TcpListener own = co_await OrReturn(TcpListener::Bind(cx, "10.0.0.1:81"));
+    TcpListener every = co_await OrReturn(TcpListener::Bind(cx, "[::]:82"));
+    const auto connects = [&cx](std::string address) -> Task<bool> {
+      const Outcome<TcpStream> stream = co_await TcpStream::Connect(cx, address);
+      co_return stream.ok();
+    };
+    EXPECT_TRUE(co_await OrReturn(connects("127.0.0.1:80")));
+    EXPECT_FALSE(co_await OrReturn(connects("10.0.0.1:80")));
+    EXPECT_TRUE(co_await OrReturn(connects("10.0.0.1:81")));
+    EXPECT_FALSE(co_await OrReturn(connects("127.0.0.1:81")));
+    EXPECT_TRUE(co_await OrReturn(connects("[::1]:82")));
+    EXPECT_TRUE(co_await OrReturn(connects("127.0.0.1:82")));
+    EXPECT_TRUE(absl::IsAlreadyExists(StatusOf(co_await TcpListener::Bind(cx, "127.0.0.1:82"))));
+    co_return Ok();
+  };
+  co_return co_await lab::OnNode(cx, kServer, on_server);
+}
+
+LAB_TEST(NetworkTest, EchoOnTwoWorkers, Explore::Walk(300).WithWorkers(2)) {
+  co_return co_await AskFromTheOtherNode(cx);
+}
+
+TEST(NetworkTest, ArrivalAndTimeoutWhereTimersMayBeEarly) {
+  const auto body = [](Cx cx, std::string& seen) -> Task<void> {
+    lab::SetLink(kServer, kClient, lab::Link().WithLatency(absl::Milliseconds(3)));
+    auto client = [&](Cx cx) -> Task<void> {
+      const Outcome<TcpStream> stream =
+          co_await Timeout(cx, absl::Milliseconds(10), [](Cx cx) { return ConnectTo(cx, kAt); });
+      Note(seen, absl::IsUnavailable(StatusOf(stream)) ? "refused" : "late");
+      co_return Ok();
+    };
+    co_return co_await lab::OnNode(cx, kClient, client);
+  };
+  const std::set<std::string> some = Written(Explore::Walk(500).WithEarlyTimers(), body);
+  const std::set<std::string> all = Written(Explore::Exhaustive().WithEarlyTimers(), body);
+  EXPECT_EQ(some, all);
+  EXPECT_EQ(all.size(), 2u);
+}
+
+// ---- bad use ----------------------------------------------------------------------------------------
+
 TEST(NetworkTest, SocketLeftOpenIsALeak) {
   // What a lab has left behind cannot be destroyed after it; and a leak checker finds it here.
   [[maybe_unused]] static TcpListener* kept;
@@ -392,8 +547,10 @@ TEST(NetworkDeathTest, WhatIsNoAddress) {
     });
   };
   EXPECT_DEATH(in_lab([] { lab::Partition("here", "there"); }), "'here' is no address of a node");
+  EXPECT_DEATH(Faults().WithResets(-1), "cannot happen so often");
+  EXPECT_DEATH(in_lab([] { lab::Partition(kServer, kServer); }), "cannot be parted from itself");
   EXPECT_DEATH(lab::Link().WithBuffer(0), "nothing would ever be sent");
-  EXPECT_DEATH(lab::Link().WithLatency(-absl::Seconds(1)), "nothing arrives before it was sent");
+  EXPECT_DEATH(lab::Link().WithLatency(-absl::Seconds(1)), "from nothing to a year");
   EXPECT_DEATH(lab::Heal(kServer, kClient), "only in the body of a lab");
 }
 
