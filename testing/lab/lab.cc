@@ -574,8 +574,10 @@ class Lab {
     return lab::HottestLoops(LogOf(StepsOf(endless), how_.max_steps()));
   }
 
-  // As many as what they are for has had, but not for ever.
-  uint64_t WalksForAnEstimate() const { return std::min<uint64_t>(how_.executions(), 1'000); }
+  // As many as what they are for has had, within limits.
+  uint64_t WalksForAnEstimate() const {
+    return std::clamp<uint64_t>(how_.executions(), 100, 1'000);
+  }
 
   static constexpr absl::Duration kShowEvery = absl::Seconds(10);
 
