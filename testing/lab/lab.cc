@@ -251,6 +251,7 @@ class Lab {
     explore::ExploreOptions options;
     options.max_executions = how_.executions();
     options.max_steps = how_.max_steps();
+    options.keep_wakeup_trees = how_.wakeup_trees();
     return options;
   }
 
@@ -400,7 +401,13 @@ class Lab {
       result_.verdict = absl::StrCat("FAILED after ", numbers);
       Explain(latest);
     } else if (all.complete) {
-      result_.verdict = absl::StrCat(complete, numbers, "; ", NotCovered(how_, not_covered));
+      // Each class has its cancel; and what was cut off would have failed.
+      const char* const drained = !how_.cancels() ? ""
+                                  : how_.spent_drains()
+                                      ? "; somebody cancels in each"
+                                      : "; somebody cancels in each, and all drain";
+      result_.verdict =
+          absl::StrCat(complete, numbers, drained, "; ", NotCovered(how_, not_covered));
     } else {
       result_.verdict =
           absl::StrCat("STOPPED: ", numbers, ", and there are more", more, "; ", NotCovered(how_));

@@ -83,6 +83,12 @@ class Explore {
     executions_ = executions;
     return *this;
   }
+  // Exhaustive by source sets alone, for where the wakeup trees would take too much memory. May begin executions that it has
+  // to give up, as it has explored all that can go on in them.
+  Explore& WithoutWakeupTrees() {
+    wakeup_trees_ = false;
+    return *this;
+  }
   // An execution of more fails.
   Explore& WithMaxSteps(size_t steps) {
     max_steps_ = steps;
@@ -164,6 +170,7 @@ class Explore {
   uint32_t preemptions() const { return preemptions_; }
   int depth() const { return depth_; }
   size_t max_steps() const { return max_steps_; }
+  bool wakeup_trees() const { return wakeup_trees_; }
   bool cancels() const { return cancels_; }
   bool early() const { return early_; }
   bool late() const { return late_; }
@@ -201,6 +208,7 @@ class Explore {
   int depth_ = 3;
   size_t max_steps_ = 100'000;
   bool limited_ = false;
+  bool wakeup_trees_ = true;
   bool cancels_ = false;
   bool early_ = false;
   bool late_ = false;

@@ -685,6 +685,36 @@ TEST(LabMacroTest, AnAssertionThatFailsInOneExecutionFailsTheTest) {
   EXPECT_NONFATAL_FAILURE(RunLabTest(Explore::Exhaustive(), main), "--quiesce_replay=");
 }
 
+// ---- without wakeup trees ---------------------------------------------------------------------------
+
+TEST(LabTest, SourceSetsFindTheSameClasses) {
+  const LabMain main = [](Cx cx) -> Task<void> {
+    Mutex mutex;
+    auto three = [&](Cx cx) -> Task<void> {
+      for (int i = 0; i < 3; ++i) {
+        cx.Spawn("locks", [&](Cx cx) -> Task<void> {
+          const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+          co_return Ok();
+        });
+      }
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "three", three);
+  };
+  const LabResult trees = Exhaust(main);
+  const LabResult sets = RunLab(Explore::Exhaustive().WithoutWakeupTrees(), main);
+  EXPECT_TRUE(sets.exhausted) << sets.verdict;
+  EXPECT_EQ(sets.executions, trees.executions);
+}
+
+TEST(LabTest, CancelSweepSaysThatAllDrain) {
+  const LabResult result = RunLab(Explore::Exhaustive().WithCancelSweep(), [](Cx cx) -> Task<void> {
+    co_await OrReturn(Yield(cx));
+    co_return Ok();
+  });
+  EXPECT_THAT(result.verdict, HasSubstr("somebody cancels in each, and all drain"));
+}
+
 // ---- what does not repeat ---------------------------------------------------------------------------
 
 TEST(LabTest, WhatDependsOnAnExecutionBeforeIsNamed) {

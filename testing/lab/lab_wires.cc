@@ -307,6 +307,7 @@ void LabNetwork::RunPoller(Endpoint* endpoint, uint64_t registration) {
           pending.op.Touch(object, Effect::kWrite);
         },
         [&] {
+          if (endpoint->registration != registration) return std::string("tells nobody any more");
           return absl::StrCat("tells ", Name(*endpoint), " that it is",
                               (endpoint->ready & kReadable) != 0 ? " readable" : "",
                               (endpoint->ready & kWritable) != 0 ? " writable" : "");
