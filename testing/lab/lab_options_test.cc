@@ -1,5 +1,6 @@
 // What Explore's options let happen, and what without them does not.
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -20,6 +21,7 @@
 #include "quiesce/runtime/trace/shared_object.h"
 #include "quiesce/testing/lab/lab.h"
 #include "quiesce/testing/lab/oracles.h"
+#include "quiesce/testing/lab/outcomes.h"
 
 namespace quiesce {
 namespace {
@@ -28,25 +30,12 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
 
-void Write(std::string& seen, char what) {
-  BeforeUse(&seen, ObjectUse::kChange);  // so that the order counts
-  seen += what;
-}
-
-// What `body` has written, over all executions that come to their end.
-template <class Body>
-std::set<std::string> Seen(Explore how, Body body) {
-  std::set<std::string> all;
-  std::string seen;
-  how.WithCheck([&] { seen.clear(); },
-                [&]() -> std::optional<std::string> {
-                  all.insert(seen);
-                  return std::nullopt;
-                });
-  const LabResult result = RunLab(how, [&](Cx cx) { return body(cx, seen); });
-  EXPECT_TRUE(result.ok()) << result.failure;
-  EXPECT_TRUE(result.exhausted) << result.verdict;
-  return all;
+std::set<std::string> Seen(const Explore& how,
+                           const std::function<Task<void>(Cx, std::string&)>& body) {
+  const lab::Outcomes all = lab::OutcomesOf(how, body);
+  EXPECT_TRUE(all.result.ok()) << all.result.failure;
+  EXPECT_TRUE(all.result.exhausted) << all.result.verdict;
+  return all.seen;
 }
 
 // ---- timers -----------------------------------------------------------------------------------------
@@ -56,7 +45,7 @@ Task<void> TwoSleeps(Cx cx, std::string& seen) {
     for (const int ms : {1, 2}) {
       cx.Spawn("sleeper", [&seen, ms](Cx cx) -> Task<void> {
         co_await OrReturn(Sleep(cx, absl::Milliseconds(ms)));
-        Write(seen, static_cast<char>('0' + ms));
+        lab::Write(seen, ms);
         co_return Ok();
       });
     }
@@ -77,9 +66,9 @@ Task<void> ThreeTasks(Cx cx, std::string& seen) {
   auto three = [&](Cx cx) -> Task<void> {
     for (const char name : {'a', 'b', 'c'}) {
       cx.Spawn("task", [&seen, name](Cx cx) -> Task<void> {
-        Write(seen, name);
+        lab::Write(seen, std::string(1, name));
         co_await OrReturn(Yield(cx));
-        Write(seen, name);
+        lab::Write(seen, std::string(1, name));
         co_return Ok();
       });
     }
@@ -107,7 +96,7 @@ TEST(LabOptionsTest, TwoWorkersHaveMore) {
     auto body = [&](Cx cx) -> Task<void> {
       for (const char name : {'a', 'b', 'c'}) {
         cx.Spawn("task", [&seen, name](Cx) -> Task<void> {
-          Write(seen, name);
+          lab::Write(seen, std::string(1, name));
           co_return Ok();
         });
       }
@@ -126,13 +115,13 @@ Task<void> CancelBesideReady(Cx cx, std::string& seen) {
   auto both = [&](Cx cx) -> Task<void> {
     TaskHandle<void> waits = cx.Spawn("waits", [&](Cx cx) -> Task<void> {
       (void)co_await never.Wait(cx);
-      Write(seen, 'c');
+      lab::Write(seen, "c");
       co_return Ok();
     });
     co_await OrReturn(Yield(cx));
     co_await OrReturn(Yield(cx));
     cx.Spawn("ready", [&](Cx) -> Task<void> {
-      Write(seen, 'r');
+      lab::Write(seen, "r");
       co_return Ok();
     });
     waits.Cancel();

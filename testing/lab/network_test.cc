@@ -22,10 +22,9 @@
 #include "quiesce/runtime/region/region.h"
 #include "quiesce/runtime/task/task.h"
 #include "quiesce/runtime/time/sleep.h"
-#include "quiesce/runtime/trace/event.h"
-#include "quiesce/runtime/trace/shared_object.h"
 #include "quiesce/testing/lab/googletest.h"
 #include "quiesce/testing/lab/lab.h"
+#include "quiesce/testing/lab/outcomes.h"
 
 namespace quiesce {
 namespace {
@@ -165,16 +164,17 @@ TEST(NetworkTest, EveryOrderOfARequestAndItsAnswerWithinANode) {
   EXPECT_TRUE(all.exhausted) << all.verdict;
 }
 
-// One message, from a client that ends then. What is seen, in all executions of `how`.
-std::set<std::string> SeenOfAMessage(Explore how, bool two_nodes) {
-  std::set<std::string> all;
-  std::string seen;
-  how.WithCheck([&] { seen.clear(); },
-                [&]() -> std::optional<std::string> {
-                  all.insert(seen);
-                  return std::nullopt;
-                });
-  const LabMain body = [&](Cx cx) -> Task<void> {
+// What is written in all executions that come to their end.
+std::set<std::string> Written(const Explore& how,
+                              const std::function<Task<void>(Cx, std::string&)>& body) {
+  const lab::Outcomes all = lab::OutcomesOf(how, body);
+  EXPECT_TRUE(all.result.ok()) << all.result.failure;
+  return all.seen;
+}
+
+// One message, from a client that ends then.
+std::set<std::string> SeenOfAMessage(const Explore& how, bool two_nodes) {
+  return Written(how, [&](Cx cx, std::string& seen) -> Task<void> {
     auto server = [&](Cx cx, TcpListener& listener) -> Task<void> {
       TcpStream stream = co_await OrReturn(listener.Accept(cx));
       std::array<std::byte, 4> buffer;
@@ -200,10 +200,7 @@ std::set<std::string> SeenOfAMessage(Explore how, bool two_nodes) {
     // What failed is seen in what is missing.
     (void)co_await lab::OnNode(cx, kServer, both);
     co_return Ok();
-  };
-  const LabResult result = RunLab(how, body);
-  EXPECT_TRUE(result.ok()) << result.failure;
-  return all;
+  });
 }
 
 // What a network declares of its operations leaves nothing out that a random walk sees.
@@ -373,25 +370,6 @@ LAB_TEST(NetworkTest, AnswerIsNotLostByTheEndOfItsStream, Explore::Walk(1000)) {
 
 // ---- connections ------------------------------------------------------------------------------------
 
-// What is written in all executions that come to their end.
-std::set<std::string> Written(Explore how,
-                              const std::function<Task<void>(Cx, std::string&)>& body) {
-  std::set<std::string> all;
-  std::string seen;
-  how.WithCheck([&] { seen.clear(); },
-                [&]() -> std::optional<std::string> {
-                  all.insert(seen);
-                  return std::nullopt;
-                });
-  const LabResult result = RunLab(how, [&](Cx cx) { return body(cx, seen); });
-  EXPECT_TRUE(result.ok()) << result.failure;
-  return all;
-}
-void Note(std::string& seen, const std::string& what) {
-  BeforeUse(&seen, ObjectUse::kChange);  // so that the order counts
-  seen += what;
-}
-
 // Two clients, a backlog of one, and a server that takes both.
 Task<void> TwoClients(Cx cx, bool two_nodes, std::string& seen) {
   auto server = [&](Cx cx) -> Task<void> {
@@ -401,7 +379,7 @@ Task<void> TwoClients(Cx cx, bool two_nodes, std::string& seen) {
       for (const char* name : {"1", "2"}) {
         auto client = [&seen, name](Cx cx) -> Task<void> {
           TcpStream stream = co_await OrReturn(TcpStream::Connect(cx, kAt));
-          Note(seen, name);
+          lab::Write(seen, name);
           co_return Ok();
         };
         if (two_nodes) {
@@ -412,7 +390,7 @@ Task<void> TwoClients(Cx cx, bool two_nodes, std::string& seen) {
       }
       for (int i = 0; i < 2; ++i) {
         TcpStream stream = co_await OrReturn(listener.Accept(cx));
-        Note(seen, "a");
+        lab::Write(seen, "a");
       }
       co_return Ok();
     };
@@ -506,7 +484,7 @@ TEST(NetworkTest, ArrivalAndTimeoutWhereTimersMayBeEarly) {
     auto client = [&](Cx cx) -> Task<void> {
       const Outcome<TcpStream> stream =
           co_await Timeout(cx, absl::Milliseconds(10), [](Cx cx) { return ConnectTo(cx, kAt); });
-      Note(seen, absl::IsUnavailable(StatusOf(stream)) ? "refused" : "late");
+      lab::Write(seen, absl::IsUnavailable(StatusOf(stream)) ? "refused" : "late");
       co_return Ok();
     };
     co_return co_await lab::OnNode(cx, kClient, client);
