@@ -422,7 +422,10 @@ TEST(NetworkTest, PartitionWhileConnecting) {
       };
       auto server = [&](Cx cx) -> Task<void> {
         std::optional<TcpListener> listener;
-        if (listens) listener.emplace(co_await OrReturn(TcpListener::Bind(cx, kAt)));
+        if (listens) {
+          TcpListener bound = co_await OrReturn(TcpListener::Bind(cx, kAt));
+          listener.emplace(std::move(bound));
+        }
         auto all = [&](Cx cx) -> Task<void> {
           cx.Spawn("client", [&](Cx cx) { return lab::OnNode(cx, kClient, client); });
           co_await OrReturn(Sleep(cx, absl::Milliseconds(4)));
@@ -501,7 +504,8 @@ TEST(NetworkTest, SocketLeftOpenIsALeak) {
   // What a lab has left behind cannot be destroyed after it; and a leak checker finds it here.
   [[maybe_unused]] static TcpListener* kept;
   const LabResult result = RunLab(Explore::Walk(1).WithoutRepeating(), [&](Cx cx) -> Task<void> {
-    kept = new TcpListener(co_await OrReturn(TcpListener::Bind(cx, "127.0.0.1:80")));
+    TcpListener listener = co_await OrReturn(TcpListener::Bind(cx, "127.0.0.1:80"));
+    kept = new TcpListener(std::move(listener));
     co_return Ok();
   });
   EXPECT_THAT(result.failure, HasSubstr("LEAK: listener 127.0.0.1:80"));
