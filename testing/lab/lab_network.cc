@@ -211,11 +211,19 @@ std::string LabNetwork::Leaks() const {
   return absl::StrCat("LEAK: ", open.front(), " is open when the runtime has ended", "\n");
 }
 
+uint16_t LabNetwork::ChosenPort(const Endpoint& endpoint) {
+  return static_cast<uint16_t>(kFirstPort + endpoint.condition % kFirstPort);
+}
+
+void LabNetwork::DeclareProcessFault(int times, bool struck, explore::Pending& pending) const {
+  if (times > 0) pending.op.Touch(process_faults_, struck ? Effect::kWrite : Effect::kRead);
+}
+
 int LabNetwork::Open(int) {
   if (faults_.no_descriptors() > 0) {
     host_->Do(
         [&](explore::Pending& pending) {
-          pending.op.Touch(process_faults_, no_descriptor_ ? Effect::kWrite : Effect::kRead);
+          DeclareProcessFault(faults_.no_descriptors(), no_descriptor_, pending);
         },
         [] { return std::string("opens a socket"); });
     if (std::exchange(no_descriptor_, false)) return -EMFILE;
@@ -230,9 +238,7 @@ int LabNetwork::Listen(int fd, const Address& address, int backlog) {
             [&] { return absl::StrCat("listens at ", address.ToString()); });
   const std::string host = HostOf(address);
   if (!IsAny(host) && !IsLoopback(host) && host != node.name) return -EADDRNOTAVAIL;
-  const uint16_t port = address.port() != 0
-                            ? address.port()
-                            : static_cast<uint16_t>(kFirstPort + endpoint.condition % kFirstPort);
+  const uint16_t port = address.port() != 0 ? address.port() : ChosenPort(endpoint);
   for (const Endpoint* const other : node.listeners) {
     const std::string taken = HostOf(other->local);
     const bool meets = IsAny(host) || IsAny(taken) || host == taken;
@@ -256,9 +262,7 @@ int LabNetwork::Accept(int fd, Address* peer) {
           pending.op.Touch(client->condition, Effect::kWrite);
           pending.op.Touch(client->readiness, Effect::kWrite);
         }
-        if (faults_.no_descriptors() > 0) {
-          pending.op.Touch(process_faults_, no_descriptor_ ? Effect::kWrite : Effect::kRead);
-        }
+        DeclareProcessFault(faults_.no_descriptors(), no_descriptor_, pending);
       },
       [&] { return absl::StrCat("accepts at ", listener.local.ToString()); });
   if (std::exchange(no_descriptor_, false)) return -EMFILE;
@@ -329,9 +333,7 @@ int LabNetwork::Connect(int fd, const Address& address) {
   const Node* const here = client.node;
   host_->Do(
       [&](explore::Pending& pending) {
-        if (faults_.refusals() > 0) {
-          pending.op.Touch(process_faults_, refuses_ ? Effect::kWrite : Effect::kRead);
-        }
+        DeclareProcessFault(faults_.refusals(), refuses_, pending);
         pending.op.Touch(known_nodes_, Effect::kRead);
         const Node* const node = NodeReachedBy(client.node, address);
         if (node == nullptr) return;
@@ -348,8 +350,7 @@ int LabNetwork::Connect(int fd, const Address& address) {
   Node* const node = NodeReachedBy(client.node, address);
   if (node == nullptr) return -ENETUNREACH;
   client.peer = address;
-  client.local = AddressOf(node == here ? HostOf(address) : here->name,
-                           static_cast<uint16_t>(kFirstPort + client.condition % kFirstPort));
+  client.local = AddressOf(node == here ? HostOf(address) : here->name, ChosenPort(client));
   if (node == here) {
     Endpoint* const listener = ListenerAt(*node, address);
     if (listener == nullptr) return -ECONNREFUSED;

@@ -192,6 +192,8 @@ class LabNetwork final : public SocketCalls {
   // Null: there is none.
   Node* NodeReachedBy(Node* from, const Address& address) const;
   static Endpoint* ListenerAt(const Node& node, const Address& address);
+  // Where nobody has chosen one.
+  static uint16_t ChosenPort(const Endpoint& endpoint);
 
   void MakePipes(Endpoint* client, Node* server, Wire* wire);
   void Append(const std::shared_ptr<Pipe>& pipe, Segment::Kind kind, std::string bytes);
@@ -209,6 +211,8 @@ class LabNetwork final : public SocketCalls {
   void Arrive(const std::shared_ptr<Pipe>& pipe);
   void LetIn(Endpoint* listener, Endpoint* client);
 
+  // Of a call that a fault meets which may happen so often, and which now has, or has not.
+  void DeclareProcessFault(int times, bool struck, explore::Pending& pending) const;
   void DeclareCall(const Endpoint& endpoint, explore::Pending& pending) const;
   void DeclareSend(const Endpoint& endpoint, size_t bytes, explore::Pending& pending) const;
   void DeclareReceive(const Endpoint& endpoint, explore::Pending& pending) const;

@@ -428,6 +428,23 @@ Task<void> Contend(Cx cx) {
   co_return co_await Region::Open(cx, "contend", body);
 }
 
+// So many tasks that lock one mutex, once each.
+LabMain OneLock(int tasks) {
+  return [tasks](Cx cx) -> Task<void> {
+    Mutex mutex;
+    auto body = [&](Cx cx) -> Task<void> {
+      for (int i = 0; i < tasks; ++i) {
+        cx.Spawn("user", [&](Cx cx) -> Task<void> {
+          const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
+          co_return Ok();
+        });
+      }
+      co_return Ok();
+    };
+    co_return co_await Region::Open(cx, "users", body);
+  };
+}
+
 TEST(LabTest, TheSameSeedMakesTheSameTrace) {
   std::set<uint64_t> hashes;
   for (uint64_t seed = 1; seed <= 20; ++seed) {
@@ -527,19 +544,7 @@ TEST(LabTest, WhatTakesOnePreemptionIsFoundWithinABoundOfOne) {
 }
 
 TEST(LabTest, ABoundThatLeavesNothingOutIsExhaustive) {
-  const auto one_lock = [](Cx cx) -> Task<void> {
-    Mutex mutex;
-    auto body = [&](Cx cx) -> Task<void> {
-      for (int i = 0; i < 3; ++i) {
-        cx.Spawn("user", [&](Cx cx) -> Task<void> {
-          const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
-          co_return Ok();
-        });
-      }
-      co_return Ok();
-    };
-    co_return co_await Region::Open(cx, "users", body);
-  };
+  const LabMain one_lock = OneLock(3);
   const LabResult bounded = RunLab(Explore::Bounded(100), one_lock);
   EXPECT_TRUE(bounded.ok()) << bounded.failure;
   EXPECT_TRUE(bounded.exhausted) << bounded.verdict;
@@ -563,19 +568,7 @@ TEST(LabTest, ALimitThatWasSetIsNoFailureAndIsSaid) {
 }
 
 TEST(LabTest, HowManyThereMayBeIsSaidOfWhatIsTooMuch) {
-  const LabMain many = [](Cx cx) -> Task<void> {
-    Mutex mutex;
-    auto body = [&](Cx cx) -> Task<void> {
-      for (int i = 0; i < 5; ++i) {
-        cx.Spawn("user", [&](Cx cx) -> Task<void> {
-          const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
-          co_return Ok();
-        });
-      }
-      co_return Ok();
-    };
-    co_return co_await Region::Open(cx, "users", body);
-  };
+  const LabMain many = OneLock(5);
   const LabResult all = Exhaust(many);
   ASSERT_TRUE(all.exhausted) << all.verdict;
   const LabResult some = RunLab(Explore::Exhaustive().WithMaxExecutions(all.executions / 4), many);
@@ -688,19 +681,7 @@ TEST(LabMacroTest, AnAssertionThatFailsInOneExecutionFailsTheTest) {
 // ---- without wakeup trees ---------------------------------------------------------------------------
 
 TEST(LabTest, SourceSetsFindTheSameClasses) {
-  const LabMain main = [](Cx cx) -> Task<void> {
-    Mutex mutex;
-    auto three = [&](Cx cx) -> Task<void> {
-      for (int i = 0; i < 3; ++i) {
-        cx.Spawn("locks", [&](Cx cx) -> Task<void> {
-          const MutexGuard guard = co_await OrReturn(mutex.Lock(cx));
-          co_return Ok();
-        });
-      }
-      co_return Ok();
-    };
-    co_return co_await Region::Open(cx, "three", three);
-  };
+  const LabMain main = OneLock(3);
   const LabResult trees = Exhaust(main);
   const LabResult sets = RunLab(Explore::Exhaustive().WithoutWakeupTrees(), main);
   EXPECT_TRUE(sets.exhausted) << sets.verdict;
